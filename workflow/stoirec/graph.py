@@ -1,0 +1,73 @@
+"""The bipartite graph of a metabolic network: candidate edges between metabolites and reactions."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Candidate edges, unique (metabolite, reaction) pairs sorted by reaction, then metabolite.
+
+    Attributes:
+        n_metabolites, n_reactions: sizes M and R of the stoichiometric matrix.
+        edge_metabolite, edge_reaction: (E,) int64 indices of each edge's ends.
+        edge_is_substrate: (E,) bool candidate role; True: the reaction's rate depends on the metabolite.
+
+    Raises:
+        ValueError: an index out of range, a repeated pair, or edges out of order.
+    """
+
+    n_metabolites: int
+    n_reactions: int
+    edge_metabolite: np.ndarray
+    edge_reaction: np.ndarray
+    edge_is_substrate: np.ndarray
+
+    def __post_init__(self) -> None:
+        metabolite, reaction = self.edge_metabolite, self.edge_reaction
+        if not len(metabolite) == len(reaction) == len(self.edge_is_substrate):
+            raise ValueError("edge arrays of unequal length")
+        if len(metabolite) == 0:
+            raise ValueError("no edges")
+        if metabolite.min() < 0 or metabolite.max() >= self.n_metabolites:
+            raise ValueError(f"edge_metabolite {metabolite.min()}..{metabolite.max()} outside 0..{self.n_metabolites - 1}")
+        if reaction.min() < 0 or reaction.max() >= self.n_reactions:
+            raise ValueError(f"edge_reaction {reaction.min()}..{reaction.max()} outside 0..{self.n_reactions - 1}")
+        if not (np.diff(reaction * self.n_metabolites + metabolite) > 0).all():
+            raise ValueError("edges not unique and sorted by reaction, then metabolite")
+
+    @property
+    def n_edges(self) -> int:
+        return len(self.edge_metabolite)
+
+    @cached_property
+    def substrate_edges(self) -> np.ndarray:
+        """(n_substrate_edges,) positions of the substrate edges among all edges, in order."""
+        return np.flatnonzero(self.edge_is_substrate)
+
+    @cached_property
+    def reaction_ptr(self) -> np.ndarray:
+        """(R + 1,): the edges of reaction j are reaction_ptr[j] : reaction_ptr[j + 1]."""
+        return np.searchsorted(self.edge_reaction, np.arange(self.n_reactions + 1))
+
+    def edges_of(self, reaction: int) -> slice:
+        return slice(self.reaction_ptr[reaction], self.reaction_ptr[reaction + 1])
+
+    def matrix(self, coefficient: np.ndarray) -> np.ndarray:
+        """(M, R) stoichiometric matrix with `coefficient` (E,) on the edges and zeros elsewhere."""
+        dense = np.zeros((self.n_metabolites, self.n_reactions), dtype=coefficient.dtype)
+        dense[self.edge_metabolite, self.edge_reaction] = coefficient
+        return dense
+
+    def on_edges(self, matrix: np.ndarray) -> np.ndarray:
+        """(E,) entries of an (M, R) matrix at the candidate edges."""
+        return matrix[self.edge_metabolite, self.edge_reaction]
+
+
+def from_pairs(n_metabolites: int, n_reactions: int, metabolite, reaction, is_substrate) -> Graph:
+    """A Graph from edges in any order."""
+    metabolite, reaction = np.asarray(metabolite, np.int64), np.asarray(reaction, np.int64)
+    order = np.lexsort((metabolite, reaction))
+    return Graph(n_metabolites, n_reactions, metabolite[order], reaction[order], np.asarray(is_substrate, bool)[order])

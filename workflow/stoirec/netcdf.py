@@ -1,0 +1,60 @@
+"""The one door to NetCDF: checked reading, atomic writing."""
+
+import os
+from pathlib import Path
+
+import xarray as xr
+
+from stoirec.errors import BadInput
+from stoirec.provenance import attributes
+
+
+def read(path: str | Path, required: tuple[str, ...] = (), group: str | None = None) -> xr.Dataset:
+    """The dataset in `path` (or in one of its groups), loaded into memory.
+
+    Raises:
+        BadInput: the file is missing, truncated or not NetCDF; the group or a required variable is missing.
+    """
+    if not Path(path).is_file():
+        raise BadInput(path, "file", "nothing", "an existing NetCDF file")
+    try:
+        with xr.open_dataset(path, engine="netcdf4", group=group, decode_times=False) as dataset:
+            dataset.load()
+    except OSError as error:
+        if group is not None and "group" in str(error):
+            raise BadInput(path, f"group /{group}", "nothing", f"a file with /{group}") from None
+        raise BadInput(path, "file", f"not readable as NetCDF ({error})", "a complete netCDF-4 file") from None
+    except (RuntimeError, ValueError) as error:
+        raise BadInput(path, "file", f"damaged NetCDF ({error})", "a complete netCDF-4 file") from None
+    for name in required:
+        if name not in dataset.variables:
+            raise BadInput(path, name, "nothing", f"a variable {name}")
+    return dataset
+
+
+def has_group(path: str | Path, group: str) -> bool:
+    """Whether `path` has the group."""
+    try:
+        read(path, group=group)
+    except BadInput:
+        return False
+    return True
+
+
+def write(path: str | Path, dataset: xr.Dataset, **groups: xr.Dataset) -> None:
+    """Write `dataset` and `groups` to a temporary file beside `path`, then rename it: no half-written file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _compressed(dataset.assign_attrs(attributes()), temporary, "w", None)
+        for name, group in groups.items():
+            _compressed(group, temporary, "a", name)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _compressed(dataset: xr.Dataset, path: Path, mode: str, group: str | None) -> None:
+    large = {name: {"zlib": True, "complevel": 1} for name, variable in dataset.data_vars.items() if variable.size > 10_000}
+    dataset.to_netcdf(path, mode=mode, group=group, engine="netcdf4", encoding=large)
