@@ -15,6 +15,7 @@ from stoirec.kinetics import MLP, PdeM1
 from stoirec.simulate import Simulation
 
 TRAINING, VALIDATION = 0, 1
+_CHUNK = 100  # frames per evaluation of the true kinetics: bounds memory
 _GRAPH = ("edge_metabolite", "edge_reaction", "edge_is_substrate")
 
 
@@ -92,8 +93,10 @@ class Truth:
     flux_limiter: bool
 
     def flux(self, concentration: np.ndarray) -> np.ndarray:
-        """(..., M) concentrations -> (..., R) true fluxes, limited where the regime limits them."""
-        return self.kinetics.limited_flux(concentration, self.dt) if self.flux_limiter else self.kinetics.flux(concentration)
+        """(frames, M) concentrations -> (frames, R) true fluxes, limited where the regime limits them."""
+        pieces = np.array_split(concentration, max(1, len(concentration) // _CHUNK))
+        limited = (lambda c: self.kinetics.limited_flux(c, self.dt)) if self.flux_limiter else self.kinetics.flux
+        return np.concatenate([limited(piece) for piece in pieces])
 
 
 # --- graph ------------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def segment_sum(values: torch.Tensor, ptr: torch.Tensor) -> torch.Tensor:
         (segments, ...).
     """
     if values.is_cuda and not _has_cuda_kernels():
-        return torch.segment_reduce(values, "sum", offsets=ptr, axis=0, initial=0)
+        return native_segment_sum(values, ptr)
     return torch_scatter.segment_csr(values, ptr, reduce="sum")
 
 
@@ -46,5 +46,15 @@ def segment_expand(values: torch.Tensor, ptr: torch.Tensor) -> torch.Tensor:
         (edges, ...).
     """
     if values.is_cuda and not _has_cuda_kernels():
-        return torch.repeat_interleave(values, ptr.diff(), dim=0)
+        return native_segment_expand(values, ptr)
     return torch_scatter.gather_csr(values, ptr)
+
+
+def native_segment_sum(values: torch.Tensor, ptr: torch.Tensor) -> torch.Tensor:
+    """`segment_sum` by PyTorch alone."""
+    return torch.segment_reduce(values, "sum", offsets=ptr, axis=0, initial=0)
+
+
+def native_segment_expand(values: torch.Tensor, ptr: torch.Tensor) -> torch.Tensor:
+    """`segment_expand` by PyTorch alone."""
+    return torch.repeat_interleave(values, ptr.diff(), dim=0)

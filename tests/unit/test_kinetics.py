@@ -1,0 +1,99 @@
+import math
+
+import numpy as np
+import pytest
+
+from stoirec.config import load_regime
+from stoirec.kinetics import random_kinetics
+from stoirec.network import random_stoichiometry
+from stoirec.simulate import simulate
+
+
+def brute_force_flux(kinetics, c):
+    """The equations of PDE_M1, one scalar at a time."""
+
+    def mlp(net, x):
+        hidden = [math.tanh(sum(w * xi for w, xi in zip(row, x)) + b) for row, b in zip(net.weight1, net.bias1)]
+        return [sum(w * h for w, h in zip(row, hidden)) + b for row, b in zip(net.weight2, net.bias2)]
+
+    fluxes = []
+    for column, log_k in zip(kinetics.stoichiometry.T, kinetics.log_k):
+        total = [0.0] * len(kinetics.substrate_func.bias2)
+        for i in np.flatnonzero(column < 0):
+            message = mlp(kinetics.substrate_func, [c[i], -column[i]])
+            total = [t + m for t, m in zip(total, message)]
+        fluxes.append(10**log_k * math.log1p(math.exp(mlp(kinetics.rate_func, total)[0])))
+    return np.array(fluxes)
+
+
+@pytest.fixture
+def kinetics(tiny_regime):
+    return random_kinetics(tiny_regime, random_stoichiometry(tiny_regime))
+
+
+def test_flux_is_the_written_equation(kinetics, rng):
+    c = rng.uniform(0, 9, (3, 10))
+    expected = np.array([brute_force_flux(kinetics, row) for row in c])
+    assert kinetics.flux(c) == pytest.approx(expected, rel=1e-12)
+    assert kinetics.derivative(expected) == pytest.approx(expected @ kinetics.stoichiometry.T, rel=1e-12)
+
+
+def test_monotone_fluxes_rise_with_every_substrate_and_vanish_without(kinetics, rng):
+    c = rng.uniform(1, 9, 10)
+    base = kinetics.flux(c)
+    for i in range(10):
+        more, none = c.copy(), c.copy()
+        more[i] += 0.5
+        none[i] = 0.0
+        uses = kinetics.stoichiometry[i] < 0
+        assert (kinetics.flux(more)[uses] > base[uses]).all()
+        assert (kinetics.flux(none)[uses] < 0.02 * 10 ** kinetics.log_k[uses]).all()
+        assert np.array_equal(kinetics.flux(more)[~uses], base[~uses])
+
+
+def test_limiter_never_over_consumes_and_leaves_the_rest_alone(limited_regime, rng):
+    kinetics = random_kinetics(limited_regime, random_stoichiometry(limited_regime))
+    c = np.concatenate([rng.uniform(0, 0.02, (50, 10)), rng.uniform(5, 9, (50, 10))])
+    free, limited = kinetics.flux(c), kinetics.limited_flux(c, dt=1.0)
+    consumed = limited @ np.maximum(-kinetics.stoichiometry, 0).T
+    assert (consumed <= c * (1 + 1e-12)).all()
+    assert (limited < free).any()
+    demand = free @ np.maximum(-kinetics.stoichiometry, 0).T
+    plentiful = (demand <= c).all(axis=1)
+    assert plentiful.any() and np.array_equal(limited[plentiful], free[plentiful])
+
+
+def test_limiter_by_hand(limited_regime):
+    kinetics = random_kinetics(limited_regime, random_stoichiometry(limited_regime))
+    c = np.full(10, 0.01)
+    free = kinetics.flux(c)
+    consumed = np.maximum(-kinetics.stoichiometry, 0)
+    for j, column in enumerate(kinetics.stoichiometry.T):
+        share = min([1.0] + [c[i] / (0.5 * sum(consumed[i] * free)) for i in np.flatnonzero(column < 0)])
+        assert kinetics.limited_flux(c, dt=0.5)[j] == pytest.approx(free[j] * share, rel=1e-12)
+
+
+def test_derivative_is_that_of_the_trajectory(tiny_simulation):
+    """dc/dt as stored against a fourth-order difference of the concentrations."""
+    c, h = tiny_simulation.concentration[0], tiny_simulation.time[1]
+    difference = (c[:-4] - 8 * c[1:-3] + 8 * c[3:-1] - c[4:]) / (12 * h)
+    assert difference == pytest.approx(tiny_simulation.dcdt[0][2:-2], abs=2e-5)
+
+
+def test_mass_is_conserved_and_concentrations_stay_non_negative(tiny_simulation):
+    total = tiny_simulation.concentration.sum(axis=-1)
+    assert total == pytest.approx(np.broadcast_to(total[:, :1], total.shape), rel=1e-8)
+    assert tiny_simulation.concentration.min() >= 0
+    assert tiny_simulation.run_role.tolist() == [0, 0, 1]
+
+
+def test_limited_regime_is_explicit_euler(limited_regime):
+    result = simulate(limited_regime)
+    step = result.concentration[:, 1:] - result.concentration[:, :-1]
+    assert step == pytest.approx(limited_regime.dt * result.dcdt[:, :-1], abs=1e-12)
+
+
+def test_frozen_regimes_have_the_published_sizes():
+    for name in ("pde_m1", "flux_limited"):
+        regime = load_regime(f"config/regimes/{name}.yaml")
+        assert (regime.n_metabolites, regime.n_reactions, regime.n_frames, regime.n_runs) == (100, 256, 2880, 5)

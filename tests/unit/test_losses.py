@@ -1,0 +1,30 @@
+"""The loss terms against values computed by hand."""
+
+import math
+
+import pytest
+import torch
+
+from stoirec import losses
+
+S = torch.tensor([-1.0, 1.0, -2.0, 0.5, 1.25], dtype=torch.float64)
+PTR = torch.tensor([0, 2, 5])  # two reactions: (-1, 1) and (-2, 0.5, 1.25)
+
+
+def test_l1():
+    assert losses.l1(S) == pytest.approx(1 + 1 + 2 + 0.5 + 1.25)
+
+
+def test_integer():
+    assert losses.integer(S) == pytest.approx((0 + 0 + 0 + 1 + math.sin(math.pi / 4) ** 2) / 5)
+    assert losses.integer(torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])) == pytest.approx(0, abs=1e-12)
+
+
+def test_mass_is_the_mean_over_reactions():
+    assert losses.mass(S, PTR) == pytest.approx((0**2 + (-0.25) ** 2) / 2)
+
+
+def test_prediction_divides_each_metabolite_by_its_scale():
+    predicted = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    observed = torch.tensor([[0.0, 2.0], [3.0, 8.0]])
+    assert losses.prediction(predicted, observed, torch.tensor([1.0, 2.0])) == pytest.approx((1 + 0 + 0 + 4) / 4)

@@ -1,0 +1,130 @@
+"""The graph neural network against the generator, finite differences and plain loops."""
+
+import numpy as np
+import pytest
+import torch
+
+from stoirec import scatter
+from stoirec.config import FitConfig
+from stoirec.graph import from_pairs
+from stoirec.model import MetabolismPropagation
+from stoirec.network import candidate_graph
+
+
+def true_model(truth, graph, **changes) -> MetabolismPropagation:
+    """A model of the generator's architecture that holds the generator's parameters."""
+    hidden, out = len(truth.kinetics.substrate_func.bias1), len(truth.kinetics.substrate_func.bias2)
+    config = FitConfig(precision="float64", graph_model={"hidden_dim": hidden, "output_size": out, **changes})
+    model = MetabolismPropagation(graph, config)
+    with torch.no_grad():
+        for learned, true in ((model.substrate_func, truth.kinetics.substrate_func), (model.rate_func, truth.kinetics.rate_func)):
+            for parameter, value in zip(learned.parameters(), (true.weight1, true.bias1, true.weight2, true.bias2)):
+                parameter.copy_(torch.as_tensor(value))
+        model.log_k.copy_(torch.as_tensor(truth.log_k))
+        model.sto_all.copy_(torch.as_tensor(graph.on_edges(truth.stoichiometry).astype(float)))
+    return model
+
+
+def test_true_parameters_reproduce_dcdt(tiny_data, tiny_truth):
+    model = true_model(tiny_truth, tiny_data.graph)
+    c = torch.as_tensor(tiny_data.concentration.reshape(-1, 10))
+    predicted = model(c).detach().numpy()
+    assert predicted == pytest.approx(tiny_data.dcdt.reshape(-1, 10), rel=1e-11, abs=1e-13)
+
+
+def test_true_parameters_reproduce_dcdt_in_single_precision(tiny_data, tiny_truth):
+    model = true_model(tiny_truth, tiny_data.graph).float()
+    predicted = model(torch.as_tensor(tiny_data.concentration[0], dtype=torch.float32)).detach().numpy()
+    scale = np.abs(tiny_data.dcdt[0]).max()
+    assert np.abs(predicted - tiny_data.dcdt[0]).max() < 1e-5 * scale
+
+
+def test_a_zero_coefficient_silences_a_decoy_through_the_gate(tiny_data, tiny_truth):
+    graph, is_true = candidate_graph(tiny_truth.stoichiometry, 1.0, seed=3)
+    c = torch.as_tensor(tiny_data.concentration[0])
+    expected = torch.as_tensor(tiny_data.dcdt[0])
+    gated, ungated = (true_model(tiny_truth, graph, substrate_gate=gate)(c) for gate in (True, False))
+    assert not is_true.all()
+    assert torch.allclose(gated, expected, rtol=1e-11, atol=1e-13)
+    assert not torch.allclose(ungated, expected, rtol=1e-3)
+
+
+def test_gradients_against_finite_differences(tiny_data, rng):
+    config = FitConfig(precision="float64", graph_model={"hidden_dim": 5, "output_size": 3, "embedding_dim": 2, "substrate_gate": True, "n_layers": 4})
+    model = MetabolismPropagation(tiny_data.graph, config)
+    c = torch.as_tensor(tiny_data.concentration[0, ::40])
+    weight = torch.as_tensor(rng.normal(size=(len(c), 10)))
+
+    def loss() -> torch.Tensor:
+        return (weight * model(c)).sum()
+
+    loss().backward()
+    for name, parameter in model.named_parameters():
+        direction = torch.as_tensor(rng.normal(size=parameter.shape))
+        step = 1e-6
+        with torch.no_grad():
+            parameter += step * direction
+            up = loss()
+            parameter -= 2 * step * direction
+            down = loss()
+            parameter += step * direction
+        assert float((parameter.grad * direction).sum()) == pytest.approx(float((up - down) / (2 * step)), rel=2e-6, abs=1e-8), name
+
+
+def test_batch_is_the_frames_one_by_one(tiny_data):
+    model = MetabolismPropagation(tiny_data.graph, FitConfig(precision="float64"))
+    c = torch.as_tensor(tiny_data.concentration[0, :7])
+    assert torch.allclose(model(c), torch.cat([model(frame[None]) for frame in c]), rtol=1e-12, atol=1e-14)
+
+
+def test_buffers_and_initialisation(tiny_data):
+    graph = tiny_data.graph
+    model = MetabolismPropagation(graph, FitConfig(role_prior=True))
+    assert torch.equal(model.met_all[model.sub_to_all], model.met_sub)
+    assert torch.equal(model.rxn_all[model.sub_to_all], model.rxn_sub)
+    assert np.array_equal(np.sign(model.sto_all.detach().numpy()) < 0, graph.edge_is_substrate)
+    free = MetabolismPropagation(graph, FitConfig(role_prior=False)).sto_all.detach().numpy()
+    assert (free[graph.edge_is_substrate] > 0).any() and (free[~graph.edge_is_substrate] < 0).any()
+
+
+def test_initial_values_without_role_prior_do_not_depend_on_product_roles(tiny_data):
+    """Which edges send messages is the graph; whether an edge is a product must not leak into sto_all."""
+    graph = tiny_data.graph
+    other = from_pairs(graph.n_metabolites, graph.n_reactions, graph.edge_metabolite, graph.edge_reaction, ~graph.edge_is_substrate)
+    one, two = (MetabolismPropagation(g, FitConfig(seed=4)).sto_all for g in (graph, other))
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("n_layers, n_linear", [(2, 1), (3, 2), (5, 4)])
+def test_n_layers_counts_layers_of_units(tiny_data, n_layers, n_linear):
+    model = MetabolismPropagation(tiny_data.graph, FitConfig(graph_model={"n_layers": n_layers}))
+    assert sum(isinstance(layer, torch.nn.Linear) for layer in model.substrate_func) == n_linear
+    assert isinstance(model.substrate_func[-1], torch.nn.Linear)
+
+
+# --- the door to torch-scatter ------------------------------------------------------------------------------------------
+
+
+def test_segment_sum_and_expand_against_a_loop(rng):
+    sizes = [3, 0, 1, 4]
+    ptr = torch.tensor([0, *np.cumsum(sizes)])
+    values = torch.as_tensor(rng.normal(size=(8, 2, 3)))
+    expected = torch.stack([values[ptr[j] : ptr[j + 1]].sum(0) for j in range(4)])
+    assert torch.allclose(scatter.segment_sum(values, ptr), expected)
+    rows = torch.as_tensor(rng.normal(size=(4, 5)))
+    assert torch.equal(scatter.segment_expand(rows, ptr), torch.cat([rows[j].expand(n, -1) for j, n in enumerate(sizes)]))
+
+
+def test_the_fallback_agrees_with_torch_scatter_in_values_and_gradients(rng):
+    """What runs on a GPU when torch-scatter was built without CUDA."""
+    ptr = torch.tensor([0, 3, 3, 4, 8])
+    results = []
+    for total, expand in (
+        (scatter.segment_sum, scatter.segment_expand),
+        (scatter.native_segment_sum, scatter.native_segment_expand),
+    ):
+        values = torch.as_tensor(np.random.default_rng(1).normal(size=(8, 3))).requires_grad_()
+        out = expand(total(values, ptr).sin(), ptr)
+        out.square().sum().backward()
+        results.append((out.detach(), values.grad))
+    assert torch.allclose(results[0][0], results[1][0]) and torch.allclose(results[0][1], results[1][1])

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import torch
+
+from stoirec.decode import METHODS
+from stoirec.oracle import conditioning, indistinguishable, least_squares, oracle_coefficients, true_frames
+from stoirec.recovery import column_confidence, recover
+from stoirec.score import baseline_coefficients, reference_metrics, score
+from stoirec.train import train
+from stoirec.uncertainty import coefficient_se
+
+
+@pytest.fixture(scope="module")
+def frames(tiny_data, tiny_truth):
+    return true_frames(tiny_data, tiny_truth)
+
+
+@pytest.fixture
+def fit(tiny_data, tiny_fit):
+    return train(tiny_data, tiny_fit, torch.device("cpu"))
+
+
+def test_a_fit_that_learned_the_truth_is_recovered_exactly_and_confidently(fit, tiny_data, tiny_truth, rng):
+    graph = tiny_data.graph
+    fit["coefficient"].values[:] = graph.on_edges(tiny_truth.stoichiometry) + rng.normal(0, 0.02, graph.n_edges)
+    fit["coefficient_se"].values[:] = 0.02
+    fit["log_k"].values[:] = tiny_truth.log_k + 0.3
+    recovery = recover(fit, "fit.nc")
+    assert np.array_equal(recovery["stoichiometry"], tiny_truth.stoichiometry)
+    assert (recovery["confidence"] > 0.99).all()
+    result = score(recovery, tiny_truth, graph)
+    assert result["entry_exact"] == result["reaction_exact"] == 1 and result["log_k_r2"] == pytest.approx(1)
+    assert set(result["methods"]) == set(METHODS)
+
+
+def test_answer_is_the_configured_decoders(fit):
+    recovery = recover(fit, "fit.nc")
+    assert np.array_equal(recovery["stoichiometry"], recovery["stoichiometry_mass_balanced"])
+    assert ((recovery["confidence"] >= 0) & (recovery["confidence"] <= 1 + 1e-12)).all()
+    assert np.array_equal(recovery["alternative"][0], recovery["stoichiometry"].values[fit["edge_metabolite"], fit["edge_reaction"]])
+
+
+def test_a_diverged_fit_scores_nan(fit, tiny_truth, tiny_data):
+    fit.attrs["status"] = "diverged"
+    fit["coefficient"].values[:] = np.nan
+    recovery = recover(fit, "fit.nc")
+    assert (recovery["stoichiometry"] == 0).all() and (recovery["confidence"] == 0).all()
+    result = score(recovery, tiny_truth, tiny_data.graph)
+    assert result["status"] == "diverged" and np.isnan(result["entry_exact"])
+
+
+def test_confidence_is_shared_among_equally_good_columns(tiny_data):
+    graph = tiny_data.graph
+    columns = np.zeros((2, graph.n_edges), np.int8)
+    columns[1] = 1
+    costs = np.ones((2, graph.n_reactions))
+    assert column_confidence(graph, columns[0], columns, costs) == pytest.approx(np.full(graph.n_edges, 0.5))
+
+
+def test_standard_errors_are_those_of_ordinary_least_squares(tiny_data, tiny_truth, frames, rng):
+    """The textbook formula, one metabolite by explicit regression with known noise."""
+    graph, (flux, dcdt) = tiny_data.graph, frames
+    noise = 1e-3
+    se = coefficient_se(graph, flux.T @ flux, np.full(graph.n_metabolites, noise**2))
+    edges = np.flatnonzero(graph.edge_metabolite == 4)
+    design = flux[:, graph.edge_reaction[edges]]
+    repeats = [np.linalg.lstsq(design, dcdt[:, 4] + rng.normal(0, noise, len(dcdt)), rcond=None)[0] for _ in range(400)]
+    assert se[edges] == pytest.approx(np.std(repeats, axis=0), rel=0.15)
+
+
+def test_oracle_with_balance_is_exact_and_beats_the_baselines(tiny_data, tiny_truth, frames):
+    graph = tiny_data.graph
+    references = reference_metrics(graph, tiny_truth, *frames)
+    assert references["oracle_balanced"]["mass_balanced"]["entry_exact"] == 1
+    for name in ("baseline_unit", "baseline_balanced"):
+        assert references[name]["nearest"]["entry_exact"] < 0.9
+        assert references[name]["nearest"]["sign_accuracy"] == 1
+    _, balanced = least_squares(graph, *frames)
+    assert np.bincount(graph.edge_reaction, balanced) == pytest.approx(np.zeros(16), abs=1e-5)
+
+
+def test_scale_blind_oracle_has_lost_the_scale_of_every_column(tiny_data, frames):
+    blind = oracle_coefficients(tiny_data.graph, *frames)["oracle_scale_blind"]
+    size = np.bincount(tiny_data.graph.edge_reaction, np.abs(blind)) / np.bincount(tiny_data.graph.edge_reaction)
+    assert size == pytest.approx(np.ones(16))
+
+
+def test_indistinguishable_reactions_are_those_with_proportional_fluxes(frames):
+    flux = frames[0].copy()
+    flux[:, 3] = 2.5 * flux[:, 7]
+    assert [3, 7] in indistinguishable(flux)
+
+
+def test_conditioning_is_numpys(tiny_data, frames):
+    edges = np.flatnonzero(tiny_data.graph.edge_metabolite == 2)
+    design = frames[0][:, tiny_data.graph.edge_reaction[edges]]
+    assert conditioning(tiny_data.graph, frames[0])[2] == pytest.approx(np.linalg.cond(design / np.linalg.norm(design, axis=0)), rel=1e-4)
+
+
+def test_baselines_know_only_roles(tiny_data):
+    graph = tiny_data.graph
+    balanced = baseline_coefficients(graph)["baseline_balanced"]
+    assert np.bincount(graph.edge_reaction, balanced) == pytest.approx(np.zeros(16))
+    assert set(balanced[graph.edge_is_substrate]) == {-1.5}

@@ -1,0 +1,133 @@
+"""Training: repeatable, resumable, blind to the truth."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from stoirec import checkpoint
+from stoirec.config import FitConfig
+from stoirec.dataset import read_data
+from stoirec.train import _Job, train
+
+CPU = torch.device("cpu")
+
+
+def same(one: xr.Dataset, two: xr.Dataset) -> bool:
+    return all(np.array_equal(one[name], two[name], equal_nan=True) for name in one.variables)
+
+
+@pytest.fixture
+def fit(tiny_data, tiny_fit):
+    return train(tiny_data, tiny_fit, CPU)
+
+
+def test_loss_falls_and_the_contract_of_fit_nc_holds(fit, tiny_fit):
+    assert fit["loss_prediction"].values[-1] < 0.7 * fit["loss_prediction"].values[0]
+    for name, dims in {
+        "coefficient": ("edge",), "coefficient_se": ("edge",), "log_k": ("reaction",), "step": ("snapshot",),
+        "coefficient_history": ("snapshot", "edge"), "loss_prediction": ("snapshot",), "val_loss": (),
+    }.items():  # fmt: skip
+        assert fit[name].dims == dims
+    assert fit["step"].values[-1] == tiny_fit.n_steps(200) == 2 * 50
+    assert np.array_equal(fit["coefficient_history"][-1], fit["coefficient"].astype(np.float32))
+    assert (fit["coefficient_se"] > 0).all()
+    assert json.loads(fit.attrs["config"]) == json.loads(tiny_fit.model_dump_json())
+    assert {"status", "wall_time_s", "threads", "device"} <= set(fit.attrs)
+
+
+def test_bit_for_bit_repeatable(fit, tiny_data, tiny_fit):
+    assert same(fit, train(tiny_data, tiny_fit, CPU))
+    assert not same(fit, train(tiny_data, tiny_fit.model_copy(update={"seed": 2}), CPU))
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(fit, tiny_data, tiny_fit, tmp_path):
+    path = tmp_path / "fit.ckpt"
+
+    def die(step, n_steps, record):
+        if step == 37:  # between two snapshots
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_data, tiny_fit, CPU, path, 0.0, die)
+    steps = []
+    resumed = train(tiny_data, tiny_fit, CPU, path, 0.0, lambda step, *_: steps.append(step))
+    assert steps[0] == 37  # the checkpoint of step 36; step 37 died before its own
+    assert same(fit, resumed)
+
+
+def test_another_jobs_checkpoint_and_a_damaged_one_are_started_over(fit, tiny_data, tiny_fit, tmp_path):
+    path = tmp_path / "fit.ckpt"
+    other = tiny_fit.model_copy(update={"seed": 2})
+    checkpoint.save(path, checkpoint.fingerprint(tiny_data, other), _Job(tiny_data, other, CPU).state())
+    assert same(fit, train(tiny_data, tiny_fit, CPU, path))
+    path.write_bytes(path.read_bytes()[:1000] if path.exists() else b"half a file")
+    assert same(fit, train(tiny_data, tiny_fit, CPU, path))
+
+
+def test_divergence_is_recorded_with_its_history(tiny_data, tiny_fit):
+    fit = train(tiny_data, tiny_fit.model_copy(update={"learning_rate_start": 1e8, "schedule": "constant"}), CPU)
+    assert fit.attrs["status"] == "diverged"
+    assert np.isfinite(fit["loss_prediction"].values[0]) and np.isnan(fit["val_loss"])
+    assert len(fit["step"]) >= 2
+
+
+def test_the_learner_sees_nothing_of_the_truth(fit, tiny_path, tiny_fit, tmp_path):
+    """The same file without /truth gives the same fit, bit for bit."""
+    with xr.open_dataset(tiny_path) as dataset:
+        dataset.load().to_netcdf(tmp_path / "blind.nc")
+    assert same(fit, train(read_data(tmp_path / "blind.nc"), tiny_fit, CPU))
+
+
+def test_validation_frames_are_not_trained_on(fit, tiny_data, tiny_fit):
+    changed = tiny_data.dcdt.copy()
+    changed[2] *= 2
+    other = train(tiny_data.__class__(**{**vars(tiny_data), "dcdt": changed}), tiny_fit, CPU)
+    assert np.array_equal(fit["coefficient"], other["coefficient"])
+    assert fit["val_loss"] != other["val_loss"]
+
+
+def test_two_phases_and_weights(tiny_data, tiny_fit):
+    config = tiny_fit.model_copy(update={"n_epochs_init": 1, "first_coeff_L1": 0.5, "coeff_S_L1": 0.25, "coeff_mass_conservation": 0.1})
+    job = _Job(tiny_data, config, CPU)
+    seen = []
+    while job.step < job.n_steps:
+        seen.append(job._weights())
+        job.advance()
+    assert seen == [(1.0, 0.5, 0.0, 0.1)] * 50 + [(1.0, 0.25, 0.0, 0.1)] * 50
+    default = _Job(tiny_data, config.model_copy(update={"first_coeff_L1": None}), CPU)
+    assert default._weights()[1] == 0.25
+
+
+def test_learning_rates_reach_their_parameters(tiny_data, tiny_fit):
+    config = FitConfig(**{**tiny_fit.model_dump(), "learning_rate_S_start": 1e-30, "graph_model": {"embedding_dim": 2}, "learning_rate_embedding_start": 1e-30})
+    job = _Job(tiny_data, config, CPU)
+    before = {name: parameter.detach().clone() for name, parameter in job.model.named_parameters()}
+    for _ in range(3):
+        job.advance()
+    moved = {name for name, parameter in job.model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert {"sto_all", "embedding"}.isdisjoint(moved) and {"log_k", "substrate_func.0.weight", "rate_func.2.bias"} <= moved
+
+
+def test_regularisers_act_on_the_coefficients(tiny_data, tiny_fit):
+    plain = train(tiny_data, tiny_fit, CPU)
+    for key, variable in (("coeff_S_L1", "loss_L1"), ("coeff_S_integer", "loss_integer"), ("coeff_mass_conservation", "loss_mass")):
+        regularised = train(tiny_data, tiny_fit.model_copy(update={key: 1.0}), CPU)
+        assert regularised[variable].values[-1] < 0.9 * plain[variable].values[-1], key
+
+
+def test_schedule_decays_to_one_percent(tiny_data, tiny_fit):
+    job = _Job(tiny_data, tiny_fit, CPU)
+    assert job._schedule() == pytest.approx(1.0)
+    job.step = job.n_steps
+    assert job._schedule() == pytest.approx(0.01)
+
+
+def test_val_loss_of_predicting_nothing_is_the_mean_square_over_the_variance(tiny_data, tiny_fit):
+    job = _Job(tiny_data, tiny_fit.model_copy(update={"precision": "float64"}), CPU)
+    with torch.no_grad():
+        job.model.sto_all.zero_()
+    dcdt = tiny_data.dcdt[2]
+    assert job._val_loss(1) == pytest.approx((np.mean(dcdt**2, axis=0) / np.var(dcdt, axis=0, ddof=1)).mean())

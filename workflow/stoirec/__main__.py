@@ -1,0 +1,3 @@
+from stoirec.cli import main
+
+main()

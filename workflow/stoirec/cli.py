@@ -1,0 +1,270 @@
+"""The command line. Bad input ends in one line on stderr and exit code 2."""
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stoirec.errors import BadInput
+
+_UsageError = typer.BadParameter.__mro__[1]  # typer bundles its own click and exports only this subclass
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Recover the stoichiometric matrix of a metabolic network, exactly, from its concentration dynamics.",
+)
+
+
+def main() -> None:
+    """Entry point: one line and exit code 2 for a user's mistake, a traceback only for ours."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        code = app(standalone_mode=False, prog_name="stoirec")
+    except BadInput as error:
+        _end(str(error))
+    except _UsageError as error:
+        _end(f"command line: {error.format_message()} (see {error.ctx.command_path if error.ctx else 'stoirec'} --help)")
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(code or 0)
+
+
+def _end(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+# --- options shared by the commands -----------------------------------------------------------------------------------
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="NetCDF file to write (to a temporary name, then renamed).", metavar="FILE")]
+Device = Annotated[str, typer.Option(help="auto (a free GPU, else the CPU), cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: PyTorch's own choice).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command(epilog="Example: stoirec simulate config/regimes/pde_m1.yaml --seed 101 -o data.nc")
+def simulate(
+    regime: Annotated[Path, typer.Argument(metavar="REGIME.yaml", help="The frozen simulation; the only source of its parameters.")],
+    output: Output,
+    seed: Annotated[int | None, typer.Option(help="Derives the regime's separate seeds (network, rate constants, MLPs, initial c).", min=0)] = None,
+) -> None:
+    """Simulate a regime: concentrations [concentration unit] and dc/dt [per time unit] over time, truth in /truth."""
+    from stoirec import simulate as simulation
+    from stoirec.config import load_regime
+    from stoirec.dataset import write_simulation
+
+    settings = load_regime(regime)
+    if seed is not None:
+        settings = settings.with_master_seed(seed)
+    with _bar(settings.n_runs + 1, "simulate", "run") as bar:
+        try:
+            result = simulation.simulate(settings, progress=lambda _: bar.update(1))
+        except ValueError as error:
+            key, _, reason = str(error).partition(": ")
+            raise BadInput(regime, key, reason, "a regime that can be simulated") from None
+    write_simulation(output, result, settings, seed)
+
+
+@app.command(epilog="Example: stoirec train data.nc --config fit.yaml --device auto -o fit.nc")
+def train(
+    data: Annotated[Path, typer.Argument(metavar="DATA.nc")],
+    config: Annotated[Path, typer.Option(metavar="FIT.yaml", help="Training parameters; what it leaves out has the plain recipe's value.")],
+    output: Output,
+    device: Device = "auto",
+    threads: Threads = None,
+    checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
+) -> None:
+    """Fit the graph neural network; resumes from its checkpoint (FIT.ckpt beside the output). Never reads /truth."""
+    from stoirec.config import load_fit_config
+
+    _train(data, load_fit_config(config), device, threads, output, checkpoint_seconds)
+
+
+@app.command("round", epilog="Example: stoirec round fit.nc -o recovery.nc")
+def round_(fit: Annotated[Path, typer.Argument(metavar="FIT.nc")], output: Output) -> None:
+    """Decode a fit to integer stoichiometric coefficients by every rounding method, with a confidence per entry."""
+    from stoirec import netcdf
+    from stoirec.recovery import read_fit, recover
+
+    netcdf.write(output, recover(read_fit(fit), str(fit)))
+
+
+@app.command(epilog="Example: stoirec score recovery.nc --truth data.nc --json")
+def score(
+    recovery: Annotated[Path, typer.Argument(metavar="RECOVERY.nc")],
+    truth: Annotated[Path, typer.Option(metavar="DATA.nc", help="The simulated data, with its /truth group.")],
+    json_: Json = False,
+) -> None:
+    """Compare a recovered matrix with the truth: shares of exact entries, reactions and signs (0-1), R2 = 1 - SSE/SST."""
+    from stoirec import score as scores
+    from stoirec.dataset import read_data, read_truth
+
+    graph = read_data(truth).graph
+    found = scores.read_recovery(recovery)
+    scores.check_same_graph(found, graph, recovery)
+    result = scores.score(found, read_truth(truth, graph), graph)
+    if json_:
+        _print_json(result)
+        return
+    print(f"status {result['status']}, answer by {result['method']}, val_loss {result['val_loss']:.3g}")
+    _print_table(result["methods"])
+
+
+@app.command(epilog="Example: stoirec recover data.nc -o recovery.nc")
+def recover(
+    data: Annotated[Path, typer.Argument(metavar="DATA.nc")],
+    output: Output,
+    device: Device = "auto",
+    threads: Threads = None,
+    checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
+) -> None:
+    """Recover S from data.nc: train with the bundled best recipe, then round. Never reads /truth."""
+    from importlib.resources import as_file, files
+
+    from stoirec import netcdf
+    from stoirec.config import load_fit_config
+    from stoirec.recovery import read_fit
+    from stoirec.recovery import recover as decode_fit
+
+    with as_file(files("stoirec") / "recipes" / "best.yaml") as recipe:
+        config = load_fit_config(recipe)
+    fit = output.with_suffix(".fit.nc")
+    _train(data, config, device, threads, fit, checkpoint_seconds)
+    netcdf.write(output, decode_fit(read_fit(fit), str(fit)))
+
+
+@app.command(epilog="Example: stoirec oracle data.nc --json")
+def oracle(data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A simulated file, with its /truth group.")], json_: Json = False) -> None:
+    """Ceilings on a simulated data set: least squares on the true fluxes, the scale-blind oracle, the trivial baselines."""
+    from stoirec.dataset import read_data, read_truth
+    from stoirec.oracle import diagnosis, true_frames
+    from stoirec.score import reference_metrics
+
+    content = read_data(data)
+    graph, truth = content.graph, read_truth(data, content.graph)
+    flux, dcdt = true_frames(content, truth)
+    references = reference_metrics(graph, truth, flux, dcdt)
+    found = diagnosis(graph, flux)
+    if json_:
+        _print_json(found | references)
+        return
+    print(f"condition number per metabolite: median {found['condition_median']:.3g}, 90th percentile {found['condition_p90']:.3g}")
+    groups = found["indistinguishable_reactions"]
+    print(f"reactions whose fluxes are the same up to a factor: {sum(map(len, groups))} in {len(groups)} groups")
+    _print_table({f"{name}, {method}": metrics for name, methods in references.items() for method, metrics in methods.items()})
+
+
+@app.command(epilog="Example: stoirec plan config/studies/default.yaml")
+def plan(study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")]) -> None:
+    """Say in one line how many fits and steps a study needs."""
+    from stoirec.study import expand, summary
+
+    print(summary(*expand(study)))
+
+
+@app.command(epilog="Example: stoirec collect config/studies/default.yaml --store results -o metrics.csv --baselines baselines.csv")
+def collect(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="METRICS.csv")],
+    baselines: Annotated[Path, typer.Option(metavar="BASELINES.csv")],
+    store: Annotated[Path, typer.Option(help="Folder with data/ and fits/.")] = Path("results"),
+) -> None:
+    """Score every recovery of a study into metrics.csv; baselines and oracles into baselines.csv."""
+    from stoirec.score import baselines_table, metrics_table
+    from stoirec.study import expand
+
+    content, fits = expand(study)
+    for path, table in ((output, metrics_table(content.name, fits, store)), (baselines, baselines_table(content.name, fits, store))):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(temporary, index=False)
+        os.replace(temporary, path)
+
+
+# --- what the commands share --------------------------------------------------------------------------------------------
+
+
+def _train(data: Path, config, device_name: str, threads: int | None, output: Path, checkpoint_seconds: float) -> None:
+    """Train and write fit.nc; the checkpoint goes when the fit is there."""
+    import torch
+
+    from stoirec import netcdf
+    from stoirec.dataset import read_data
+    from stoirec.devices import device
+    from stoirec.train import train as train_fit
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    content = read_data(data)
+    checkpoint = output.with_suffix(".ckpt")
+    with device(device_name) as chosen, _bar(config.n_steps(content.n_frames), "train", "step") as bar:
+
+        def progress(step: int, n_steps: int, record: dict[str, float] | None) -> None:
+            bar.update(step - bar.n)
+            if record:
+                bar.note(f"L_pred {record['prediction']:.2e}, val_loss {record['val_loss']:.2e}")
+
+        fit = train_fit(content, config, chosen, checkpoint, checkpoint_seconds, progress)
+    netcdf.write(output, fit)
+    checkpoint.unlink(missing_ok=True)
+
+
+class _Bar:
+    """A tqdm bar on a terminal; elsewhere a plain line for every tenth of the work."""
+
+    def __init__(self, total: int, title: str, unit: str) -> None:
+        from tqdm import tqdm
+
+        self.total, self.title, self.unit, self.n = total, title, unit, 0
+        self.text, self.started = "", time.monotonic()
+        self.bar = tqdm(total=total, desc=title, unit=unit, disable=None)
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def update(self, n: int) -> None:
+        tenth = self.n * 10 // self.total
+        self.n += n
+        self.bar.update(n)
+        if self.bar.disable and self.n * 10 // self.total > tenth:
+            note = f", {self.text}" if self.text else ""
+            print(f"{self.title}: {self.unit} {self.n}/{self.total}, {time.monotonic() - self.started:.0f} s{note}", file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        self.text = text
+        self.bar.set_postfix_str(text, refresh=False)
+
+
+def _bar(total: int, title: str, unit: str) -> _Bar:
+    return _Bar(total, title, unit)
+
+
+def _print_json(result: dict) -> None:
+    """JSON has no NaN: such figures become null."""
+    import math
+
+    def clean(value):
+        if isinstance(value, dict):
+            return {key: clean(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [clean(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    print(json.dumps(clean(result)))
+
+
+def _print_table(rows: dict[str, dict[str, float]]) -> None:
+    import pandas as pd
+
+    print(pd.DataFrame(rows).T.to_string(float_format="%.4f"))

@@ -1,0 +1,120 @@
+"""What a study's parameters did to the recovery: matched comparisons, and what selecting by val_loss costs."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from stoirec.results import Results, short, shown_value
+
+
+def matched_pairs(results: Results, metric: str = "entry_exact") -> pd.DataFrame:
+    """Pairs of fits that differ in one varied parameter only, network and learner seed included.
+
+    Such a difference is the parameter's doing, whether the study varies one factor at a time or is a full grid.
+
+    Returns:
+        One row per pair: parameter (short name), `from`, `to` (values), first, second (fit_id), difference of
+        `metric`; a diverged fit counts as 0.
+    """
+    answers = results.answers
+    value = answers[metric].where(answers["status"] == "ok", 0.0)
+    columns = [*results.varied, "network_seed", "param.seed"]
+    keys = answers[columns].astype(object).where(answers[columns].notna(), "default")
+    rows = []
+    for parameter in results.varied:
+        others = [column for column in columns if column != parameter]
+        for _, group in keys.groupby(others, sort=False):
+            for first, second in itertools.combinations(_ordered(group[parameter]), 2):
+                rows.append(
+                    {
+                        "parameter": short(parameter),
+                        "from": shown_value(keys.at[first, parameter]),
+                        "to": shown_value(keys.at[second, parameter]),
+                        "first": first,
+                        "second": second,
+                        "difference": value[second] - value[first],
+                    }
+                )
+    return pd.DataFrame(rows, columns=["parameter", "from", "to", "first", "second", "difference"])
+
+
+def _ordered(values: pd.Series) -> list[str]:
+    """Index of `values` in rising order, whatever their type; 'default' and names come last."""
+    return sorted(values.index, key=lambda fit: sort_key(values[fit]))
+
+
+def sort_key(value: object) -> tuple:
+    """Orders a parameter's values: numbers and False < True first, then names."""
+    number = isinstance(value, int | float | np.number | np.bool_) and not pd.isna(value)
+    return (0, float(value), "") if number else (1, 0.0, str(value))
+
+
+def matched_effects(results: Results, metric: str = "entry_exact") -> pd.DataFrame:
+    """The matched pairs of every change, summarised: parameter, from, to, pairs, mean, min and max difference; largest first."""
+    pairs = matched_pairs(results, metric)
+    effects = pairs.groupby(["parameter", "from", "to"], sort=False)["difference"].agg(pairs="size", mean="mean", min="min", max="max").reset_index()
+    return effects.iloc[effects["mean"].abs().argsort(kind="stable")[::-1]].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How well val_loss tells which fit recovered most.
+
+    Attributes:
+        rank_correlation: Spearman, of -val_loss with entry_exact, mean over networks; nan with fewer than 3 fits.
+        n_fits: fits it was computed from.
+        regret: entry_exact of the best configuration less that of the one val_loss selects.
+    """
+
+    rank_correlation: float
+    n_fits: int
+    regret: float
+
+
+def val_loss_prediction(results: Results) -> Prediction:
+    """Within networks only: losses of different networks do not compare."""
+    found, n_fits = [], 0
+    for _, group in results.ended.groupby("data"):
+        if len(group) >= 3 and group["entry_exact"].nunique() > 1 and group["val_loss"].nunique() > 1:
+            found.append(spearmanr(-group["val_loss"], group["entry_exact"]).statistic)
+            n_fits += len(group)
+    table, best, chosen = results.configurations["entry_exact"], results.best_configuration, results.val_loss_configuration
+    regret = float(table[best] - table[chosen]) if best is not None and chosen is not None else float("nan")
+    return Prediction(float(np.mean(found)) if found else float("nan"), n_fits, regret)
+
+
+def conclusions(results: Results) -> list[str]:
+    """What the study found, in sentences computed from its tables."""
+    table, best, chosen = results.configurations, results.best_configuration, results.val_loss_configuration
+    if best is None:
+        return [f"All {len(results.answers)} fits diverged: nothing was recovered."]
+    row = table.loc[best]
+    reference = results.references(row["method"])["entry_exact"]
+    baseline = results.best_baseline(row["method"])
+    beaten = [name for name, other in table.iterrows() if other["entry_exact"] > results.best_baseline(other["method"])]
+    sentences = [
+        f"Most was recovered by {best}: entry_exact {row['entry_exact']:.3f}, "
+        f"{abs(row['entry_exact'] - baseline):.3f} {'above' if row['entry_exact'] > baseline else 'below or equal to'} the better baseline ({baseline:.3f}); "
+        f"the oracle with the true fluxes and mass balance reaches {reference['oracle_balanced']:.3f}.",
+        f"{len(beaten)} of {len(table)} configurations beat the better baseline decoded by their own method.",
+    ]
+    effects = matched_effects(results)
+    for _, effect in effects.head(3).iterrows():
+        spread = f", from {effect['min']:+.3f} to {effect['max']:+.3f}" if effect["pairs"] > 1 else ""
+        pairs = f"{effect['pairs']} matched pair{'s' if effect['pairs'] > 1 else ''}"
+        sentences.append(
+            f"Changing {effect['parameter']} from {effect['from']} to {effect['to']}, all else equal, changed entry_exact by {effect['mean']:+.3f} ({pairs}{spread})."
+        )
+    if effects.empty and len(table) > 1:
+        sentences.append("No two configurations differ in one parameter only: effects cannot be told apart.")
+    prediction = val_loss_prediction(results)
+    if chosen is not None and len(table) > 1:
+        same = "the same configuration" if chosen == best else f"{chosen}, at a cost of {prediction.regret:.3f} in entry_exact"
+        ranks = "" if np.isnan(prediction.rank_correlation) else f"; rank correlation of low val_loss with entry_exact {prediction.rank_correlation:.2f} over {prediction.n_fits} fits"
+        sentences.append(f"Selecting by val_loss, as without a known truth, gives {same}{ranks}.")
+    diverged = int(table["n_diverged"].sum())
+    sentences.append(f"{diverged} of {len(results.answers)} fits diverged." if diverged else "No fit diverged.")
+    return sentences

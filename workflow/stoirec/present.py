@@ -1,0 +1,91 @@
+"""What notebooks show: figures, tables and sentences as plain HTML that stands alone, in Jupyter and in the report.
+
+The report numbers <figcaption> and <caption> in order; everything that is not ours is escaped.
+"""
+
+import base64
+import io
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from stoirec.metrics import NAMES
+
+_PIXELS_PER_INCH = 100  # CSS pixels; the picture itself has twice as many
+_SCIENTIFIC = ("val_loss", "cost")
+
+
+class Html:
+    """A piece of HTML that a notebook displays."""
+
+    def __init__(self, html: str) -> None:
+        self.html = html
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def figure(content: Figure, caption: str, alt: str) -> Html:
+    """A figure with its caption; `alt` says what it shows to who cannot see it."""
+    buffer = io.BytesIO()
+    content.savefig(buffer, format="png", dpi=2 * _PIXELS_PER_INCH, metadata={"Software": None})
+    data = base64.b64encode(buffer.getvalue()).decode()
+    width = round(content.get_figwidth() * _PIXELS_PER_INCH)
+    return Html(
+        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}" width="{width}" style="max-width: 100%; height: auto">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def table(frame: pd.DataFrame, caption: str, marked: tuple[Any, ...] = (), muted: tuple[Any, ...] = (), index: str | None = None) -> Html:
+    """A table with its caption.
+
+    Args:
+        frame: what to show; numbers are formatted by column.
+        marked, muted: index labels of rows to stress (the result) or to set back (references).
+        index: header of the index column; None leaves the index out.
+    """
+    numeric = {column: pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column]) for column in frame.columns}
+    heads = ([f"<th>{escape(index)}</th>"] if index is not None else []) + [
+        f'<th{" class=number" if numeric[column] else ""}>{escape(str(column).replace("_", " "))}</th>' for column in frame.columns
+    ]
+    rows = []
+    for label, values in zip(frame.index, frame.itertuples(index=False, name=None)):
+        kind = ' class="marked"' if label in marked else ' class="muted"' if label in muted else ""
+        cells = ([f"<th>{escape(str(label))}</th>"] if index is not None else []) + [
+            f'<td{" class=number" if numeric[column] else ""}>{escape(cell(value, column))}</td>' for column, value in zip(frame.columns, values)
+        ]
+        rows.append(f"<tr{kind}>{''.join(cells)}</tr>")
+    return Html(
+        f'<div class="table"><table><caption>{escape(caption)}</caption><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def text(*sentences: str) -> Html:
+    """A paragraph."""
+    return Html(f"<p>{escape(' '.join(sentences))}</p>")
+
+
+def items(sentences: list[str]) -> Html:
+    """A list, one sentence an item."""
+    return Html("<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>")
+
+
+def cell(value: Any, column: str = "") -> str:
+    """A table cell's text: shares and R2 with three decimals, losses in scientific notation, a dash for nothing."""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return "–"
+    if isinstance(value, float | np.floating):
+        if column.startswith(_SCIENTIFIC):
+            return f"{value:.2e}" if np.isfinite(value) else "∞"
+        if column in NAMES or column.startswith(("entry_exact", "share", "confidence")):
+            return f"{value:.3f}"
+        return f"{value:.4g}"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    return str(value)

@@ -1,0 +1,253 @@
+"""A finished study: its tables and files, and which fit or configuration is best by what."""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from stoirec import netcdf
+from stoirec.config import Study
+from stoirec.dataset import Data, Truth, read_data, read_truth
+from stoirec.errors import BadInput
+from stoirec.metrics import NAMES
+from stoirec.score import data_path, read_recovery, recovery_path
+from stoirec.study import Fit, expand
+
+# What the references of baselines.csv know; the order in which every table shows them.
+REFERENCES = {
+    "baseline_unit": "baseline: −1 / +1 by role",
+    "baseline_balanced": "baseline: roles and mass balance",
+    "oracle_scale_blind": "oracle: fluxes up to a factor",
+    "oracle_least_squares": "oracle: true fluxes",
+    "oracle_balanced": "oracle: true fluxes, mass balance",
+}
+SHARES = tuple(name for name in NAMES if name not in ("r2", "log_k_r2"))  # metrics that are shares of entries or reactions
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study with everything the workflow computed for it.
+
+    Attributes:
+        study, fits: what was asked for.
+        store: folder with data/ and fits/.
+        metrics: metrics.csv, the rows of this study's fits.
+        baselines: baselines.csv.
+    """
+
+    study: Study
+    fits: list[Fit]
+    store: Path
+    metrics: pd.DataFrame
+    baselines: pd.DataFrame
+
+    @cached_property
+    def data_names(self) -> list[str]:
+        """The study's data sets, in its order."""
+        return list(dict.fromkeys(fit.data for fit in self.fits))
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """One row per fit, indexed by fit_id: the metrics of the fit's own answer, its data set, and short labels.
+
+        `configuration` names what was trained, whatever the network and the learner's seed; `label` names the fit.
+        """
+        answers = self.metrics[self.metrics["is_answer"]].set_index("fit_id").loc[[fit.fit_id for fit in self.fits]]
+        data = [fit.data for fit in self.fits]
+        configuration = _configuration_labels(answers)
+        label = configuration.copy()
+        for column, word in (("network_seed", "network"), ("param.seed", "seed")):
+            if answers[column].nunique() > 1:
+                label += f", {word} " + answers[column].astype(str)
+        return answers.assign(data=data, configuration=configuration, label=label)
+
+    @cached_property
+    def configurations(self) -> pd.DataFrame:
+        """One row per configuration, best first: means over networks and learner seeds.
+
+        A diverged fit recovers nothing: it counts as 0 in every share, and its configuration has val_loss inf. R2 means
+        are over the fits that ended; val_loss is a geometric mean, for it spans orders of magnitude.
+        """
+        rows = []
+        for name, group in self.answers.groupby("configuration", sort=False):
+            ended = group["status"] == "ok"
+            shares = group[list(SHARES)].where(ended, 0.0)
+            rows.append(
+                {
+                    "configuration": name,
+                    "n_fits": len(group),
+                    "n_diverged": int((~ended).sum()),
+                    "method": group["method"].iloc[0],
+                    "role_prior": bool(group["param.role_prior"].iloc[0]),
+                    **shares.mean(),
+                    "entry_exact_min": shares["entry_exact"].min(),
+                    "entry_exact_max": shares["entry_exact"].max(),
+                    **group.loc[ended, ["r2", "log_k_r2"]].mean(),
+                    "val_loss": float(np.exp(np.log(group["val_loss"]).mean())) if ended.all() else np.inf,
+                }
+            )
+        return pd.DataFrame(rows).set_index("configuration").sort_values(["entry_exact", "val_loss"], ascending=[False, True], kind="stable")
+
+    # --- selection --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def best_configuration(self) -> str | None:
+        """By mean entry_exact, which needs the truth; None if every fit diverged."""
+        ended = self.configurations[self.configurations["n_diverged"] < self.configurations["n_fits"]]
+        return None if ended.empty else ended.index[0]
+
+    @cached_property
+    def val_loss_configuration(self) -> str | None:
+        """By val_loss, which needs no truth; None if none ended on every network."""
+        val_loss = self.configurations["val_loss"]
+        return val_loss.idxmin() if np.isfinite(val_loss).any() else None
+
+    @cached_property
+    def best_fit(self) -> str | None:
+        """fit_id with the highest entry_exact; of equals, the one with the lower val_loss."""
+        ended = self.ended.sort_values(["entry_exact", "val_loss"], ascending=[False, True], kind="stable")
+        return None if ended.empty else ended.index[0]
+
+    @cached_property
+    def val_loss_fit(self) -> str | None:
+        """fit_id with the lowest val_loss, on the best fit's network: losses of different networks do not compare."""
+        if self.best_fit is None:
+            return None
+        same = self.ended[self.ended["data"] == self.answers.at[self.best_fit, "data"]]
+        return same["val_loss"].idxmin()
+
+    @cached_property
+    def ended(self) -> pd.DataFrame:
+        """The rows of `answers` that did not diverge."""
+        return self.answers[self.answers["status"] == "ok"]
+
+    @cached_property
+    def varied(self) -> list[str]:
+        """Columns `param.<key>` that take more than one value, the learner's seed left out."""
+        return _varied(self.answers)
+
+    # --- references -------------------------------------------------------------------------------------------------
+
+    def references(self, method: str, data: list[str] | None = None) -> pd.DataFrame:
+        """Metrics of baselines and oracles decoded by `method`, means over data sets (default: the study's)."""
+        rows = self.baselines[self.baselines["method"] == method]
+        rows = rows[rows["fit_id"].str.split("/").str[0].isin(data or self.data_names)]
+        means = rows.groupby("variant", sort=False)[list(NAMES)].mean()
+        return means.loc[[name for name in REFERENCES if name in means.index]]
+
+    def best_baseline(self, method: str, data: list[str] | None = None, metric: str = "entry_exact") -> float:
+        """What the better of the two baselines reaches."""
+        return float(self.references(method, data).filter(like="baseline", axis=0)[metric].max())
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def data(self, name: str) -> Data:
+        return _data(self.store, name)
+
+    def truth(self, name: str) -> Truth:
+        return _truth(self.store, name)
+
+    def data_attributes(self, name: str) -> dict[str, Any]:
+        """Attributes of data.nc: regime, seeds, version and commit it was written by."""
+        return netcdf.read(data_path(self.store, name)).attrs
+
+    def fit(self, fit_id: str) -> xr.Dataset:
+        """fit.nc."""
+        return netcdf.read(self.fit_path(fit_id))
+
+    def fit_path(self, fit_id: str) -> Path:
+        return recovery_path(self.store, self._fit(fit_id)).with_name("fit.nc")
+
+    def recovery(self, fit_id: str) -> xr.Dataset:
+        """recovery.nc."""
+        return read_recovery(recovery_path(self.store, self._fit(fit_id)))
+
+    def _fit(self, fit_id: str) -> Fit:
+        return next(fit for fit in self.fits if fit.fit_id == fit_id)
+
+    @cached_property
+    def training(self) -> pd.DataFrame:
+        """One row per fit, indexed by fit_id: status, steps done, wall time [s], threads, device, commit."""
+        keys = ("status", "n_steps", "wall_time_s", "threads", "device", "git_commit")
+        return pd.DataFrame({fit.fit_id: {key: netcdf.read(self.fit_path(fit.fit_id)).attrs[key] for key in keys} for fit in self.fits}).T
+
+
+@cache
+def _data(store: Path, name: str) -> Data:
+    return read_data(data_path(store, name))
+
+
+@cache
+def _truth(store: Path, name: str) -> Truth:
+    return read_truth(data_path(store, name), _data(store, name).graph)
+
+
+def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: str | Path) -> Results:
+    """The results of a study.
+
+    Args:
+        study: the study file; store: folder with data/ and fits/; metrics, baselines: the two tables.
+
+    Raises:
+        BadInput: a file is missing, is not such a table, or lacks a fit or a data set of the study.
+    """
+    content, fits = expand(study)
+    table = _read(metrics, ("fit_id", "method", "status", "is_answer", "variant", "network_seed", "val_loss", *NAMES))
+    references = _read(baselines, ("fit_id", "method", "variant", *NAMES))
+    answered = set(table.loc[table["is_answer"], "fit_id"])
+    missing = [fit.fit_id for fit in fits if fit.fit_id not in answered]
+    if missing:
+        raise BadInput(metrics, "fit_id", f"no row for {missing[0]} ({len(missing)} such fits)", f"a row for every fit of {study}")
+    known = set(references["fit_id"].str.split("/").str[0])
+    for fit in fits:
+        if fit.data not in known:
+            raise BadInput(baselines, "fit_id", f"no row for {fit.data}", f"rows for every data set of {study}")
+    return Results(content, fits, Path(store), table[table["fit_id"].isin({fit.fit_id for fit in fits})], references)
+
+
+def _read(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    if not Path(path).is_file():
+        raise BadInput(path, "file", "nothing", "an existing CSV table")
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise BadInput(path, "file", f"not readable as CSV ({error})", "a table written by stoirec collect") from None
+    for column in columns:
+        if column not in table.columns:
+            raise BadInput(path, column, "nothing", f"a column {column}")
+    return table
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def short(parameter: str) -> str:
+    """param.graph_model.hidden_dim -> hidden_dim."""
+    return parameter.split(".")[-1]
+
+
+def shown_value(value: Any) -> str:
+    """A parameter's value as a reader writes it; a missing one is the default."""
+    if isinstance(value, float | np.floating):
+        return "default" if np.isnan(value) else f"{value:g}"
+    return str(value)
+
+
+def _varied(answers: pd.DataFrame) -> list[str]:
+    parameters = [column for column in answers.columns if column.startswith("param.") and column != "param.seed"]
+    return [column for column in parameters if answers[column].nunique(dropna=False) > 1]
+
+
+def _configuration_labels(answers: pd.DataFrame) -> pd.Series:
+    """The variant's name, with the parameters that vary within the variant."""
+    labels = pd.Series("", index=answers.index)
+    for variant, group in answers.groupby("variant", sort=False):
+        own = _varied(group)
+        details = group[own].apply(lambda row: ", ".join(f"{short(key)} {shown_value(value)}" for key, value in row.items()), axis=1) if own else ""
+        only_details = variant == "base" and own  # the name a study gives to a plain grid says nothing
+        labels[group.index] = details if only_details else (variant + (" (" + details + ")" if own else ""))
+    return labels
