@@ -84,8 +84,9 @@ def train(
 ) -> None:
     """Fit the graph neural network; resumes from its checkpoint (FIT.ckpt beside the output). Never reads /truth."""
     from stoirec.config import load_fit_config
+    from stoirec.dataset import read_data
 
-    _train(data, load_fit_config(config), device, threads, output, checkpoint_seconds)
+    _train(read_data(data), load_fit_config(config), device, threads, output, checkpoint_seconds)
 
 
 @app.command("round", epilog="Example: stoirec round fit.nc -o recovery.nc")
@@ -131,13 +132,16 @@ def recover(
 
     from stoirec import netcdf
     from stoirec.config import load_fit_config
+    from stoirec.dataset import read_data
     from stoirec.recovery import read_fit
     from stoirec.recovery import recover as decode_fit
 
     with as_file(files("stoirec") / "recipes" / "best.yaml") as recipe:
         config = load_fit_config(recipe)
+    content = read_data(data)
+    config = config.model_copy(update={"n_runs": content.n_training_runs})  # all there are
     fit = output.with_suffix(".fit.nc")
-    _train(data, config, device, threads, fit, checkpoint_seconds)
+    _train(content, config, device, threads, fit, checkpoint_seconds)
     netcdf.write(output, decode_fit(read_fit(fit), str(fit)))
 
 
@@ -189,30 +193,44 @@ def collect(
         os.replace(temporary, path)
 
 
+@app.command(epilog="Example: stoirec report config/studies/default.yaml --store results --notebooks results/notebooks -o results/report.html")
+def report(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
+    notebooks: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the executed notebooks.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="REPORT.html", help="Page to write (to a temporary name, then renamed).")],
+    store: Annotated[Path, typer.Option(help="Folder with data/, fits/ and benchmarks/.")] = Path("results"),
+    metrics: Annotated[Path, typer.Option(metavar="METRICS.csv")] = Path("results/metrics.csv"),
+    baselines: Annotated[Path, typer.Option(metavar="BASELINES.csv")] = Path("results/baselines.csv"),
+) -> None:
+    """Join a study's executed notebooks into one page that opens offline: answer, chapters, provenance (wall times [s])."""
+    from stoirec import report as page
+    from stoirec.results import load
+
+    page.write(load(study, store, metrics, baselines), notebooks, study, output)
+
+
 # --- what the commands share --------------------------------------------------------------------------------------------
 
 
-def _train(data: Path, config, device_name: str, threads: int | None, output: Path, checkpoint_seconds: float) -> None:
+def _train(data, config, device_name: str, threads: int | None, output: Path, checkpoint_seconds: float) -> None:
     """Train and write fit.nc; the checkpoint goes when the fit is there."""
     import torch
 
     from stoirec import netcdf
-    from stoirec.dataset import read_data
     from stoirec.devices import device
     from stoirec.train import train as train_fit
 
     if threads is not None:
         torch.set_num_threads(threads)
-    content = read_data(data)
     checkpoint = output.with_suffix(".ckpt")
-    with device(device_name) as chosen, _bar(config.n_steps(content.n_frames), "train", "step") as bar:
+    with device(device_name) as chosen, _bar(config.n_steps(data.n_frames), "train", "step") as bar:
 
         def progress(step: int, n_steps: int, record: dict[str, float] | None) -> None:
             bar.update(step - bar.n)
             if record:
                 bar.note(f"L_pred {record['prediction']:.2e}, val_loss {record['val_loss']:.2e}")
 
-        fit = train_fit(content, config, chosen, checkpoint, checkpoint_seconds, progress)
+        fit = train_fit(data, config, chosen, checkpoint, checkpoint_seconds, progress)
     netcdf.write(output, fit)
     checkpoint.unlink(missing_ok=True)
 

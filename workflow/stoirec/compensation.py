@@ -38,6 +38,7 @@ class Compensation:
             between S and k alone, log_k_difference = -log_column_scale.
         curves: one row per concentration and |S|: concentration, coefficient, true, learned response F of one substrate.
         curve_r2: |S| -> R2 (1 - SSE/SST) of the learned curve.
+        shape_r2: R2 of both curves together after one more common factor: is their shape right?
         message_r2: R2 of the true messages regressed affinely on the learned ones.
         gauge: log10 factor by which the learned rate constants exceed the true ones, on average.
     """
@@ -45,6 +46,7 @@ class Compensation:
     reactions: pd.DataFrame
     curves: pd.DataFrame
     curve_r2: dict[int, float]
+    shape_r2: float
     message_r2: float
     gauge: float
 
@@ -59,14 +61,18 @@ def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
     concentration = data.validation_frames()[0]
     concentration = concentration[:: max(1, len(concentration) // _FRAMES)]
     gauge = float(fit["log_k"].values.mean() - truth.log_k.mean())
-    reactions = compare_fluxes(data.graph, _flux(model, concentration), truth.flux(concentration), fit["coefficient"].values, truth.stoichiometry)
+    reactions = compare_fluxes(
+        data.graph, _flux(model, concentration), truth.flux(concentration), fit["coefficient"].values, truth.stoichiometry
+    )
     reactions["log_k_difference"] = fit["log_k"].values - truth.log_k - gauge
     low, high = np.percentile(concentration, _CONCENTRATION_RANGE)
     curves = response_curves(model, truth.kinetics, np.linspace(low, high, _GRID), gauge)
+    learned, true = curves["learned"].values, curves["true"].values
     return Compensation(
         reactions,
         curves,
         {int(size): r2(curve["learned"].values, curve["true"].values) for size, curve in curves.groupby("coefficient")},
+        r2(learned * (learned @ true) / (learned @ learned), true),
         message_r2(*_messages(model, truth, data.graph, concentration)),
         gauge,
     )
@@ -125,7 +131,11 @@ def response_curves(model: MetabolismPropagation, kinetics: PdeM1, concentration
         learned = _message(model, concentration, np.full_like(concentration, size), np.repeat(embedding, len(concentration), axis=0))
         with torch.no_grad():
             rate = torch.nn.functional.softplus(model.rate_func(torch.as_tensor(learned))[:, 0]).numpy()
-        curves.append(pd.DataFrame({"concentration": concentration, "coefficient": size, "true": np.logaddexp(0, true), "learned": rate * 10.0**gauge}))
+        curves.append(
+            pd.DataFrame(
+                {"concentration": concentration, "coefficient": size, "true": np.logaddexp(0, true), "learned": rate * 10.0**gauge}
+            )
+        )
     return pd.concat(curves, ignore_index=True)
 
 
@@ -141,8 +151,12 @@ def _messages(model: MetabolismPropagation, truth: Truth, graph: Graph, concentr
     edges = graph.substrate_edges[truth.edge_is_true[graph.substrate_edges]]
     metabolite = graph.edge_metabolite[edges]
     c = concentration[:, metabolite].ravel()
-    learned_size, true_size = (np.tile(np.abs(x[edges]), len(concentration)) for x in (model.sto_all.detach().numpy(), graph.on_edges(truth.stoichiometry)))
-    embedding = np.zeros((len(c), 0)) if model.embedding is None else np.tile(model.embedding.detach().numpy()[metabolite], (len(concentration), 1))
+    learned_size, true_size = (
+        np.tile(np.abs(x[edges]), len(concentration)) for x in (model.sto_all.detach().numpy(), graph.on_edges(truth.stoichiometry))
+    )
+    embedding = (
+        np.zeros((len(c), 0)) if model.embedding is None else np.tile(model.embedding.detach().numpy()[metabolite], (len(concentration), 1))
+    )
     return _message(model, c, learned_size, embedding), truth.kinetics.substrate_func(np.column_stack([c, true_size]))
 
 
@@ -171,6 +185,8 @@ def summary(found: Compensation) -> pd.DataFrame:
         ("|log10 flux factor − log10 column scale|, median", traded, "0: a wrong length of a column is undone exactly by its flux"),
         ("response curve R2, |S| = 1", found.curve_r2[1], "1: the learned response is the true one"),
         ("response curve R2, |S| = 2", found.curve_r2[2], "1: and its dependence on |S| as well"),
+        ("both response curves, R2 after one common factor", found.shape_r2, "1: their shape is right, whatever their size"),
         ("true messages from learned ones, R2", found.message_r2, "1: messages agree up to an affine map"),
     ]
-    return pd.DataFrame(rows, columns=["diagnostic", "value", "meaning"])
+    texts = [(name, value if isinstance(value, str) else f"{value:.4f}".replace("-", "−"), meaning) for name, value, meaning in rows]
+    return pd.DataFrame(texts, columns=["diagnostic", "value", "meaning"])

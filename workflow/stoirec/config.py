@@ -119,7 +119,7 @@ class FitConfig(_Strict):
     n_epochs: int = Field(10, ge=1)
     batch_size: int = Field(32, ge=1, description="frames per step")
     data_augmentation_loop: int = Field(45, ge=1, description="steps per epoch = n_frames * this / batch_size * 0.2")
-    n_runs: int = Field(5, ge=1, description="how many training trajectories are used")
+    n_runs: int = Field(5, ge=1, description="how many of the training trajectories are used")
     seed: int = Field(1, ge=0, le=MAX_SEED, description="initial weights and batches")
     n_epochs_init: int = Field(0, ge=0, description="epochs of the first phase, counted within n_epochs")
     first_coeff_L1: float | None = Field(None, ge=0, description="coeff_S_L1 in the first phase (default: the same)")
@@ -132,6 +132,9 @@ class FitConfig(_Strict):
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rates over the steps")
     residual_scaling: Literal["none", "std"] = Field("std", description="divide residuals by each metabolite's std of dc/dt")
     precision: Literal["float32", "float64"] = "float32"
+    refinement_rounds: int = Field(0, ge=0, description="rounds of Gauss-Newton refinement after the last epoch (refine.py)")
+    refinement_steps: int = Field(4, ge=1, description="Levenberg-Marquardt steps per round")
+    refinement_frames: int = Field(250, ge=1, description="training frames the refinement fits, evenly spaced")
     n_snapshots: int = Field(40, ge=1, description="coefficient snapshots and loss records kept in fit.nc")
     decoder: Literal["nearest", "scaled", "mass_balanced", "scaled_mass_balanced"] = Field(
         "mass_balanced", description="the rounding method that gives the answer"
@@ -141,6 +144,10 @@ class FitConfig(_Strict):
     def _consistent(self) -> "FitConfig":
         if self.n_epochs_init > self.n_epochs:
             raise ValueError("n_epochs_init must not exceed n_epochs")
+        if self.refinement_rounds and not self.role_prior:
+            raise ValueError("refinement_rounds needs role_prior: columns are sought among those with the signs of the roles")
+        if self.refinement_rounds and (self.graph_model.embedding_dim or self.graph_model.substrate_gate):
+            raise ValueError("refinement_rounds needs graph_model.embedding_dim 0 and no graph_model.substrate_gate")
         return self
 
     def steps_per_epoch(self, n_frames: int) -> int:

@@ -44,15 +44,19 @@ class Data:
     def n_frames(self) -> int:
         return len(self.time)
 
+    @property
+    def n_training_runs(self) -> int:
+        return int((self.run_role == TRAINING).sum())
+
     def training_frames(self, n_runs: int) -> tuple[np.ndarray, np.ndarray]:
         """(frames, M) concentration and dc/dt of the first `n_runs` training runs.
 
         Raises:
             BadInput: the file has fewer training runs.
         """
+        if n_runs > self.n_training_runs:
+            raise BadInput(self.path, "n_runs", n_runs, f"1..{self.n_training_runs} (the file's training trajectories)")
         runs = np.flatnonzero(self.run_role == TRAINING)
-        if n_runs > len(runs):
-            raise BadInput(self.path, "n_runs", n_runs, f"1..{len(runs)} (the file's training trajectories)")
         return self._frames(runs[:n_runs], ~self._held_out())
 
     def validation_frames(self) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,13 @@ def sizes(data: Data, truth: Truth) -> pd.DataFrame:
 def coefficient_counts(truth: Truth, graph: Graph) -> pd.DataFrame:
     """How many candidate edges have which true coefficient."""
     values, counts = np.unique(graph.on_edges(truth.stoichiometry), return_counts=True)
-    return pd.DataFrame({"true coefficient": [f"{value:+d}" if value else "0" for value in values], "edges": counts, "share": counts / counts.sum()})
+    return pd.DataFrame(
+        {
+            "true coefficient": [f"{value:+d}".replace("-", "−") if value else "0" for value in values],
+            "edges": counts,
+            "share": counts / counts.sum(),
+        }
+    )
 
 
 @dataclass(frozen=True)

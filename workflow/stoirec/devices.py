@@ -1,8 +1,11 @@
 """Which device a job runs on; one GPU per local job."""
 
 import contextlib
+import itertools
+import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +14,15 @@ from filelock import FileLock, Timeout
 
 from stoirec.errors import BadInput
 
+_log = logging.getLogger(__name__)
+
 
 @contextlib.contextmanager
 def device(name: str) -> Iterator[torch.device]:
     """The device for `auto`, `cpu`, `cuda` or `cuda:N`, held for the length of the block.
 
-    Snakemake counts GPUs but hands out no indices. `auto` and `cuda` therefore hold a file lock per index, so that
-    local jobs that run at the same time take different GPUs. Under Slurm the scheduler has chosen already.
+    Snakemake counts GPUs but hands out no indices. `auto` and `cuda` therefore hold a file lock per GPU, so that
+    local jobs that run at the same time take different ones. Where Slurm shows a job its one GPU, that is the choice.
 
     Raises:
         BadInput: unknown name, or CUDA asked for and absent.
@@ -27,36 +32,43 @@ def device(name: str) -> Iterator[torch.device]:
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and n_gpus == 0):
         yield torch.device("cpu")
-    elif name.startswith("cuda:") or "SLURM_JOB_ID" in os.environ:
-        index = int(name[5:]) if name.startswith("cuda:") else 0
-        if index >= n_gpus:
-            raise BadInput("command line", "--device", name, f"cpu, or an index below {n_gpus} (the GPUs seen here)")
-        yield torch.device("cuda", index)
     elif n_gpus == 0:
         raise BadInput("command line", "--device", name, "cpu or auto: no GPU is seen here")
+    elif name.startswith("cuda:"):
+        if int(name[5:]) >= n_gpus:
+            raise BadInput("command line", "--device", name, f"cpu, or an index below {n_gpus} (the GPUs seen here)")
+        yield torch.device(name)
+    elif n_gpus == 1 and "SLURM_JOB_ID" in os.environ:
+        yield torch.device("cuda", 0)
     else:
-        with gpu_slot(_physical_names(n_gpus)) as index:
+        with gpu_slot([str(torch.cuda.get_device_properties(index).uuid) for index in range(n_gpus)]) as index:
             yield torch.device("cuda", index)
-
-
-def _physical_names(n_gpus: int) -> list[str]:
-    """A name per visible GPU that is the same in every process, whatever CUDA_VISIBLE_DEVICES hides."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(index) for index in range(n_gpus)]
-    return [name.strip() for name in names[:n_gpus]]
 
 
 @contextlib.contextmanager
 def gpu_slot(names: list[str], folder: Path | None = None) -> Iterator[int]:
-    """Hold the first free of `names`, or wait for the first of them; yields its position.
+    """Hold the first free of `names`, or wait for one; yields its position.
 
-    The lock is the operating system's: it ends with the process, killed or not.
+    Args:
+        names: a GPU's name is the same in every process, whatever CUDA_VISIBLE_DEVICES hides.
+        folder: where the locks lie. They are the operating system's: they end with the process, killed or not.
     """
     folder = folder or Path(tempfile.gettempdir()) / f"stoirec-gpu-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    while True:
-        for index, name in enumerate(names):
+    locks = [FileLock(folder / f"{name}.lock") for name in names]
+    held = _acquire_first_free(locks)
+    try:
+        yield held
+    finally:
+        locks[held].release()
+
+
+def _acquire_first_free(locks: list[FileLock]) -> int:
+    for attempt in itertools.count():
+        for index, lock in enumerate(locks):
             with contextlib.suppress(Timeout):
-                with FileLock(folder / f"{name}.lock", timeout=0 if index < len(names) - 1 else 1):
-                    yield index
-                    return
+                lock.acquire(timeout=0)
+                return index
+        if attempt == 0:
+            _log.info("waiting for a free GPU")
+        time.sleep(0.5)

@@ -21,12 +21,10 @@ def matched_pairs(results: Results, metric: str = "entry_exact") -> pd.DataFrame
     """
     answers = results.answers
     value = answers[metric].where(answers["status"] == "ok", 0.0)
-    columns = [*results.varied, "network_seed", "param.seed"]
-    keys = answers[columns].astype(object).where(answers[columns].notna(), "default")
+    keys = _keys(results)
     rows = []
     for parameter in results.varied:
-        others = [column for column in columns if column != parameter]
-        for _, group in keys.groupby(others, sort=False):
+        for _, group in keys.groupby([column for column in keys if column != parameter], sort=False):
             for first, second in itertools.combinations(_ordered(group[parameter]), 2):
                 rows.append(
                     {
@@ -39,6 +37,36 @@ def matched_pairs(results: Results, metric: str = "entry_exact") -> pd.DataFrame
                     }
                 )
     return pd.DataFrame(rows, columns=["parameter", "from", "to", "first", "second", "difference"])
+
+
+def crossed_pairs(results: Results, most: int = 6) -> dict[tuple[str, str], list[str]]:
+    """Pairs of varied parameters that were varied together with all else equal, and the fits that were.
+
+    Only such fits tell how two parameters act together. The pairs with most such fits come first; of equals, those with
+    the largest matched effects.
+
+    Returns:
+        At most `most` pairs of columns `param.<key>` -> fit_ids.
+    """
+    keys = _keys(results)
+    size = matched_effects(results).groupby("parameter")["mean"].agg(lambda means: means.abs().max()).to_dict()
+    found = {}
+    for pair in itertools.combinations(results.varied, 2):
+        groups = [
+            group
+            for _, group in keys.groupby([column for column in keys if column not in pair], sort=False)
+            if (group[list(pair)].nunique() > 1).all()
+        ]
+        if groups:
+            found[pair] = [fit for group in groups for fit in group.index]
+    order = sorted(found, key=lambda pair: (-len(found[pair]), -sum(size.get(short(parameter), 0.0) for parameter in pair)))
+    return {pair: found[pair] for pair in order[:most]}
+
+
+def _keys(results: Results) -> pd.DataFrame:
+    """What tells two fits apart: varied parameters, network and learner seed; a missing value is the default."""
+    columns = results.answers[[*results.varied, "network_seed", "param.seed"]]
+    return columns.astype(object).where(columns.notna(), "default")
 
 
 def _ordered(values: pd.Series) -> list[str]:
@@ -55,7 +83,11 @@ def sort_key(value: object) -> tuple:
 def matched_effects(results: Results, metric: str = "entry_exact") -> pd.DataFrame:
     """The matched pairs of every change, summarised: parameter, from, to, pairs, mean, min and max difference; largest first."""
     pairs = matched_pairs(results, metric)
-    effects = pairs.groupby(["parameter", "from", "to"], sort=False)["difference"].agg(pairs="size", mean="mean", min="min", max="max").reset_index()
+    effects = (
+        pairs.groupby(["parameter", "from", "to"], sort=False)["difference"]
+        .agg(pairs="size", mean="mean", min="min", max="max")
+        .reset_index()
+    )
     return effects.iloc[effects["mean"].abs().argsort(kind="stable")[::-1]].reset_index(drop=True)
 
 
@@ -86,6 +118,11 @@ def val_loss_prediction(results: Results) -> Prediction:
     return Prediction(float(np.mean(found)) if found else float("nan"), n_fits, regret)
 
 
+def signed(value: float) -> str:
+    """+0.123 or −0.123."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
 def conclusions(results: Results) -> list[str]:
     """What the study found, in sentences computed from its tables."""
     table, best, chosen = results.configurations, results.best_configuration, results.val_loss_configuration
@@ -97,24 +134,46 @@ def conclusions(results: Results) -> list[str]:
     beaten = [name for name, other in table.iterrows() if other["entry_exact"] > results.best_baseline(other["method"])]
     sentences = [
         f"Most was recovered by {best}: entry_exact {row['entry_exact']:.3f}, "
-        f"{abs(row['entry_exact'] - baseline):.3f} {'above' if row['entry_exact'] > baseline else 'below or equal to'} the better baseline ({baseline:.3f}); "
+        f"{abs(row['entry_exact'] - baseline):.3f} {'above' if row['entry_exact'] > baseline else 'below or equal to'} "
+        f"the better baseline ({baseline:.3f}); "
         f"the oracle with the true fluxes and mass balance reaches {reference['oracle_balanced']:.3f}.",
         f"{len(beaten)} of {len(table)} configurations beat the better baseline decoded by their own method.",
     ]
     effects = matched_effects(results)
-    for _, effect in effects.head(3).iterrows():
-        spread = f", from {effect['min']:+.3f} to {effect['max']:+.3f}" if effect["pairs"] > 1 else ""
+    for _, effect in effects.drop_duplicates("parameter").head(3).iterrows():
+        spread = f", from {signed(effect['min'])} to {signed(effect['max'])}" if effect["pairs"] > 1 else ""
         pairs = f"{effect['pairs']} matched pair{'s' if effect['pairs'] > 1 else ''}"
         sentences.append(
-            f"Changing {effect['parameter']} from {effect['from']} to {effect['to']}, all else equal, changed entry_exact by {effect['mean']:+.3f} ({pairs}{spread})."
+            f"Changing {effect['parameter']} from {effect['from']} to {effect['to']}, all else equal, "
+            f"changed entry_exact by {signed(effect['mean'])} ({pairs}{spread})."
         )
     if effects.empty and len(table) > 1:
         sentences.append("No two configurations differ in one parameter only: effects cannot be told apart.")
     prediction = val_loss_prediction(results)
     if chosen is not None and len(table) > 1:
         same = "the same configuration" if chosen == best else f"{chosen}, at a cost of {prediction.regret:.3f} in entry_exact"
-        ranks = "" if np.isnan(prediction.rank_correlation) else f"; rank correlation of low val_loss with entry_exact {prediction.rank_correlation:.2f} over {prediction.n_fits} fits"
+        ranks = (
+            ""
+            if np.isnan(prediction.rank_correlation)
+            else f"; rank correlation of low val_loss with entry_exact {prediction.rank_correlation:.2f} over {prediction.n_fits} fits"
+        )
         sentences.append(f"Selecting by val_loss, as without a known truth, gives {same}{ranks}.")
     diverged = int(table["n_diverged"].sum())
     sentences.append(f"{diverged} of {len(results.answers)} fits diverged." if diverged else "No fit diverged.")
     return sentences
+
+
+def selected_fit(results: Results) -> str:
+    """Which fit a closer look shows, why, and which one val_loss would have shown."""
+    best = results.best_fit
+    if best is None:
+        return "Every fit diverged. What follows shows the first one, which recovered nothing."
+    row = results.answers.loc[best]
+    roles = "Its coefficients began with the signs of their candidate roles (role_prior)."
+    chosen = results.val_loss_fit
+    other = "the same fit" if chosen == best else results.answers.at[chosen, "label"]
+    return (
+        f"Shown is {row['label']}, the fit whose own answer (decoded by {row['method']}) has the highest entry_exact of the study: "
+        f"{row['entry_exact']:.3f}. Choosing it needs the truth; on the same network, val_loss alone would pick {other}. "
+        f"{roles if row['param.role_prior'] else 'Its signs were learned from the data (no role_prior).'}"
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stoirec.dataset import TRAINING, Data, Truth
+from stoirec.dataset import Data, Truth
 from stoirec.graph import Graph
 
 _SUM_WEIGHT = 10.0  # of a column-sum equation, against flux columns of length at most 1
@@ -18,7 +18,7 @@ _SAME = 1 - 1e-9  # absolute cosine above which two fluxes are the same up to a 
 
 def true_frames(data: Data, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
     """(frames, R) true fluxes and (frames, M) dc/dt of all training frames: what every oracle works on."""
-    concentration, dcdt = data.training_frames(int((data.run_role == TRAINING).sum()))
+    concentration, dcdt = data.training_frames(data.n_training_runs)
     return truth.flux(concentration), dcdt
 
 

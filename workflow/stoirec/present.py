@@ -12,10 +12,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stoirec.metrics import NAMES
-
 _PIXELS_PER_INCH = 100  # CSS pixels; the picture itself has twice as many
-_SCIENTIFIC = ("val_loss", "cost")
+_FORMATS = {"val_loss": ".3g", "k": ".3g", "wall time [s]": ".1f"}  # all other real numbers are shares, R2 and the like
 
 
 class Html:
@@ -48,19 +46,23 @@ def table(frame: pd.DataFrame, caption: str, marked: tuple[Any, ...] = (), muted
         marked, muted: index labels of rows to stress (the result) or to set back (references).
         index: header of the index column; None leaves the index out.
     """
-    numeric = {column: pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column]) for column in frame.columns}
+    numeric = {
+        column: pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column]) for column in frame.columns
+    }
     heads = ([f"<th>{escape(index)}</th>"] if index is not None else []) + [
-        f'<th{" class=number" if numeric[column] else ""}>{escape(str(column).replace("_", " "))}</th>' for column in frame.columns
+        f"<th{' class=number' if numeric[column] else ''}>{escape(str(column).replace('_', ' '))}</th>" for column in frame.columns
     ]
     rows = []
     for label, values in zip(frame.index, frame.itertuples(index=False, name=None)):
         kind = ' class="marked"' if label in marked else ' class="muted"' if label in muted else ""
         cells = ([f"<th>{escape(str(label))}</th>"] if index is not None else []) + [
-            f'<td{" class=number" if numeric[column] else ""}>{escape(cell(value, column))}</td>' for column, value in zip(frame.columns, values)
+            f"<td{' class=number' if numeric[column] else ''}>{escape(cell(value, column))}</td>"
+            for column, value in zip(frame.columns, values)
         ]
         rows.append(f"<tr{kind}>{''.join(cells)}</tr>")
     return Html(
-        f'<div class="table"><table><caption>{escape(caption)}</caption><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<div class="table"><table><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -74,18 +76,19 @@ def items(sentences: list[str]) -> Html:
     return Html("<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>")
 
 
+def minus(number: str) -> str:
+    """A formatted number with a true minus sign in front; exponents keep their hyphen."""
+    return "−" + number[1:] if number.startswith("-") else number
+
+
 def cell(value: Any, column: str = "") -> str:
-    """A table cell's text: shares and R2 with three decimals, losses in scientific notation, a dash for nothing."""
+    """A table cell's text: shares and R2 with three decimals, losses with three digits, a dash for nothing."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
         return "–"
     if isinstance(value, float | np.floating):
-        if column.startswith(_SCIENTIFIC):
-            return f"{value:.2e}" if np.isfinite(value) else "∞"
-        if column in NAMES or column.startswith(("entry_exact", "share", "confidence")):
-            return f"{value:.3f}"
-        return f"{value:.4g}"
+        return minus(format(value, _FORMATS.get(column, ".3f"))) if np.isfinite(value) else "∞"
     if isinstance(value, int | np.integer):
         return f"{value:,}"
     return str(value)

@@ -1,7 +1,7 @@
 """A finished study: its tables and files, and which fit or configuration is best by what."""
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,30 @@ import pandas as pd
 import xarray as xr
 
 from stoirec import netcdf
-from stoirec.config import Study
+from stoirec.config import FitConfig, Study
 from stoirec.dataset import Data, Truth, read_data, read_truth
 from stoirec.errors import BadInput
 from stoirec.metrics import NAMES
-from stoirec.score import data_path, read_recovery, recovery_path
-from stoirec.study import Fit, expand
+from stoirec.score import data_path, read_recovery, recovery_path, score_history
+from stoirec.study import Fit, expand, flat
 
 # What the references of baselines.csv know; the order in which every table shows them.
 REFERENCES = {
     "baseline_unit": "baseline: −1 / +1 by role",
     "baseline_balanced": "baseline: roles and mass balance",
-    "oracle_scale_blind": "oracle: fluxes up to a factor",
+    "oracle_scale_blind": "oracle: fluxes up to a factor, scaled",
     "oracle_least_squares": "oracle: true fluxes",
     "oracle_balanced": "oracle: true fluxes, mass balance",
+}
+_SCALED = {"nearest": "scaled", "mass_balanced": "scaled_mass_balanced"}
+_TRAINING = ("status", "n_steps", "wall_time_s", "threads", "device", "git_commit")
+_SHORTER = {  # in labels of figures and tables; headers and lists of parameters have the full names
+    "learning_rate_start": "lr",
+    "learning_rate_S_start": "lr_S",
+    "coeff_S_L1": "L1",
+    "coeff_S_integer": "integer",
+    "coeff_mass_conservation": "mass",
+    "data_augmentation_loop": "augmentation",
 }
 SHARES = tuple(name for name in NAMES if name not in ("r2", "log_k_r2"))  # metrics that are shares of entries or reactions
 
@@ -90,7 +100,9 @@ class Results:
                     "val_loss": float(np.exp(np.log(group["val_loss"]).mean())) if ended.all() else np.inf,
                 }
             )
-        return pd.DataFrame(rows).set_index("configuration").sort_values(["entry_exact", "val_loss"], ascending=[False, True], kind="stable")
+        return (
+            pd.DataFrame(rows).set_index("configuration").sort_values(["entry_exact", "val_loss"], ascending=[False, True], kind="stable")
+        )
 
     # --- selection --------------------------------------------------------------------------------------------------
 
@@ -130,11 +142,21 @@ class Results:
         """Columns `param.<key>` that take more than one value, the learner's seed left out."""
         return _varied(self.answers)
 
+    def description(self, configuration: str) -> str:
+        """The parameters of a configuration that are not the defaults: learning_rate_start 0.005, role_prior True."""
+        config = self.job(self.answers.index[self.answers["configuration"] == configuration][0]).config
+        defaults = flat(FitConfig())
+        return ", ".join(f"{key} {shown_value(value)}" for key, value in flat(config).items() if value != defaults[key] and key != "seed")
+
     # --- references -------------------------------------------------------------------------------------------------
 
     def references(self, method: str, data: list[str] | None = None) -> pd.DataFrame:
-        """Metrics of baselines and oracles decoded by `method`, means over data sets (default: the study's)."""
-        rows = self.baselines[self.baselines["method"] == method]
+        """Metrics of baselines and oracles decoded by `method`, means over data sets (default: the study's).
+
+        The scale-blind oracle has no scale to decode at; it is always decoded by the scaled form of the method.
+        """
+        blind = self.baselines["variant"] == "oracle_scale_blind"
+        rows = self.baselines[self.baselines["method"] == np.where(blind, _SCALED.get(method, method), method)]
         rows = rows[rows["fit_id"].str.split("/").str[0].isin(data or self.data_names)]
         means = rows.groupby("variant", sort=False)[list(NAMES)].mean()
         return means.loc[[name for name in REFERENCES if name in means.index]]
@@ -160,28 +182,49 @@ class Results:
         return netcdf.read(self.fit_path(fit_id))
 
     def fit_path(self, fit_id: str) -> Path:
-        return recovery_path(self.store, self._fit(fit_id)).with_name("fit.nc")
+        return recovery_path(self.store, self.job(fit_id)).with_name("fit.nc")
 
     def recovery(self, fit_id: str) -> xr.Dataset:
         """recovery.nc."""
-        return read_recovery(recovery_path(self.store, self._fit(fit_id)))
+        return read_recovery(recovery_path(self.store, self.job(fit_id)))
 
-    def _fit(self, fit_id: str) -> Fit:
-        return next(fit for fit in self.fits if fit.fit_id == fit_id)
+    def history(self, fit_id: str, most: int = 15) -> pd.DataFrame:
+        """Recovery over steps, as score.score_history, at about `most` snapshots, the first and the last among them."""
+        fit, data = self.fit(fit_id), self.job(fit_id).data
+        some = np.unique(np.linspace(0, fit.sizes["snapshot"] - 1, most).round().astype(int))
+        return score_history(fit.isel(snapshot=some), self.truth(data), self.data(data).graph)
+
+    def job(self, fit_id: str) -> Fit:
+        """What was asked for: data set, configuration, stage."""
+        return self._by_id[fit_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Fit]:
+        return {fit.fit_id: fit for fit in self.fits}
 
     @cached_property
     def training(self) -> pd.DataFrame:
-        """One row per fit, indexed by fit_id: status, steps done, wall time [s], threads, device, commit."""
-        keys = ("status", "n_steps", "wall_time_s", "threads", "device", "git_commit")
-        return pd.DataFrame({fit.fit_id: {key: netcdf.read(self.fit_path(fit.fit_id)).attrs[key] for key in keys} for fit in self.fits}).T
+        """One row per fit, indexed by fit_id: status, steps, wall time [s], threads, device, commit, val_loss curve."""
+        rows = {}
+        for fit in self.fits:  # each file is opened once: a study may have a thousand
+            content = self.fit(fit.fit_id)
+            curve = {"step": content["step"].values, "val_loss_history": content["val_loss_history"].values}
+            rows[fit.fit_id] = {key: content.attrs[key] for key in _TRAINING} | curve
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def examples(self, most: int = 8) -> list[str]:
+        """The fits a figure shows one by one, best first: all that ended, or the best and the worst of them."""
+        order = list(self.ended.sort_values(["entry_exact", "val_loss"], ascending=[False, True], kind="stable").index)
+        worst = most * 3 // 8
+        return order if len(order) <= most else order[: most - worst] + order[-worst:]
 
 
-@cache
+@lru_cache(maxsize=4)  # a data set takes tens of megabytes
 def _data(store: Path, name: str) -> Data:
     return read_data(data_path(store, name))
 
 
-@cache
+@lru_cache(maxsize=4)
 def _truth(store: Path, name: str) -> Truth:
     return read_truth(data_path(store, name), _data(store, name).graph)
 
@@ -196,7 +239,7 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
         BadInput: a file is missing, is not such a table, or lacks a fit or a data set of the study.
     """
     content, fits = expand(study)
-    table = _read(metrics, ("fit_id", "method", "status", "is_answer", "variant", "network_seed", "val_loss", *NAMES))
+    table = _read(metrics, ("fit_id", "stage", "variant", "method", "status", "is_answer", "network_seed", "val_loss", *NAMES))
     references = _read(baselines, ("fit_id", "method", "variant", *NAMES))
     answered = set(table.loc[table["is_answer"], "fit_id"])
     missing = [fit.fit_id for fit in fits if fit.fit_id not in answered]
@@ -237,17 +280,23 @@ def shown_value(value: Any) -> str:
     return str(value)
 
 
+def _parameters(answers: pd.DataFrame) -> list[str]:
+    return [column for column in answers.columns if column.startswith("param.") and column != "param.seed"]
+
+
 def _varied(answers: pd.DataFrame) -> list[str]:
-    parameters = [column for column in answers.columns if column.startswith("param.") and column != "param.seed"]
-    return [column for column in parameters if answers[column].nunique(dropna=False) > 1]
+    return [column for column in _parameters(answers) if answers[column].nunique(dropna=False) > 1]
 
 
 def _configuration_labels(answers: pd.DataFrame) -> pd.Series:
-    """The variant's name, with the parameters that vary within the variant."""
+    """The variant's name, with the parameters its stage varies within it; the stage's name where that is not unique."""
     labels = pd.Series("", index=answers.index)
-    for variant, group in answers.groupby("variant", sort=False):
+    for (_, variant), group in answers.groupby(["stage", "variant"], sort=False):
         own = _varied(group)
-        details = group[own].apply(lambda row: ", ".join(f"{short(key)} {shown_value(value)}" for key, value in row.items()), axis=1) if own else ""
-        only_details = variant == "base" and own  # the name a study gives to a plain grid says nothing
-        labels[group.index] = details if only_details else (variant + (" (" + details + ")" if own else ""))
-    return labels
+        for fit, row in group[own].iterrows():
+            details = ", ".join(f"{_SHORTER.get(short(key), short(key))} {shown_value(value)}" for key, value in row.items())
+            named = variant != "base" or not details  # the name a study gives to a plain grid says nothing
+            labels[fit] = " ".join([variant] * named + [f"({details})" if named else details] * bool(details))
+    configuration = answers.groupby(_parameters(answers), dropna=False).ngroup()
+    unique = len(set(zip(labels, configuration))) == labels.nunique()
+    return labels if unique else answers["stage"] + ": " + labels

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from stoirec import checkpoint, losses
 from stoirec.config import FitConfig
 from stoirec.dataset import Data, graph_variables
 from stoirec.model import MetabolismPropagation
+from stoirec.refine import DONE, Refinement, State
 from stoirec.streams import learner_stream
 from stoirec.uncertainty import coefficient_se
 
@@ -67,6 +69,11 @@ def train(
         if checkpoint_path is not None and time.monotonic() - last_saved > checkpoint_seconds and job.step < job.n_steps:
             checkpoint.save(checkpoint_path, identity, job.state())
             last_saved = time.monotonic()
+    while job.status == "ok" and job.rounds_left():
+        if checkpoint_path is not None:
+            checkpoint.save(checkpoint_path, identity, job.state())
+        record = job.refine()
+        _log.info("refinement round %d of %d: L_pred %.1e", job.round, config.refinement_rounds, record["prediction"])
     return job.result()
 
 
@@ -95,6 +102,8 @@ class _Job:
         self.snapshot_steps = set(np.linspace(0, self.n_steps, config.n_snapshots + 1).round().astype(int).tolist())
         self.step = 0
         self.status = "ok"
+        self.round = 0
+        self.refined: State | None = None
         self.history: list[dict[str, Any]] = []
         self.sums = torch.zeros(len(losses.COMPONENTS), dtype=torch.float64, device=device)
         self.summed_steps = 0
@@ -141,6 +150,46 @@ class _Job:
             return 1.0
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / self.n_steps))
 
+    # --- refinement ---------------------------------------------------------------------------------------------
+
+    def rounds_left(self) -> bool:
+        """Whether a round of refinement is still to be done: asked for, and something left to learn."""
+        return self.round < self.config.refinement_rounds and not (self.refined is not None and self.refined.cost < DONE)
+
+    def refine(self) -> dict[str, float]:
+        """One round of refinement in double precision; the model then holds its result."""
+        refinement = self._refinement()
+        self.refined = refinement.round(self._refined_state(), self.config.refinement_steps)
+        self.round += 1
+        self.step += self.config.refinement_steps
+        self._take(refinement, self.refined)
+        return self.snapshot()
+
+    def _refinement(self) -> Refinement:
+        """On evenly spaced training frames, in double precision; from then on everything is."""
+        self.model.double()
+        self.concentration, self.dcdt, self.scale = self.concentration.double(), self.dcdt.double(), self.scale.double()
+        self.validation = tuple(part.double() for part in self.validation)
+        frames = torch.linspace(0, len(self.concentration) - 1, min(self.config.refinement_frames, len(self.concentration)), device=self.device).round().long()
+        graph = self.data.graph
+        sign = np.where(graph.edge_is_substrate, -1, 1)
+        return Refinement(graph, sign, self.model.substrate_func, self.model.rate_func, self.concentration[frames], self.dcdt[frames], self.scale)
+
+    def _refined_state(self) -> State:
+        """What the last round left, or the trained model."""
+        if self.refined is not None:
+            return self.refined
+        model = self.model
+        weights = torch.cat([p.detach().flatten() for p in (*model.substrate_func.parameters(), *model.rate_func.parameters())])
+        coefficient, log_k = model.sto_all.detach(), model.log_k.detach()
+        return State(weights, coefficient * 10 ** log_k[model.rxn_all], torch.zeros_like(coefficient), log_k)
+
+    @torch.no_grad()
+    def _take(self, refinement: Refinement, state: State) -> None:
+        torch.nn.utils.vector_to_parameters(state.weights, [*self.model.substrate_func.parameters(), *self.model.rate_func.parameters()])
+        self.model.sto_all.copy_(refinement.coefficient(state))
+        self.model.log_k.copy_(state.log_k)
+
     # --- evaluation -------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -164,7 +213,7 @@ class _Job:
                 means = torch.stack(self._components(self.concentration[:_CHUNK], self.dcdt[:_CHUNK])).tolist()
         record = dict(zip(losses.COMPONENTS, means))
         record["val_loss"] = self._val_loss(max(1, len(self.validation[0]) // _SNAPSHOT_FRAMES))
-        coefficient = self.model.sto_all.detach().cpu().clone()
+        coefficient = self.model.sto_all.detach().to("cpu", torch.float32, copy=True)
         self.history.append({"step": self.step, "coefficient": coefficient, **record})
         self.sums.zero_()
         self.summed_steps = 0
@@ -189,10 +238,16 @@ class _Job:
             "sums": self.sums,
             "summed_steps": self.summed_steps,
             "seconds": self._seconds(),
+            "round": self.round,
+            "refined": None if self.refined is None else asdict(self.refined),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.step, self.status = state["step"], state["status"]
+        self.round = state["round"]
+        if state["refined"] is not None:
+            self.refined = State(**state["refined"])
+            self._refinement()  # to double precision
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.rng.bit_generator.state = state["rng"]
@@ -207,7 +262,10 @@ class _Job:
         graph, model = self.data.graph, self.model
         with torch.no_grad():
             gram = sum(v @ v.T for v in (model.flux(c).double() for c in self.concentration.split(_CHUNK)))
-        if self.status == "ok":
+        if self.status == "ok" and self.refined is not None:
+            se = self._refinement().coefficient_se(self.refined).cpu().numpy()
+            val_loss = self._val_loss(1)
+        elif self.status == "ok":
             se = coefficient_se(graph, gram.cpu().numpy(), self._residual_square(self.concentration, self.dcdt).cpu().numpy())
             val_loss = self._val_loss(1)
         else:

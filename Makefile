@@ -1,0 +1,42 @@
+# make report   the study of config/config.yaml, from nothing to results/report.html
+# make test     all tests
+#
+# Both install what they need into .venv first. Another study: make report STUDY=config/studies/networks.yaml
+
+PYTHON ?= python3
+CORES ?= all
+STUDY ?=
+
+.PHONY: report test lint
+.DEFAULT_GOAL := report
+
+report: .venv/installed
+	.venv/bin/snakemake --cores $(CORES) $(if $(STUDY),--config study=$(STUDY))
+
+test: .venv/installed
+	.venv/bin/python -m pytest
+
+lint: .venv/installed
+	.venv/bin/snakemake --lint
+	.venv/bin/snakefmt --check Snakefile workflow/rules
+
+# torch-scatter compiles against torch, which therefore comes first; a wheel that pip kept from a build against
+# another torch does not load, and is built again.
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; name another one: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig as s; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || \
+	  { echo "error: the headers of $(PYTHON) are missing; on Debian: apt-get install python3-dev"; exit 1; }
+	@c++ --version > /dev/null || { echo "error: no C++ compiler; on Debian: apt-get install g++"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@echo "installing; torch-scatter is compiled on the way, which takes 6 to 7 minutes"
+	.venv/bin/pip install $(torch) setuptools wheel
+	.venv/bin/pip install --no-build-isolation -e ".[test]"
+	.venv/bin/python -c 'import torch_scatter' || \
+	  .venv/bin/pip install --no-build-isolation --no-cache-dir --no-deps --force-reinstall $(torch_scatter)
+	@touch $@
+
+# Versions stand in pyproject.toml alone.
+torch = $(call pinned,torch)
+torch_scatter = $(call pinned,torch-scatter)
+pinned = $(shell sed -n 's/^ *"\($(1)==[^"]*\)".*/\1/p' pyproject.toml)

@@ -1,0 +1,224 @@
+"""Bad input at the command line: exit code 2, one line that names file, key, what was found and what is allowed, and no output."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pytest
+import torch
+
+from stoirec import cli, netcdf
+from stoirec.config import FitConfig
+from stoirec.recovery import recover
+from stoirec.train import train
+
+FIT = {"n_runs": 2, "n_epochs": 1, "batch_size": 32, "data_augmentation_loop": 10, "n_snapshots": 2}
+
+
+@pytest.fixture(scope="session")
+def files(tiny_regime, tiny_path, tiny_data, tmp_path_factory) -> dict[str, bytes]:
+    """Good files of every kind, as bytes to be spoilt."""
+    folder = tmp_path_factory.mktemp("good")
+    fit = train(tiny_data, FitConfig(**FIT), torch.device("cpu"))
+    netcdf.write(folder / "fit.nc", fit)
+    netcdf.write(folder / "recovery.nc", recover(netcdf.read(folder / "fit.nc"), "fit.nc"))
+    return {
+        "regime.yaml": tiny_regime.model_dump_json(indent=1).encode(),
+        "fit.yaml": json.dumps(FIT).encode(),
+        "data.nc": tiny_path.read_bytes(),
+        "fit.nc": (folder / "fit.nc").read_bytes(),
+        "recovery.nc": (folder / "recovery.nc").read_bytes(),
+    }
+
+
+@pytest.fixture
+def stoirec(files, tmp_path, monkeypatch, capfd):
+    """Run a command in a folder with good files: (exit code, lines on stderr)."""
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["stoirec", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code or 0, capfd.readouterr().err.splitlines()
+
+    return run
+
+
+COMMANDS = {
+    "simulate": ["simulate", "regime.yaml", "-o", "out.nc"],
+    "train": ["train", "data.nc", "--config", "fit.yaml", "-o", "out.nc"],
+    "round": ["round", "fit.nc", "-o", "out.nc"],
+    "score": ["score", "recovery.nc", "--truth", "data.nc", "--json"],
+    "recover": ["recover", "data.nc", "-o", "out.nc"],
+    "oracle": ["oracle", "data.nc", "--json"],
+}
+
+
+def refused(stoirec, command: str, *named: str) -> None:
+    before = {path.name for path in Path().iterdir()}
+    code, lines = stoirec(*COMMANDS[command])
+    assert code == 2 and len(lines) == 1, lines
+    assert all(word in lines[0] for word in ("error:", *named)), lines[0]
+    assert {path.name for path in Path().iterdir()} == before  # neither an output nor a temporary file
+
+
+@pytest.mark.parametrize("command", ["simulate", "train", "round", "score"])
+def test_good_input_passes(stoirec, command):
+    code, lines = stoirec(*COMMANDS[command])
+    assert code == 0
+    assert not any("error" in line for line in lines)
+
+
+# --- configurations ---------------------------------------------------------------------------------------------------
+
+CONFIGS = [
+    # command, file, edit (dotted key: value), what the line names
+    ("train", "fit.yaml", {"learning_rate_strat": 1e-3}, ["learning_rate_strat", "unknown key", "did you mean learning_rate_start?"]),
+    ("train", "fit.yaml", {"graph_model": {"hiden_dim": 8}}, ["graph_model.hiden_dim", "unknown key", "hidden_dim"]),
+    ("train", "fit.yaml", {"batch_size": "many"}, ["batch_size", "many", "integer"]),
+    ("train", "fit.yaml", {"batch_size": 8.5}, ["batch_size", "8.5", "integer"]),
+    ("train", "fit.yaml", {"role_prior": 1}, ["role_prior", "1", "boolean"]),
+    ("train", "fit.yaml", {"batch_size": 0}, ["batch_size", "0", "greater than or equal to 1"]),
+    ("train", "fit.yaml", {"learning_rate_start": -1e-3}, ["learning_rate_start", "-0.001", "greater than 0"]),
+    ("train", "fit.yaml", {"coeff_S_L1": float("inf")}, ["coeff_S_L1", "inf", "finite"]),
+    ("train", "fit.yaml", {"optimiser": "adamm"}, ["optimiser", "adamm", "'adam'"]),
+    ("train", "fit.yaml", {"seed": None}, ["seed", "None", "integer"]),
+    ("train", "fit.yaml", {"n_epochs_init": 5}, ["n_epochs_init", "n_epochs"]),
+    ("train", "fit.yaml", {"n_runs": 3}, ["data.nc", "n_runs", "3", "1..2"]),
+    # a training configuration cannot touch the simulation
+    ("train", "fit.yaml", {"dt": 0.5}, ["dt", "simulation parameter", "regime"]),
+    ("train", "fit.yaml", {"n_frames": 10}, ["n_frames", "simulation parameter", "regime"]),
+    ("train", "fit.yaml", {"flux_limiter": True}, ["flux_limiter", "simulation parameter", "regime"]),
+    ("train", "fit.yaml", {"seeds": {"network": 5}}, ["seeds", "simulation parameter", "regime"]),
+    ("simulate", "regime.yaml", {"n_reaction": 5}, ["n_reaction", "unknown key", "n_reactions"]),
+    ("simulate", "regime.yaml", {"kinetics": {"initialisation": "monotonous"}}, ["kinetics.initialisation", "monotonous", "'monotone'"]),
+    ("simulate", "regime.yaml", {"dt": 0}, ["dt", "0", "greater than 0"]),
+    ("simulate", "regime.yaml", {"n_metabolites": "ten"}, ["n_metabolites", "ten", "integer"]),
+    ("simulate", "regime.yaml", {"log_k": [-1.0, -3.0]}, ["log_k", "low"]),
+    ("simulate", "regime.yaml", {"reaction_shapes": {"4-1": 1.0}}, ["reaction_shapes", "1-3"]),
+    ("simulate", "regime.yaml", {"initial_concentration": [-1.0, 1.0]}, ["initial_concentration", "negative"]),
+    ("simulate", "regime.yaml", {"n_metabolites": 2}, ["n_metabolites", "2 cannot hold a 2-1 reaction"]),
+]
+
+
+@pytest.mark.parametrize(("command", "file", "edit", "named"), CONFIGS, ids=lambda value: ",".join(value) if isinstance(value, dict) else "")
+def test_a_wrong_configuration(stoirec, command, file, edit, named):
+    path = Path(file)
+    path.write_text(json.dumps(json.loads(path.read_text()) | edit).replace("Infinity", ".inf"))
+    refused(stoirec, command, *({file, *named} if "data.nc" not in named else named))
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (None, ["file", "nothing", "existing YAML file"]),
+        (b"n_epochs: [1", ["syntax", "YAML"]),
+        (b"n_epochs: 1\nn_epochs: 2\n", ["n_epochs", "YAML"]),
+        (b"- 1\n", ["list", "mapping"]),
+        (b"\xff\xfe\x00", ["readable YAML"]),
+    ],
+)
+def test_a_file_that_is_no_configuration(stoirec, content, named):
+    Path("fit.yaml").unlink() if content is None else Path("fit.yaml").write_bytes(content)
+    refused(stoirec, "train", "fit.yaml", *named)
+
+
+# --- NetCDF files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("command", "file"), [("train", "data.nc"), ("round", "fit.nc"), ("score", "recovery.nc"), ("score", "data.nc"), ("recover", "data.nc"), ("oracle", "data.nc")])
+def test_a_missing_truncated_or_foreign_file(stoirec, command, file):
+    content = Path(file).read_bytes()
+    for spoilt in (content[: len(content) // 2], content[:10], b"", b"no NetCDF at all\n" * 100):
+        Path(file).write_bytes(spoilt)
+        refused(stoirec, command, file, "netCDF-4")
+    Path(file).unlink()
+    refused(stoirec, command, file, "nothing", "existing NetCDF file")
+
+
+def spoil(variable: str, index: object, value: float) -> None:
+    with netCDF4.Dataset("data.nc", "a") as data:
+        data[variable][index] = value
+
+
+@pytest.mark.parametrize("command", ["train", "recover", "score", "oracle"])
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("concentration", -0.25, ["-0.25", "run 1, time 3, metabolite 2", ">= 0"]),
+        ("concentration", np.nan, ["nan", "run 1, time 3, metabolite 2", "finite"]),
+        ("dcdt", np.inf, ["inf", "run 1, time 3, metabolite 2", "finite"]),
+    ],
+)
+def test_impossible_numbers(stoirec, command, variable, value, named):
+    spoil(variable, (1, 3, 2), value)
+    refused(stoirec, command, "data.nc", variable, *named)
+
+
+@pytest.mark.parametrize(
+    ("variable", "index", "value", "named"),
+    [
+        ("edge_metabolite", 0, 10, ["graph"]),  # ten metabolites: 0..9
+        ("edge_metabolite", 0, -1, ["graph"]),
+        ("edge_reaction", 0, 5, ["graph", "sorted"]),
+        ("edge_is_substrate", 0, 2, ["edge_is_substrate", "0 or 1"]),
+        ("run_role", slice(None), 1, ["run_role", "training"]),
+    ],
+)
+def test_a_graph_that_does_not_match_the_data(stoirec, variable, index, value, named):
+    spoil(variable, index, value)
+    refused(stoirec, "train", "data.nc", *named)
+
+
+@pytest.mark.parametrize("variable", ["concentration", "dcdt", "time", "edge_metabolite", "edge_reaction", "edge_is_substrate"])
+def test_a_missing_variable(stoirec, variable):
+    with netCDF4.Dataset("data.nc", "a") as data:
+        data.renameVariable(variable, "other")
+    refused(stoirec, "train", "data.nc", variable)
+
+
+def test_no_score_without_a_truth(stoirec):
+    with netCDF4.Dataset("data.nc", "a") as data:
+        data.renameGroup("truth", "hidden")
+    refused(stoirec, "score", "data.nc", "/truth")
+    refused(stoirec, "oracle", "data.nc", "/truth")
+    code, _ = stoirec(*COMMANDS["train"])  # a user's own data: training needs no truth
+    assert code == 0
+
+
+def test_no_score_against_another_network(stoirec):
+    code, _ = stoirec("simulate", "regime.yaml", "--seed", "99", "-o", "data.nc")
+    assert code == 0
+    refused(stoirec, "score", "recovery.nc", "graph", "another network")
+
+
+# --- the command line itself ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["trian"], ["trian", "train"]),
+        (["train", "data.nc", "--config", "fit.yaml"], ["--output"]),
+        (["train", "data.nc", "--config", "fit.yaml", "-o", "out.nc", "--device", "gpu"], ["--device", "gpu", "cpu"]),
+        (["train", "data.nc", "--config", "fit.yaml", "-o", "out.nc", "--threads", "0"], ["--threads", "1"]),
+        (["simulate", "regime.yaml", "--seed", "-1", "-o", "out.nc"], ["--seed", "0"]),
+        (["simulate", "regime.yaml", "--sed", "1", "-o", "out.nc"], ["--sed", "--seed"]),
+    ],
+)
+def test_a_wrong_command_line(stoirec, arguments, named):
+    code, lines = stoirec(*arguments)
+    assert code == 2 and len(lines) == 1 and all(word in lines[0] for word in named), lines
+    assert not Path("out.nc").exists()
+
+
+def test_the_installed_command_does_the_same(stoirec):
+    shown = subprocess.run([sys.executable, "-m", "stoirec", "round", "nowhere.nc", "-o", "out.nc"], capture_output=True, text=True)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr == "error: nowhere.nc: file: found nothing; allowed: an existing NetCDF file\n"

@@ -1,0 +1,54 @@
+"""The commands as a user types them; bad input is in test_bad_input.py."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+
+def stoirec(*arguments, expect=0):
+    result = subprocess.run([sys.executable, "-m", "stoirec", *map(str, arguments)], capture_output=True, text=True)
+    assert result.returncode == expect, result.stderr
+    return result
+
+
+@pytest.mark.parametrize("command", ["simulate", "train", "round", "score", "recover", "oracle"])
+def test_help_has_an_example(command):
+    assert f"Example: stoirec {command}" in stoirec(command, "--help").stdout
+
+
+def test_recover_works_on_a_users_own_file_and_score_and_oracle_give_json(tiny_path, tmp_path):
+    """The learner's file has no /truth; the score is taken against the file that has."""
+    blind, answer = tmp_path / "own.nc", tmp_path / "recovery.nc"
+    with xr.open_dataset(tiny_path) as dataset:
+        dataset.load().drop_attrs().to_netcdf(blind)
+    log = stoirec("recover", blind, "--device", "cpu", "--threads", 1, "-o", answer).stderr
+    assert "train: step" in log and "val_loss" in log  # plain lines where there is no terminal
+    with xr.open_dataset(answer) as recovery:
+        assert np.issubdtype(recovery["stoichiometry"].dtype, np.integer)
+        assert recovery["stoichiometry"].shape == (10, 16)
+        assert (recovery["stoichiometry"].sum("metabolite") == 0).all()
+    assert not list(tmp_path.glob("*.ckpt"))
+
+    found = json.loads(stoirec("score", answer, "--truth", tiny_path, "--json").stdout)
+    assert {"entry_exact", "reaction_exact", "r2", "val_loss", "methods"} <= set(found)
+    assert found["methods"][found["method"]]["entry_exact"] == found["entry_exact"]
+    oracle = json.loads(stoirec("oracle", tiny_path, "--json").stdout)
+    assert oracle["oracle_balanced"]["mass_balanced"]["entry_exact"] == 1.0
+    assert len(oracle["condition_number"]) == 10
+
+
+def test_simulate_repeats_and_seed_changes_everything(tiny_regime, tmp_path):
+    regime = tmp_path / "tiny.yaml"
+    regime.write_text(tiny_regime.model_dump_json())
+    files = []
+    for name, options in (("a", ["--seed", 7]), ("b", ["--seed", 7]), ("c", ["--seed", 8])):
+        stoirec("simulate", regime, *options, "-o", tmp_path / f"{name}.nc")
+        with xr.open_dataset(tmp_path / f"{name}.nc") as data, xr.open_dataset(tmp_path / f"{name}.nc", group="truth") as truth:
+            files.append((data["concentration"].values, truth["stoichiometry"].values, truth["log_k"].values, data.attrs["network_seed"]))
+    assert all(np.array_equal(one, two) for one, two in zip(files[0][:3], files[1][:3]))
+    assert not any(np.array_equal(one, two) for one, two in zip(files[0][:3], files[2][:3]))
+    assert [file[3] for file in files] == ["7", "7", "8"]

@@ -1,0 +1,52 @@
+"""Versions are said once, in pyproject.toml; what must repeat them repeats them exactly."""
+
+import re
+import subprocess
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = dict(line.split("==") for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]))
+# what conda-forge calls them
+CONDA = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "pytorch_scatter": "torch-scatter"}
+# needed where Snakemake runs or where a person opens a notebook, not by a job
+OUTSIDE = {"jupyter", "snakemake", "snakemake-executor-plugin-slurm"}
+CORE = {"numpy", "scipy", "torch", "torch-scatter", "xarray", "netcdf4", "pandas", "pydantic", "ruamel.yaml", "typer", "tqdm", "filelock"}
+
+
+def conda_pins(path: Path) -> dict[str, str]:
+    entries = YAML(typ="safe", pure=True).load(path)["dependencies"]
+    pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    pairs = [re.split("=+", entry) for entry in (*entries, *pip) if isinstance(entry, str) and entry != "pip"]
+    return {CONDA.get(name, name): number for name, number in pairs}
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "notebook"])
+def test_conda_environments_repeat_the_pins(name):
+    pins = conda_pins(ROOT / f"envs/{name}.yaml")
+    assert pins.pop("python") == PROJECT["requires-python"].removeprefix(">=")
+    assert pins == {package: PINS[package] for package in pins}
+    assert set(pins) == (set(dict(line.split("==") for line in PROJECT["dependencies"])) - OUTSIDE if name == "notebook" else CORE)
+
+
+def test_every_rule_names_an_environment_that_exists():
+    named = [name for path in (ROOT / "workflow/rules").glob("*.smk") for name in re.findall(r'"../../envs/(\w+)\.yaml"', path.read_text())]
+    assert len(named) == 6 and set(named) == {path.stem for path in (ROOT / "envs").glob("*.yaml")}
+
+
+def test_what_is_installed_is_what_is_pinned():
+    # torch names its build after a plus: 2.13.0+cpu
+    assert {package: version(package).split("+")[0] for package in PINS} == PINS
+
+
+def test_make_installs_torch_first_and_in_the_pinned_version():
+    shown = subprocess.run(["make", "-n", "-W", "pyproject.toml", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    installs = re.findall(r"pip install (.*)", shown)
+    assert installs[0].split()[0] == f"torch=={PINS['torch']}"
+    assert '-e ".[test]"' in installs[1]
+    assert installs[2].endswith(f" torch-scatter=={PINS['torch-scatter']}")

@@ -1,0 +1,323 @@
+"""The report: what it says is what the tables say, it stands alone, and it refuses what it cannot use."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from ruamel.yaml import YAML
+
+from stoirec import dataset, effects, mistakes, netcdf, present, report, results, tables
+from stoirec.config import load_regime
+from stoirec.decode import METHODS
+from stoirec.errors import BadInput
+from stoirec.metrics import NAMES
+from stoirec.recovery import recover
+from stoirec.score import baselines_table, metrics_table
+from stoirec.simulate import simulate
+from stoirec.study import expand
+from stoirec.train import train
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+HOSTILE = "<script>alert(1)</script>"
+REGIME = {
+    "name": "tiny",
+    "n_metabolites": 10,
+    "n_reactions": 14,
+    "reaction_shapes": {"1-1": 0.3, "1-2": 0.2, "2-1": 0.2, "2-2": 0.3},
+    "n_runs": 1,
+    "n_frames": 40,
+    "dt": 0.1,
+    "log_k": [-3.0, -1.0],
+    "initial_concentration": [1.0, 9.0],
+    "kinetics": {"initialisation": "monotone"},
+    "seeds": {"network": 5, "rate_constants": 6, "mlps": 7, "initial_concentrations": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A finished study on two networks: three variants, one of which diverges, and one with a name that is no name."""
+    folder = tmp_path_factory.mktemp("store")
+    study = {
+        "name": "small",
+        "regime": str(folder / "regime.yaml"),
+        "network_seeds": [1, 2],
+        "base": {"n_runs": 1, "n_epochs": 1, "data_augmentation_loop": 40, "n_snapshots": 3, "learning_rate_start": 5e-3},
+        "stages": [
+            {
+                "name": "only",
+                "variants": {"role": {"role_prior": True}, HOSTILE: {}, "diverging": {"learning_rate_start": 1e30, "optimiser": "adam"}},
+            }
+        ],
+    }
+    for name, content in (("regime", REGIME), ("study", study)):
+        with open(folder / f"{name}.yaml", "w") as handle:
+            YAML().dump(content, handle)
+    regime = load_regime(folder / "regime.yaml")
+    content, fits = expand(folder / "study.yaml")
+    for fit in fits:
+        data = folder / "data" / f"{fit.data}.nc"
+        if not data.is_file():
+            settings = regime.with_master_seed(fit.network_seed)
+            dataset.write_simulation(data, simulate(settings), settings, fit.network_seed)
+        path = folder / "fits" / fit.fit_id / "fit.nc"
+        netcdf.write(path, train(dataset.read_data(data), fit.config, torch.device("cpu")))
+        netcdf.write(path.with_name("recovery.nc"), recover(netcdf.read(path), str(path)))
+    metrics_table(content.name, fits, folder).to_csv(folder / "metrics.csv", index=False)
+    baselines_table(content.name, fits, folder).to_csv(folder / "baselines.csv", index=False)
+    write_notebooks(folder / "notebooks")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(store):
+    return results.load(store / "study.yaml", store, store / "metrics.csv", store / "baselines.csv")
+
+
+def write_notebooks(folder: Path, executed: bool = True) -> None:
+    """Notebooks as papermill leaves them: a heading, code, a figure and a table."""
+    folder.mkdir(exist_ok=True)
+    figure = '<figure><img src="data:image/png;base64,AA==" alt="dots"><figcaption>Dots.</figcaption></figure>'
+    for name in report.CHAPTERS:
+        outputs = [
+            new_output("stream", name="stderr", text="a log line"),
+            new_output("display_data", {"text/html": figure, "text/plain": "<Html>"}),
+            new_output("display_data", {"text/html": figure, "text/plain": "<Html>"}),
+        ]
+        cells = [
+            new_markdown_cell(f"# Chapter {name}\n\nProse."),
+            new_markdown_cell("## Cause & effect"),
+            new_code_cell("secret_code()", outputs=outputs if executed else [], execution_count=1 if executed else None),
+        ]
+        nbformat.write(new_notebook(cells=cells), folder / f"{name}.ipynb")
+
+
+@pytest.fixture(scope="module")
+def page(found, store):
+    output = store / "out" / "report.html"
+    report.write(found, store / "notebooks", store / "study.yaml", output)
+    assert [path.name for path in output.parent.iterdir()] == ["report.html"]  # no temporary file is left
+    return output.read_text()
+
+
+# --- what the report says ---------------------------------------------------------------------------------------------
+
+
+def test_the_answer_is_the_best_mean_of_the_table(found, page, store):
+    metrics = pd.read_csv(store / "metrics.csv")
+    answers = metrics[metrics["is_answer"]]
+    best = answers.assign(entry_exact=answers["entry_exact"].fillna(0)).groupby("variant")["entry_exact"].mean()
+    assert found.best_configuration == best.idxmax()
+    lead = re.search(r'<p class="lead">(.*?)</p>', page, re.DOTALL)[1]
+    assert f"{100 * best.max():.1f} %" in lead and f"entry_exact {best.max():.3f}" in lead
+    baselines = pd.read_csv(store / "baselines.csv")
+    for name in ("baseline_unit", "baseline_balanced"):
+        of = baselines[(baselines["variant"] == name) & (baselines["method"] == "mass_balanced")]
+        assert f"{of['entry_exact'].mean():.3f}" in lead
+    assert "val_loss" in lead
+
+
+def test_a_diverged_fit_counts_as_nothing_recovered(found, page):
+    row = found.configurations.loc["diverging"]
+    assert row["n_diverged"] == row["n_fits"] == 2
+    assert row["entry_exact"] == 0 and row["val_loss"] == np.inf
+    assert "2 of 6 fits diverged" in page
+    assert found.val_loss_configuration != "diverging"
+
+
+def test_results_with_roles_are_marked(found, page):
+    assert "role_prior" in page
+    assert found.configurations["role_prior"].to_dict() == {"role": True, HOSTILE: False, "diverging": False}
+
+
+def test_every_reference_stands_in_the_headline(found):
+    table = tables.headline(found)
+    assert set(results.REFERENCES.values()) <= set(table.index)
+    chosen = found.configurations.loc[found.best_configuration]
+    assert table.loc[found.best_configuration, "entry_exact"] == chosen["entry_exact"]
+
+
+def test_baselines_are_decoded_by_the_method_of_the_answer(found, store):
+    baselines = pd.read_csv(store / "baselines.csv")
+    for method in METHODS:
+        table = found.references(method)
+        rows = baselines[baselines["method"] == method].groupby("variant")[list(NAMES)].mean()
+        assert table.loc["baseline_unit", "entry_exact"] == pytest.approx(rows.loc["baseline_unit", "entry_exact"])
+    scaled = baselines[(baselines["variant"] == "oracle_scale_blind") & (baselines["method"] == "scaled")]
+    assert found.references("nearest").loc["oracle_scale_blind", "entry_exact"] == pytest.approx(scaled["entry_exact"].mean())
+
+
+def test_the_page_has_provenance(found, page, store):
+    for piece in (report.versions()["torch"], "regime tiny", str(found.data_attributes("tiny-seed1")["seed_mlps"]), "network_seeds:"):
+        assert piece in page
+    assert report.git_commit() in page
+
+
+def test_wall_times_are_summed_over_the_jobs_of_this_study(found, tmp_path):
+    other = results.Results(found.study, found.fits, tmp_path, found.metrics, found.baselines)
+    jobs = {
+        f"train/{found.fits[0].fit_id}": 10.0,
+        f"train/{found.fits[1].fit_id}": 80.0,
+        "train/another-seed1/defaults-0": 1e6,
+        "simulate/tiny-seed1": 2.0,
+        "notebook/small/1_data": 3.0,
+        "collect/smaller": 1e6,
+    }
+    for name, seconds in jobs.items():
+        path = tmp_path / "benchmarks" / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\tmax_rss\tmax_vms\n{seconds}\t0:00:00\t-\t-\n")
+    found_times = {row["rule"]: (row["jobs"], row["seconds"], row["memory"]) for row in report.rule_times(other)}
+    assert found_times == {"train": (2, 90.0, "–"), "simulate": (1, 2.0, "–"), "notebook": (1, 3.0, "–")}
+    assert [report.duration(seconds) for seconds in (4.21, 185, 7800)] == ["4.2 s", "3 min 05 s", "2 h 10 min"]
+
+
+# --- the page -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_stands_alone(page):
+    assert not re.search(r"""(src|href|url\()\s*=?\s*["']?\s*(https?:)?//""", page)
+    assert "http" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.DOTALL)
+    assert "secret_code" not in page and "a log line" not in page
+    targets = set(re.findall(r'href="#([^"]*)"', page))
+    assert targets and targets <= set(re.findall(r'id="([^"]*)"', page))
+
+
+def test_figures_and_chapters_are_numbered(page):
+    assert [f"<b>Figure {chapter}.{number}</b>" in page for chapter in range(1, 5) for number in (1, 2)] == [True] * 8
+    assert "1 Chapter 1_data" in page
+    assert page.count("Cause &amp; effect") == 8 and "&amp;amp;" not in page  # in the chapter and in the navigation
+    assert all('alt="' in image for image in re.findall(r"<img[^>]*>", page))
+
+
+def test_what_comes_from_a_study_is_escaped(page, found):
+    assert HOSTILE not in page
+    assert "&lt;script&gt;" in page
+    shown = (
+        present.table(tables.overview(found), HOSTILE, index=HOSTILE)._repr_html_()
+        + present.items([HOSTILE])._repr_html_()
+        + present.text(HOSTILE)._repr_html_()
+    )
+    assert HOSTILE not in shown
+
+
+def test_missing_or_unexecuted_notebooks_are_refused(found, store, tmp_path):
+    with pytest.raises(BadInput, match="1_data.ipynb"):
+        report.write(found, tmp_path, store / "study.yaml", tmp_path / "report.html")
+    write_notebooks(tmp_path, executed=False)
+    with pytest.raises(BadInput, match="not executed"):
+        report.chapters(tmp_path)
+    (tmp_path / "1_data.ipynb").write_text("{")
+    with pytest.raises(BadInput, match="1_data.ipynb"):
+        report.chapters(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_tables_that_lack_a_fit_are_refused(store, tmp_path):
+    metrics = pd.read_csv(store / "metrics.csv")
+    metrics[metrics["fit_id"] != metrics["fit_id"].iloc[0]].to_csv(tmp_path / "metrics.csv", index=False)
+    with pytest.raises(BadInput, match="no row for"):
+        results.load(store / "study.yaml", store, tmp_path / "metrics.csv", store / "baselines.csv")
+    with pytest.raises(BadInput, match="existing CSV"):
+        results.load(store / "study.yaml", store, tmp_path / "none.csv", store / "baselines.csv")
+    metrics.drop(columns="is_answer").to_csv(tmp_path / "metrics.csv", index=False)
+    with pytest.raises(BadInput, match="is_answer"):
+        results.load(store / "study.yaml", store, tmp_path / "metrics.csv", store / "baselines.csv")
+
+
+# --- effects ------------------------------------------------------------------------------------------------------------
+
+
+def test_matched_pairs_differ_in_one_parameter_only(found):
+    pairs = effects.matched_pairs(found)
+    assert set(pairs["parameter"]) == {"role_prior", "learning_rate_start"}
+    answers = found.answers
+    for _, pair in pairs.iterrows():
+        first, second = answers.loc[pair["first"]], answers.loc[pair["second"]]
+        assert first["data"] == second["data"]
+        assert [column for column in found.varied if first[column] != second[column]] == [f"param.{pair['parameter']}"]
+    roles = effects.matched_effects(found).set_index("parameter").loc["role_prior"]
+    assert (roles["from"], roles["to"], roles["pairs"]) == ("False", "True", 2)
+    exact = answers.set_index(["configuration", "data"])["entry_exact"]
+    assert roles["mean"] == pytest.approx((exact["role"] - exact[HOSTILE]).mean())
+
+
+def test_crossed_pairs_differ_in_these_two_only(found):
+    (pair, fits), *others = effects.crossed_pairs(found).items()
+    assert not others and set(pair) == {"param.role_prior", "param.learning_rate_start"}
+    rest = [column for column in found.answers if column.startswith("param.") and column not in pair]
+    assert len(fits) == 6 and (found.answers.loc[fits, rest].nunique(dropna=False) == 1).all()
+
+
+def test_conclusions_name_the_best_and_what_diverged(found):
+    sentences = " ".join(effects.conclusions(found))
+    assert f"by {found.best_configuration}" in sentences and "2 of 6 fits diverged" in sentences
+
+
+def test_the_fit_shown_is_the_best_answer(found, store):
+    metrics = pd.read_csv(store / "metrics.csv")
+    best = metrics[metrics["is_answer"]]["entry_exact"].max()
+    assert found.answers.at[found.best_fit, "entry_exact"] == best
+    assert f"{best:.3f}" in effects.selected_fit(found) and "val_loss alone would pick" in effects.selected_fit(found)
+
+
+def test_selecting_by_val_loss_never_gains(found):
+    assert effects.val_loss_prediction(found).regret >= 0
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_reactions_are_listed_with_equations(found):
+    """A recovery made by hand: one column doubled, one with a wrong entry, all others right."""
+    name = found.data_names[0]
+    truth, graph = found.truth(name), found.data(name).graph
+    recovery = found.recovery(found.fits[0].fit_id).copy(deep=True)
+    matrix = truth.stoichiometry.copy()
+    doubled, other = 0, 1
+    matrix[:, doubled] *= 2
+    first = graph.edge_metabolite[graph.edges_of(other)][0]
+    matrix[first, other] = -matrix[first, other]
+    recovery["stoichiometry"].values[:] = matrix
+    table = mistakes.wrong_reactions(graph, truth, recovery).set_index("reaction")
+    assert set(table.index) == {doubled, other}
+    assert table["only scale"].to_dict() == {doubled: True, other: False}
+    assert list(table["k"]) == sorted(table["k"])
+    substrate = graph.edge_metabolite[graph.edges_of(doubled)][graph.edge_is_substrate[graph.edges_of(doubled)]][0]
+    size = -matrix[substrate, doubled]
+    assert f"{size} M{substrate}" in table.at[doubled, "recovered"].split(" → ")[0]
+    assert table.at[other, "wrong entries"].startswith("1 of")
+
+
+def test_error_rates_and_calibration_count_everything_once():
+    rng = np.random.default_rng(0)
+    log_k, wrong = rng.uniform(-3, -1, 100), rng.random(100) < 0.3
+    rate = mistakes.error_rate(log_k, wrong)
+    assert rate["n"].sum() == 100 and (rate["share"] * rate["n"]).sum() == pytest.approx(wrong.sum())
+    assert ((rate["lower"] <= rate["share"]) & (rate["share"] <= rate["upper"]) & (rate["upper"] <= 1)).all()
+    confidence = np.concatenate([rng.random(98), [0.0, 1.0]])
+    bins = mistakes.calibration(confidence, ~wrong)
+    assert bins["entries"].sum() == 100
+    assert (bins["share right"] * bins["entries"]).sum() == pytest.approx((~wrong).sum())
+    sure = confidence >= 0.99
+    assert bins["entries"].iloc[-1] == sure.sum()
+
+
+# --- the committed notebooks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", report.CHAPTERS)
+def test_notebooks_are_committed_without_outputs(name):
+    notebook = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    names = re.findall(r"^(\w+) =", "".join(tagged[0]["source"]), re.MULTILINE)
+    assert names == ["study", "store", "metrics", "baselines"]

@@ -1,0 +1,168 @@
+"""Studies: which fits they ask for, and how a fit is known."""
+
+import json
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from stoirec.config import FitConfig, load_study
+from stoirec.errors import BadInput
+from stoirec.study import config_id, expand, flat, summary
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def write(tmp_path, tiny_regime):
+    """Write a study around the tiny regime: stages, and whatever else differs."""
+    regime = tmp_path / "regime.yaml"
+    regime.write_text(tiny_regime.model_dump_json())
+
+    def write_study(*stages: dict, **others) -> Path:
+        content = {"name": "trial", "regime": str(regime), "network_seeds": [1], "base": {"n_runs": 2}, "stages": list(stages)} | others
+        path = tmp_path / "study.yaml"
+        path.write_text(json.dumps(content))
+        return path
+
+    return write_study
+
+
+def ids(path: Path) -> list[str]:
+    return [fit.fit_id for fit in expand(path)[1]]
+
+
+def test_a_stage_is_the_product_of_its_grid_for_each_variant_on_each_network(write):
+    grid = {"batch_size": [8, 32], "graph_model.hidden_dim": [16, 64]}
+    study, fits = expand(write({"name": "s", "variants": {"plain": {}, "role": {"role_prior": True}}, "grid": grid}, network_seeds=[1, 2]))
+    wanted = [(role, batch, width, seed) for role in (False, True) for batch in (8, 32) for width in (16, 64) for seed in (1, 2)]
+    assert [(f.config.role_prior, f.config.batch_size, f.config.graph_model.hidden_dim, f.network_seed) for f in fits] == wanted
+    assert {(f.stage, f.variant) for f in fits} == {("s", "plain"), ("s", "role")}
+    assert {f.data for f in fits} == {"tiny-seed1", "tiny-seed2"}
+    assert len({f.fit_id for f in fits}) == 16
+    assert all(f.config.n_runs == 2 for f in fits)
+
+
+def test_grid_goes_over_variant_goes_over_base(write):
+    path = write(
+        {"name": "s", "variants": {"v": {"batch_size": 2, "n_epochs": 2}}, "grid": {"n_epochs": [3]}},
+        base={"n_runs": 1, "batch_size": 1, "n_epochs": 1},
+    )
+    (fit,) = expand(path)[1]
+    assert (fit.config.n_runs, fit.config.batch_size, fit.config.n_epochs) == (1, 2, 3)
+
+
+def test_dotted_and_nested_keys_are_the_same(write):
+    dotted = ids(write({"name": "s", "variants": {"v": {"graph_model.hidden_dim": 8}}}))
+    assert dotted == ids(write({"name": "s", "variants": {"v": {"graph_model": {"hidden_dim": 8}}}}))
+
+
+def test_a_fit_asked_for_twice_is_trained_once(write):
+    path = write({"name": "a", "grid": {"batch_size": [8, 32]}}, {"name": "b", "grid": {"batch_size": [32, 64]}})
+    assert [(f.stage, f.config.batch_size) for f in expand(path)[1]] == [("a", 8), ("a", 32), ("b", 64)]
+
+
+def test_identity_is_data_and_configuration_alone(write):
+    one = ids(write({"name": "a", "grid": {"batch_size": [8, 16]}}))
+    two = ids(write({"name": "other", "variants": {"x": {"batch_size": 16}}}, name="another", results_dir="elsewhere"))
+    assert two == one[1:]
+
+
+def test_every_parameter_counts_for_the_identity():
+    default = FitConfig()
+    changed = {"seed": 2, "n_epochs": 11, "coeff_S_L1": 1e-5, "role_prior": True, "optimiser": "nadam", "first_coeff_L1": 0.0, "decoder": "nearest"}
+    found = {config_id(default.model_copy(update={key: value})) for key, value in changed.items()}
+    assert len(found | {config_id(default)}) == len(changed) + 1
+    # a value given is the same as a value left to its default
+    assert config_id(FitConfig(n_epochs=10)) == config_id(default)
+    assert config_id(FitConfig(coeff_S_L1=0)) == config_id(FitConfig(coeff_S_L1=0.0))
+
+
+def test_identities_are_readable_file_names():
+    identity = config_id(FitConfig(role_prior=True, coeff_mass_conservation=0.03))
+    assert identity.startswith("coeff_mass_conservation~0.03+role_prior~True-")
+    long = FitConfig(**{key: 7 for key in ("n_epochs", "batch_size", "data_augmentation_loop", "n_runs", "seed", "n_epochs_init", "n_snapshots")},
+                     coeff_S_L1=1e-7, coeff_S_integer=1e-7, coeff_mass_conservation=1e-7, learning_rate_start=1e-7)  # fmt: skip
+    assert len(config_id(long)) <= 140 and "/" not in config_id(long)
+
+
+def test_growing_a_grid_keeps_the_identities_it_had(write):
+    before = ids(write({"name": "s", "grid": {"batch_size": [8, 16]}}))
+    after = ids(write({"name": "s", "grid": {"batch_size": [8, 12, 16]}}))
+    assert set(before) < set(after) and len(after) == 3
+
+
+@pytest.mark.parametrize(
+    ("stage", "others", "named"),
+    [
+        ({"name": "s", "grid": {"batch_sise": [8]}}, {}, ["stage s", "batch_sise", "did you mean batch_size?"]),
+        ({"name": "s", "variants": {"v": {"graph_model": {"hiden_dim": 8}}}}, {}, ["variant v", "graph_model.hiden_dim", "hidden_dim"]),
+        ({"name": "s", "grid": {"batch_size": ["8"]}}, {}, ["batch_size", "8", "integer"]),
+        ({"name": "s", "grid": {"batch_size": []}}, {}, ["stages.0.grid.batch_size", "no values"]),
+        ({"name": "s", "grid": {"batch_size": 8}}, {}, ["stages.0.grid.batch_size", "8", "list"]),
+        ({"name": "s", "grid": {"coeff_S_L1": [-1.0]}}, {}, ["coeff_S_L1", "-1.0", "greater than or equal to 0"]),
+        ({"name": "s", "grid": {"n_runs": [3]}}, {}, ["n_runs", "3", "1..2"]),
+        ({"name": "s", "grid": {"dt": [0.1]}}, {}, ["dt", "simulation parameter", "regime"]),
+        ({"name": "s", "grid": {"n_epochs_init": [11]}}, {}, ["n_epochs_init", "n_epochs"]),
+        ({"name": "s"}, {"network_seeds": []}, ["network_seeds"]),
+        ({"name": "s"}, {"regime": "nowhere.yaml"}, ["nowhere.yaml", "existing YAML file"]),
+        ({"name": "s"}, {"results": "x"}, ["results", "results_dir"]),
+        ({"name": "a/b"}, {}, ["stages.0.name", "a/b"]),
+    ],
+)
+def test_a_wrong_study_is_named(write, stage, others, named):
+    with pytest.raises(BadInput) as error:
+        expand(write(stage, **others))
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(word in message for word in named), message
+
+
+def test_the_plan_counts_fits_and_steps(write):
+    path = write({"name": "s", "grid": {"n_epochs": [1, 2]}}, network_seeds=[1, 2], base={"n_runs": 1, "batch_size": 10, "data_augmentation_loop": 5})
+    # 200 frames * 5 / 10 * 0.2 = 20 steps an epoch
+    assert summary(*expand(path)) == "study trial: 4 fits on 2 network(s), 120 steps"
+
+
+# --- the studies that come with the project ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bundled(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    return lambda name: expand(f"config/studies/{name}.yaml")
+
+
+def test_the_default_study_goes_one_factor_at_a_time_around_the_plain_recipe(bundled):
+    _, fits = bundled("default")
+    by_variant = {fit.variant: flat(fit.config) for fit in fits}
+    plain = by_variant["plain"]
+    differing = {name: {key for key in plain if values[key] != plain[key]} for name, values in by_variant.items()}
+    assert differing["mass"] == {"coeff_mass_conservation"}
+    assert differing["integer"] == {"coeff_S_integer"}
+    assert differing["L1"] == {"coeff_S_L1"}
+    assert differing["role"] == {"role_prior"}
+    assert any("learning_rate_start" in keys for keys in differing.values())
+    assert not plain["role_prior"] and len(fits) == 8
+
+
+def test_the_networks_study_is_the_default_studys_best_recipe_on_three_networks(bundled):
+    _, fits = bundled("networks")
+    (recipe,) = {fit.config for fit in bundled("default")[1] if fit.variant == "role_mass"}
+    assert [fit.network_seed for fit in fits] == [201, 202, 203]
+    assert {fit.config for fit in fits} == {recipe}
+
+
+def test_the_full_grid_keeps_the_order_of_exploration(bundled):
+    study, fits = bundled("full")
+    assert [stage.name for stage in study.stages] == ["learning_rates", "regularisation", "duration", "architecture"]
+    assert {fit.network_seed for fit in fits} == set(study.network_seeds) == {101, 102, 103}
+    assert {fit.stage for fit in fits} == {stage.name for stage in study.stages}
+
+
+def test_studies_do_not_share_a_results_folder():
+    paths = sorted((ROOT / "config/studies").glob("*.yaml"))
+    studies = [load_study(path) for path in paths]
+    assert len({study.results_dir for study in studies}) == len({study.name for study in studies}) == len(paths)
+    active = YAML(typ="safe", pure=True).load(ROOT / "config/config.yaml")["study"]
+    assert load_study(ROOT / active).results_dir == "results"

@@ -1,0 +1,48 @@
+"""A working directory with a tiny study of its own, in which the real workflow runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class House:
+    """A working directory with a regime, a study and a config.yaml of its own."""
+
+    path: Path
+
+    @classmethod
+    def furnish(cls, path: Path) -> "House":
+        for name in ("regime.yaml", "study.yaml"):
+            shutil.copy(ROOT / "tests/workflow" / name, path / name)
+        (path / "config.yaml").write_text("study: study.yaml\n")
+        return cls(path)
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--snakefile", f"{ROOT}/Snakefile", "--cores", "2", *arguments, "--configfile", "config.yaml"]
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        # without the developer's own environment: the workflow must find its Python by itself
+        environment = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ} | {"PATH": os.defpath}
+        return subprocess.run(self.command(*arguments), cwd=self.path, capture_output=True, text=True, env=environment)
+
+    def planned(self, *arguments: str) -> list[str]:
+        """What a dry run would do, one message per job."""
+        shown = self.snakemake("-n", *arguments)
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        return re.findall(r"^Job \d+: (.*)$", shown.stdout, re.MULTILINE)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        file = self.path / name
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))

@@ -1,0 +1,81 @@
+# What the rules share: the active study, and the environment of their jobs.
+
+import gc
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "workflow"))
+
+from stoirec import study as studies
+from stoirec.config import load_regime
+from stoirec.errors import BadInput
+
+# --- the study ------------------------------------------------------------------------
+
+try:
+    if set(config) != {"study"}:
+        raise BadInput("config", "keys", sorted(config), "study=<path of a study>")
+    STUDY_FILE = str(config["study"])
+    STUDY, _fits = studies.expand(STUDY_FILE)
+    REGIME = load_regime(STUDY.regime)
+except BadInput as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+gc.set_threshold(200_000)  # a plan is many small objects and no garbage: a tenth faster
+FITS = {(fit.data, fit.config_id): fit for fit in _fits}
+NETWORK_SEED = {fit.data: fit.network_seed for fit in _fits}
+# Tables and report are the study's own; data and fits lie in results/, shared by all studies.
+RESULTS = STUDY.results_dir
+CHAPTERS = ["1_data", "2_training", "3_recovery", "4_study"]
+
+
+def fit_config(wildcards):
+    return FITS[wildcards.data, wildcards.config_id].config.model_dump_json()
+
+
+if workflow.is_main_process:
+    logger.info(studies.summary(STUDY, _fits))
+
+
+wildcard_constraints:
+    data=r"\w+-seed\d+",
+    config_id=r"[^/]+",
+
+
+# --- the jobs -------------------------------------------------------------------------
+
+# This Python stands first, so that .venv/bin/snakemake needs no activated environment; a conda environment of a rule
+# comes before it. PYTHONPATH goes into the command, because Snakemake takes it out of a conda job's environment.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+)
+shell.prefix(
+    "set -euo pipefail; "
+    f"export PYTHONPATH={shlex.quote(str(ROOT / 'workflow'))} "
+    "JUPYTER_PREFER_ENV_PATH=1; "  # our python3 kernel, not one of the user's
+)
+
+
+# --- one run per directory --------------------------------------------------------------
+
+# Snakemake's own lock outlives a killed run and must be removed by hand; this one ends with its process.
+_running = FileLock(".snakemake/running.lock")
+
+
+onstart:
+    try:
+        _running.acquire(timeout=0)
+    except Timeout:
+        raise WorkflowError(
+            "another snakemake is running here: wait for it, or stop it"
+        )
+    except NotImplementedError:
+        pass  # a file system without locks

@@ -1,0 +1,1 @@
+"""Figures of the report, one module per chapter. Pure: data in, matplotlib Figure out; nothing is read or computed twice."""
