@@ -178,6 +178,11 @@ def test_wall_times_are_summed_over_the_jobs_of_this_study(found, tmp_path):
     assert [report.duration(seconds) for seconds in (4.21, 185, 7800)] == ["4.2 s", "3 min 05 s", "2 h 10 min"]
 
 
+def test_only_one_is_shown_as_one():
+    assert [present.share(value) for value in (1.0, 0.9996, 0.99999, 0.87, -0.5)] == ["1.000", "0.9996", "0.99999", "0.870", "−0.500"]
+    assert [present.percent(value) for value in (1.0, 0.9996, 0.8704, 0.0)] == ["100.0 %", "99.96 %", "87.0 %", "0.0 %"]
+
+
 # --- the page -----------------------------------------------------------------------------------------------------------
 
 

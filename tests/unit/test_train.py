@@ -58,6 +58,24 @@ def test_a_killed_run_resumes_to_the_same_numbers(fit, tiny_data, tiny_fit, tmp_
     assert same(fit, resumed)
 
 
+def test_a_run_killed_in_its_refinement_resumes_to_the_same_numbers(tiny_data, tiny_fit, tmp_path, monkeypatch):
+    config = tiny_fit.model_copy(update={"role_prior": True, "refinement_rounds": 2, "refinement_steps": 2, "refinement_frames": 40})
+    whole = train(tiny_data, config, CPU)
+    assert whole.attrs["n_steps"] == 100 + 2 * 2
+    path, refine = tmp_path / "fit.ckpt", _Job.refine
+
+    def die_in_the_second(job):
+        if job.round == 1:
+            raise KeyboardInterrupt
+        return refine(job)
+
+    monkeypatch.setattr(_Job, "refine", die_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_data, config, CPU, path)
+    monkeypatch.setattr(_Job, "refine", refine)
+    assert same(whole, train(tiny_data, config, CPU, path))
+
+
 def test_another_jobs_checkpoint_and_a_damaged_one_are_started_over(fit, tiny_data, tiny_fit, tmp_path):
     path = tmp_path / "fit.ckpt"
     other = tiny_fit.model_copy(update={"seed": 2})

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from stoirec.present import share
 from stoirec.results import Results, short, shown_value
 
 
@@ -133,10 +134,10 @@ def conclusions(results: Results) -> list[str]:
     baseline = results.best_baseline(row["method"])
     beaten = [name for name, other in table.iterrows() if other["entry_exact"] > results.best_baseline(other["method"])]
     sentences = [
-        f"Most was recovered by {best}: entry_exact {row['entry_exact']:.3f}, "
+        f"Most was recovered by {best}: entry_exact {share(row['entry_exact'])}, "
         f"{abs(row['entry_exact'] - baseline):.3f} {'above' if row['entry_exact'] > baseline else 'below or equal to'} "
-        f"the better baseline ({baseline:.3f}); "
-        f"the oracle with the true fluxes and mass balance reaches {reference['oracle_balanced']:.3f}.",
+        f"the better baseline ({share(baseline)}); "
+        f"the oracle with the true fluxes and mass balance reaches {share(reference['oracle_balanced'])}.",
         f"{len(beaten)} of {len(table)} configurations beat the better baseline decoded by their own method.",
     ]
     effects = matched_effects(results)
@@ -174,6 +175,6 @@ def selected_fit(results: Results) -> str:
     other = "the same fit" if chosen == best else results.answers.at[chosen, "label"]
     return (
         f"Shown is {row['label']}, the fit whose own answer (decoded by {row['method']}) has the highest entry_exact of the study: "
-        f"{row['entry_exact']:.3f}. Choosing it needs the truth; on the same network, val_loss alone would pick {other}. "
+        f"{share(row['entry_exact'])}. Choosing it needs the truth; on the same network, val_loss alone would pick {other}. "
         f"{roles if row['param.role_prior'] else 'Its signs were learned from the data (no role_prior).'}"
     )

@@ -10,6 +10,8 @@ import numpy as np
 from stoirec.config import Regime
 from stoirec.streams import generator_stream
 
+_STOPPED = -6.0  # rate before softplus below which a reaction stands still: softplus(-6) = 0.0025
+
 
 @dataclass(frozen=True)
 class MLP:
@@ -82,7 +84,7 @@ def default_mlp(rng: np.random.Generator, n_in: int, n_hidden: int, n_out: int) 
 
 
 def monotone_substrate_func(rng: np.random.Generator, n_hidden: int, n_out: int) -> MLP:
-    """A random message that rises and saturates with c: from about -1 without substrate to about +0.3.
+    """A random message that rises and saturates with c: from about -2.2 without substrate to about +0.5.
 
     Weights on c are log-uniform in [0.15, 1.5] (half-saturation between about 1 and 10), output weights are
     non-negative. Weights on |S| have either sign, so that the coefficient shifts the curve.
@@ -97,7 +99,7 @@ def monotone_substrate_func(rng: np.random.Generator, n_hidden: int, n_out: int)
 
 
 def monotone_rate_func(rng: np.random.Generator, n_in: int, n_hidden: int) -> MLP:
-    """A random rate rising in every message: about -8 (no flux) when one substrate is gone, 0 to 2 when none is."""
+    """A random rate rising in every message: -7 (no flux) to 2.5 before softplus."""
     weight1 = rng.exponential(1.0, (n_hidden, n_in))
     weight1 *= rng.uniform(1.0, 3.0, (n_hidden, 1)) / weight1.sum(axis=1, keepdims=True)
     bias1 = rng.uniform(0.3, 1.2, n_hidden)
@@ -106,11 +108,24 @@ def monotone_rate_func(rng: np.random.Generator, n_in: int, n_hidden: int) -> ML
     return MLP(weight1, bias1, weight2[None], np.array([-2.5]))
 
 
+def _vanishes(substrate_func: MLP, rate_func: MLP, largest: int) -> bool:
+    """Whether a reaction of up to three substrates stops when one is gone, however much there is of the others."""
+    none, plenty = (np.stack([substrate_func(np.array([c, s])) for s in range(1, largest + 1)]) for c in (0.0, 1e3))
+    highest = [rate_func(none + others * plenty.max(axis=0))[..., 0].max() for others in (0, 1, 2)]
+    return max(highest) < _STOPPED
+
+
 def random_kinetics(regime: Regime, stoichiometry: np.ndarray) -> PdeM1:
-    """The regime's kinetics on `stoichiometry`: log-uniform rate constants and random frozen MLPs."""
+    """The regime's kinetics on `stoichiometry`: log-uniform rate constants and random frozen MLPs.
+
+    Monotone MLPs are drawn again until every reaction stops when a substrate is gone: concentrations stay positive.
+    """
     log_k = generator_stream("rate constants", regime.seeds.rate_constants).uniform(*regime.log_k, stoichiometry.shape[1])
     rng = generator_stream("mlps", regime.seeds.mlps)
     hidden, out = regime.kinetics.hidden_dim, regime.kinetics.output_size
-    if regime.kinetics.initialisation == "monotone":
-        return PdeM1(stoichiometry, log_k, monotone_substrate_func(rng, hidden, out), monotone_rate_func(rng, out, hidden))
-    return PdeM1(stoichiometry, log_k, default_mlp(rng, 2, hidden, out), default_mlp(rng, out, hidden, 1))
+    if regime.kinetics.initialisation == "default":
+        return PdeM1(stoichiometry, log_k, default_mlp(rng, 2, hidden, out), default_mlp(rng, out, hidden, 1))
+    while True:
+        functions = monotone_substrate_func(rng, hidden, out), monotone_rate_func(rng, out, hidden)
+        if _vanishes(*functions, regime.max_coefficient):
+            return PdeM1(stoichiometry, log_k, *functions)

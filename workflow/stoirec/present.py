@@ -76,6 +76,19 @@ def items(sentences: list[str]) -> Html:
     return Html("<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>")
 
 
+def share(value: float, digits: int = 3) -> str:
+    """`value` with `digits` decimals, and more where fewer would call nearly all 1: 0.99957 is 0.9996, not 1.000."""
+    while value < 1 and digits < 8 and round(value, digits) == 1:
+        digits += 1
+    return minus(f"{value:.{digits}f}")
+
+
+def percent(value: float) -> str:
+    """87.0 %; 100.0 % only for exactly 1."""
+    text = share(value, 3)
+    return f"{100 * value:.{len(text.split('.')[1]) - 2}f} %"
+
+
 def minus(number: str) -> str:
     """A formatted number with a true minus sign in front; exponents keep their hyphen."""
     return "−" + number[1:] if number.startswith("-") else number
@@ -88,7 +101,9 @@ def cell(value: Any, column: str = "") -> str:
     if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
         return "–"
     if isinstance(value, float | np.floating):
-        return minus(format(value, _FORMATS.get(column, ".3f"))) if np.isfinite(value) else "∞"
+        if not np.isfinite(value):
+            return "∞"
+        return minus(format(value, _FORMATS[column])) if column in _FORMATS else share(value)
     if isinstance(value, int | np.integer):
         return f"{value:,}"
     return str(value)

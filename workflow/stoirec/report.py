@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from stoirec import tables
 from stoirec.errors import BadInput
-from stoirec.present import cell
+from stoirec.present import cell, percent, share
 from stoirec.provenance import git_commit, versions
 from stoirec.results import Results
 
@@ -76,10 +76,10 @@ def answer(results: Results) -> dict[str, Any]:
     best = results.best_configuration
     if best is None:
         sentences = [f"All {len(results.answers)} fits of the study diverged; nothing was recovered."]
-        share = "0 %"
+        recovered = percent(0.0)
     else:
         row = results.configurations.loc[best]
-        share = f"{100 * row['entry_exact']:.1f} %"
+        recovered = percent(row["entry_exact"])
         sentences = _sentences(results, best, row)
     table = tables.headline(results)
     chosen = results.val_loss_configuration
@@ -91,7 +91,7 @@ def answer(results: Results) -> dict[str, Any]:
     for label, values in table.to_dict("index").items():
         kind, title = titles.get(label, (label.split(":")[0], ""))
         rows.append({"label": title + label, "kind": kind, **values})
-    return {"share": share, "sentences": sentences, "caveats": _caveats(results), "rows": rows, "metrics": list(table.columns)}
+    return {"share": recovered, "sentences": sentences, "caveats": _caveats(results), "rows": rows, "metrics": list(table.columns)}
 
 
 def _sentences(results: Results, best: str, row: pd.Series) -> list[str]:
@@ -101,19 +101,19 @@ def _sentences(results: Results, best: str, row: pd.Series) -> list[str]:
     networks = len(results.data_names)
     where = "on one network" if networks == 1 else f"on {networks} networks"
     if row["n_fits"] > 1:
-        where = f"{where} (mean of {row['n_fits']} fits, {row['entry_exact_min']:.3f} to {row['entry_exact_max']:.3f})"
+        where = f"{where} (mean of {row['n_fits']} fits, {share(row['entry_exact_min'])} to {share(row['entry_exact_max'])})"
     verdict = "more than" if row["entry_exact"] > baseline else "not more than"
     sentences = [
         f"of the stoichiometric coefficients were recovered exactly by the configuration {best} {where}, "
         f"decoded by {method.replace('_', ' ')}: "
-        f"entry_exact {row['entry_exact']:.3f}, reaction_exact {row['reaction_exact']:.3f}, sign_accuracy {row['sign_accuracy']:.3f}.",
+        f"entry_exact {share(row['entry_exact'])}, reaction_exact {share(row['reaction_exact'])}, sign_accuracy {share(row['sign_accuracy'])}.",
         f"That is {verdict} the trivial baselines, which know only the roles "
-        f"({reference['baseline_unit']:.3f} and {reference['baseline_balanced']:.3f} by the same decoder); "
-        f"the oracle that knows the true fluxes reaches {reference['oracle_balanced']:.3f}.",
+        f"({share(reference['baseline_unit'])} and {share(reference['baseline_balanced'])} by the same decoder); "
+        f"the oracle that knows the true fluxes reaches {share(reference['oracle_balanced'])}.",
     ]
     baseline = results.best_baseline(method, metric="reaction_exact")
     if row["entry_exact"] > reference.filter(like="baseline").max() and row["reaction_exact"] <= baseline:
-        sentences.append(f"Whole reactions are no more often right than in the better baseline (reaction_exact {baseline:.3f}).")
+        sentences.append(f"Whole reactions are no more often right than in the better baseline (reaction_exact {share(baseline)}).")
     chosen = results.val_loss_configuration
     if chosen is None:
         sentences.append("No configuration ended on every network, so val_loss selects none.")
@@ -122,7 +122,7 @@ def _sentences(results: Results, best: str, row: pd.Series) -> list[str]:
         sentences.append(
             "Selecting by val_loss, which needs no known truth, gives the same configuration."
             if chosen == best
-            else f"Selecting by val_loss, which needs no known truth, would have given {chosen} with entry_exact {other:.3f}."
+            else f"Selecting by val_loss, which needs no known truth, would have given {chosen} with entry_exact {share(other)}."
         )
     return sentences
 
@@ -145,7 +145,9 @@ def _caveats(results: Results) -> list[str]:
         others = results.configurations[results.configurations["role_prior"] != with_roles]
         if len(others):
             name, other = others.index[0], others.iloc[0]
-            caveats.append(f"{'Without' if with_roles else 'With'} role_prior the best is {name}: entry_exact {other['entry_exact']:.3f}.")
+            caveats.append(
+                f"{'Without' if with_roles else 'With'} role_prior the best is {name}: entry_exact {share(other['entry_exact'])}."
+            )
         if len(results.configurations) > 1:
             caveats.append(
                 "The best of several configurations was picked knowing the truth, on the networks it is reported for: "
