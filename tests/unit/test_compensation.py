@@ -5,7 +5,8 @@ import pytest
 import torch
 import xarray as xr
 
-from stoirec import compensation, dataset
+from stoirec import dataset
+from stoirec.report import compensation
 from stoirec.config import FitConfig, Regime
 from stoirec.model import MetabolismPropagation
 from stoirec.simulate import simulate

@@ -12,7 +12,9 @@ import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from ruamel.yaml import YAML
 
-from stoirec import dataset, effects, mistakes, netcdf, present, report, results, tables
+from stoirec import dataset, netcdf
+from stoirec.report import effects, mistakes, present, results, tables
+from stoirec.report import page as pages
 from stoirec.config import load_regime
 from stoirec.decode import METHODS
 from stoirec.errors import BadInput
@@ -84,7 +86,7 @@ def write_notebooks(folder: Path, executed: bool = True) -> None:
     """Notebooks as papermill leaves them: a heading, code, a figure and a table."""
     folder.mkdir(exist_ok=True)
     figure = '<figure><img src="data:image/png;base64,AA==" alt="dots"><figcaption>Dots.</figcaption></figure>'
-    for name in report.CHAPTERS:
+    for name in pages.CHAPTERS:
         outputs = [
             new_output("stream", name="stderr", text="a log line"),
             new_output("display_data", {"text/html": figure, "text/plain": "<Html>"}),
@@ -101,7 +103,7 @@ def write_notebooks(folder: Path, executed: bool = True) -> None:
 @pytest.fixture(scope="module")
 def page(found, store):
     output = store / "out" / "report.html"
-    report.write(found, store / "notebooks", store / "study.yaml", output)
+    pages.write(found, store / "notebooks", store / "study.yaml", output)
     assert [path.name for path in output.parent.iterdir()] == ["report.html"]  # no temporary file is left
     return output.read_text()
 
@@ -154,9 +156,9 @@ def test_baselines_are_decoded_by_the_method_of_the_answer(found, store):
 
 
 def test_the_page_has_provenance(found, page, store):
-    for piece in (report.versions()["torch"], "regime tiny", str(found.data_attributes("tiny-seed1")["seed_mlps"]), "network_seeds:"):
+    for piece in (pages.versions()["torch"], "regime tiny", str(found.data_attributes("tiny-seed1")["seed_mlps"]), "network_seeds:"):
         assert piece in page
-    assert report.git_commit() in page
+    assert pages.git_commit() in page
 
 
 def test_wall_times_are_summed_over_the_jobs_of_this_study(found, tmp_path):
@@ -173,9 +175,9 @@ def test_wall_times_are_summed_over_the_jobs_of_this_study(found, tmp_path):
         path = tmp_path / "benchmarks" / f"{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\th:m:s\tmax_rss\tmax_vms\n{seconds}\t0:00:00\t-\t-\n")
-    found_times = {row["rule"]: (row["jobs"], row["seconds"], row["memory"]) for row in report.rule_times(other)}
+    found_times = {row["rule"]: (row["jobs"], row["seconds"], row["memory"]) for row in pages.rule_times(other)}
     assert found_times == {"train": (2, 90.0, "–"), "simulate": (1, 2.0, "–"), "notebook": (1, 3.0, "–")}
-    assert [report.duration(seconds) for seconds in (4.21, 185, 7800)] == ["4.2 s", "3 min 05 s", "2 h 10 min"]
+    assert [pages.duration(seconds) for seconds in (4.21, 185, 7800)] == ["4.2 s", "3 min 05 s", "2 h 10 min"]
 
 
 def test_only_one_is_shown_as_one():
@@ -214,13 +216,13 @@ def test_what_comes_from_a_study_is_escaped(page, found):
 
 def test_missing_or_unexecuted_notebooks_are_refused(found, store, tmp_path):
     with pytest.raises(BadInput, match="1_data.ipynb"):
-        report.write(found, tmp_path, store / "study.yaml", tmp_path / "report.html")
+        pages.write(found, tmp_path, store / "study.yaml", tmp_path / "report.html")
     write_notebooks(tmp_path, executed=False)
     with pytest.raises(BadInput, match="not executed"):
-        report.chapters(tmp_path)
+        pages.chapters(tmp_path)
     (tmp_path / "1_data.ipynb").write_text("{")
     with pytest.raises(BadInput, match="1_data.ipynb"):
-        report.chapters(tmp_path)
+        pages.chapters(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
@@ -317,7 +319,7 @@ def test_error_rates_and_calibration_count_everything_once():
 # --- the committed notebooks ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", report.CHAPTERS)
+@pytest.mark.parametrize("name", pages.CHAPTERS)
 def test_notebooks_are_committed_without_outputs(name):
     notebook = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

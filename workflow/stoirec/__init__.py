@@ -2,9 +2,9 @@
 
 Data flows one way, and a module imports only what stands before it:
 
-    errors, streams, config -> graph -> network -> kinetics -> simulate -> netcdf
-    -> scatter -> model -> losses -> uncertainty -> train -> decode -> score -> oracle
-    -> study -> report -> cli
+    errors, streams, config -> graph -> network -> kinetics -> simulate -> netcdf, dataset
+    -> scatter -> model -> losses, uncertainty, refine -> checkpoint, train -> decode -> recovery
+    -> metrics -> oracle -> study -> score -> report/ -> cli
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -203,8 +203,8 @@ def report(
     baselines: Annotated[Path, typer.Option(metavar="BASELINES.csv")] = Path("results/baselines.csv"),
 ) -> None:
     """Join a study's executed notebooks into one page that opens offline: answer, chapters, provenance (wall times [s])."""
-    from stoirec import report as page
-    from stoirec.results import load
+    from stoirec.report import page
+    from stoirec.report.results import load
 
     page.write(load(study, store, metrics, baselines), notebooks, study, output)
 

@@ -63,15 +63,18 @@ def _nested(dotted: dict[str, Any]) -> dict[str, Any]:
 
 
 _DEFAULTS = flat(FitConfig())
+_MEANING = 1
 
 
 def config_id(config: FitConfig) -> str:
-    """What differs from the defaults, readable, and a hash of the whole: `batch_size~8+role_prior~True-1f2e3d4c`."""
-    values = flat(config)
-    digest = hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:10]
-    differing = [f"{key.removeprefix('graph_model.')}~{value}" for key, value in values.items() if value != _DEFAULTS[key]]
-    readable = re.sub(r"[^A-Za-z0-9_.~+-]", "", "+".join(differing))[:120] or "defaults"
-    return f"{readable}-{digest}"
+    """What differs from the defaults, readable, and a hash of it: `batch_size~8+role_prior~True-1f2e3d4c5b`.
+
+    A new key with a default renames nothing. A changed default changes what every name means: then raise _MEANING.
+    """
+    differing = {key: value for key, value in flat(config).items() if value != _DEFAULTS[key]}
+    digest = hashlib.sha256(repr((_MEANING, sorted(differing.items()))).encode()).hexdigest()[:10]
+    readable = "+".join(f"{key.removeprefix('graph_model.')}~{value}" for key, value in differing.items())
+    return f"{re.sub(r'[^A-Za-z0-9_.~+-]', '', readable)[:120] or 'defaults'}-{digest}"
 
 
 def data_name(regime_name: str, network_seed: int) -> str:

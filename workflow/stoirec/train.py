@@ -296,7 +296,7 @@ class _Job:
                 "val_loss_history": curve("val_loss", "val_loss on a subset of the validation frames"),
                 "val_loss": ((), val_loss, {"long_name": "mean squared residual over variance of dc/dt, validation", "units": "1"}),
                 **{
-                    _variable_name(name): (tuple(f"{_variable_name(name)}_{axis}" for axis in range(parameter.ndim)), learned(parameter), {"long_name": f"learned {name}", "units": "1"})
+                    variable_name(name): (tuple(f"{variable_name(name)}_{axis}" for axis in range(parameter.ndim)), learned(parameter), {"long_name": f"learned {name}", "units": "1"})
                     for name, parameter in model.named_parameters()
                     if name not in ("sto_all", "log_k")
                 },
@@ -314,7 +314,7 @@ class _Job:
         )
 
 
-def _variable_name(parameter: str) -> str:
+def variable_name(parameter: str) -> str:
     """substrate_func.0.weight -> learned_substrate_func_0_weight."""
     return "learned_" + parameter.replace(".", "_")
 

@@ -19,11 +19,11 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 from ruamel.yaml import YAML
 
-from stoirec import tables
+from stoirec.report import tables
 from stoirec.errors import BadInput
-from stoirec.present import cell, percent, share
+from stoirec.report.present import cell, percent, share
 from stoirec.provenance import git_commit, versions
-from stoirec.results import Results
+from stoirec.report.results import Results
 
 CHAPTERS = ("1_data", "2_training", "3_recovery", "4_study")  # every report has these; a study may add 5_...
 _RULES = ("simulate", "train", "round", "collect", "notebook")  # the order they run in
@@ -52,7 +52,7 @@ def write(results: Results, notebooks: Path, study: Path, output: Path) -> None:
 def render(results: Results, bodies: "list[Chapter]", study_text: str) -> str:
     """The page as text."""
     environment = Environment(
-        loader=PackageLoader("stoirec"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("stoirec.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["cell"] = cell
     return environment.get_template("report.html").render(

@@ -6,7 +6,7 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from stoirec.figures.style import BLACK, BLUE, GREY, LEARNED, PALE, SKY, TRUE, VERMILION, WRONG, finite, grid, panels, share_axis, styled
+from stoirec.report.figures.style import BLACK, BLUE, GREY, LEARNED, PALE, SKY, TRUE, VERMILION, WRONG, finite, grid, panels, share_axis, styled
 
 _INTEGERS = np.arange(-2, 3)
 _MATRIX_COLOURS = ListedColormap(["#b2400a", "#f0a875", "#ffffff", "#7db7dd", "#00568a"])  # -2 .. 2

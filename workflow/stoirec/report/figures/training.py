@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from stoirec.config import FitConfig
-from stoirec.figures.style import (
+from stoirec.report.figures.style import (
     BLACK,
     BLUE,
     CYCLE,

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stoirec.effects import sort_key
-from stoirec.figures.style import BLUE, GREY, VERMILION, finite, grid, panels, reference_lines, share_axis, styled
-from stoirec.results import short, shown_value
+from stoirec.report.effects import sort_key
+from stoirec.report.figures.style import BLUE, GREY, VERMILION, finite, grid, panels, reference_lines, share_axis, styled
+from stoirec.report.results import short, shown_value
 
 _MANY = 40  # configurations one figure can name
 _MANY_VALUES = 10  # values of a parameter that are drawn as categories

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from stoirec.present import share
-from stoirec.results import Results, short, shown_value
+from stoirec.report.present import share
+from stoirec.report.results import Results, short, shown_value
 
 
 def matched_pairs(results: Results, metric: str = "entry_exact") -> pd.DataFrame:

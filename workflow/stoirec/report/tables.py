@@ -5,7 +5,7 @@ import pandas as pd
 from stoirec.config import FitConfig
 from stoirec.decode import METHODS
 from stoirec.metrics import NAMES
-from stoirec.results import REFERENCES, Results
+from stoirec.report.results import REFERENCES, Results
 from stoirec.study import flat
 
 REFERENCE_LABELS = tuple(REFERENCES.values())

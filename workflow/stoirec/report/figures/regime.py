@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stoirec.describe import Regressions
-from stoirec.figures.style import BLUE, CYCLE, GREY, PALE, VERMILION, grid, panels, styled
+from stoirec.report.describe import Regressions
+from stoirec.report.figures.style import BLUE, CYCLE, GREY, PALE, VERMILION, grid, panels, styled
 
 _FLOOR = 1e-10  # of the largest flux: a logarithmic axis ends there
 

@@ -20,6 +20,7 @@ from stoirec.graph import Graph
 from stoirec.kinetics import PdeM1
 from stoirec.metrics import r2
 from stoirec.model import MetabolismPropagation
+from stoirec.train import variable_name
 
 _FRAMES = 240  # of the validation trajectory: smooth, and the messages of all edges must fit in memory
 _GRID = 101  # concentrations of a response curve
@@ -82,7 +83,7 @@ def learned_model(fit: xr.Dataset, graph: Graph) -> MetabolismPropagation:
     """The trained network of a fit.nc, in double precision."""
     model = MetabolismPropagation(graph, FitConfig.model_validate_json(fit.attrs["config"])).double()
     stored = {"sto_all": "coefficient", "log_k": "log_k"}
-    names = {name: stored.get(name, "learned_" + name.replace(".", "_")) for name, _ in model.named_parameters()}
+    names = {name: stored.get(name, variable_name(name)) for name, _ in model.named_parameters()}
     model.load_state_dict({name: torch.as_tensor(fit[variable].values) for name, variable in names.items()})
     return model.eval()
 

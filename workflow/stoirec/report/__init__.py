@@ -1,0 +1,4 @@
+"""From a finished study to one page: what the notebooks show, and how they are joined.
+
+    results -> compensation, describe, mistakes, present -> effects, tables -> figures -> page
+"""
