@@ -38,7 +38,9 @@ CHAPTERS = ["1_data", "2_training", "3_recovery", "4_study"]
 
 
 def fit_config(wildcards):
-    return FITS[wildcards.data, wildcards.config_id].config.model_dump_json(exclude_defaults=True)
+    return FITS[wildcards.data, wildcards.config_id].config.model_dump_json(
+        exclude_defaults=True
+    )
 
 
 if workflow.is_main_process:
