@@ -52,3 +52,18 @@ def test_simulate_repeats_and_seed_changes_everything(tiny_regime, tmp_path):
     assert all(np.array_equal(one, two) for one, two in zip(files[0][:3], files[1][:3]))
     assert not any(np.array_equal(one, two) for one, two in zip(files[0][:3], files[2][:3]))
     assert [file[3] for file in files] == ["7", "7", "8"]
+
+
+def test_an_output_that_cannot_be_written_and_a_file_that_is_no_fit_end_in_one_line(tiny_path, tmp_path):
+    (tmp_path / "file").write_text("")
+    recovery = tmp_path / "recovery.nc"
+    for arguments, named in (
+        (("round", tiny_path, "-o", recovery), "coefficient"),
+        (("recover", tiny_path, "-o", tmp_path / "file" / "recovery.nc"), "file"),
+    ):
+        error = stoirec(*arguments, expect=2).stderr.strip().splitlines()[-1]
+        assert error.startswith("error: ") and named in error
+    with xr.open_dataset(tiny_path) as dataset:
+        dataset.load().assign(coefficient=("edge", np.zeros(dataset.sizes["edge"]))).drop_attrs().to_netcdf(tmp_path / "bare.nc")
+    assert "found nothing" in stoirec("round", tmp_path / "bare.nc", "-o", recovery, expect=2).stderr
+    assert not recovery.exists()

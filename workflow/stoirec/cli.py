@@ -31,6 +31,8 @@ def main() -> None:
         _end(str(error))
     except _UsageError as error:
         _end(f"command line: {error.format_message()} (see {error.ctx.command_path if error.ctx else 'stoirec'} --help)")
+    except OSError as error:  # a full disk, a folder in place of a file, no permission
+        _end(f"{error.filename or 'file'}: file: found {error.strerror or error}; allowed: a path that can be read and written")
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)

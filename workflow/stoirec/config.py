@@ -231,7 +231,7 @@ def parse(model: type[BaseModel], content: dict[str, Any], where: str | Path, pr
         allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         if first["type"] == "value_error":  # a rule across keys: the message names them
             raise BadInput(where, key or "keys together", "a contradiction", allowed) from None
-        raise BadInput(where, key, found, allowed) from None
+        raise BadInput(where, key, repr(found), allowed) from None
 
 
 def _unknown_key(model: type[BaseModel], where: str | Path, key: str, location: tuple) -> BadInput:

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import xarray as xr
 
+from stoirec import provenance
 from stoirec.errors import BadInput
-from stoirec.provenance import attributes
 
 
-def read(path: str | Path, required: tuple[str, ...] = (), group: str | None = None) -> xr.Dataset:
+def read(path: str | Path, required: tuple[str, ...] = (), group: str | None = None, attributes: tuple[str, ...] = ()) -> xr.Dataset:
     """The dataset in `path` (or in one of its groups), loaded into memory.
 
     Raises:
-        BadInput: the file is missing, truncated or not NetCDF; the group or a required variable is missing.
+        BadInput: the file is missing, truncated or not NetCDF; the group, a required variable or attribute is missing.
     """
     if not Path(path).is_file():
         raise BadInput(path, "file", "nothing", "an existing NetCDF file")
@@ -29,6 +29,9 @@ def read(path: str | Path, required: tuple[str, ...] = (), group: str | None = N
     for name in required:
         if name not in dataset.variables:
             raise BadInput(path, name, "nothing", f"a variable {name}")
+    for name in attributes:
+        if name not in dataset.attrs:
+            raise BadInput(path, name, "nothing", f"an attribute {name}")
     return dataset
 
 
@@ -47,7 +50,7 @@ def write(path: str | Path, dataset: xr.Dataset, **groups: xr.Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        _compressed(dataset.assign_attrs(attributes()), temporary, "w", None)
+        _compressed(dataset.assign_attrs(provenance.attributes()), temporary, "w", None)
         for name, group in groups.items():
             _compressed(group, temporary, "a", name)
         os.replace(temporary, path)

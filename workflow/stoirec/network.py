@@ -8,7 +8,7 @@ from stoirec.config import Regime
 from stoirec.graph import Graph, from_pairs
 from stoirec.streams import generator_stream
 
-_ATTEMPTS = 1000
+_ATTEMPTS = 200
 
 
 def balanced_coefficients(n_substrates: int, n_products: int, largest: int) -> list[tuple[int, ...]]:
@@ -44,7 +44,7 @@ def random_stoichiometry(regime: Regime) -> np.ndarray:
     No two reactions have the same (substrate set, product set): with shared MLPs they could swap labels.
 
     Raises:
-        ValueError: the regime's sizes admit no such matrix (within 1000 draws).
+        ValueError: the regime's sizes admit no such matrix (within 200 draws).
     """
     rng = generator_stream("network", regime.seeds.network)
     shapes = _shape_counts(regime)

@@ -16,7 +16,7 @@ _ALTERNATIVES = 5
 
 def read_fit(path: str | Path) -> xr.Dataset:
     """fit.nc. Raises BadInput."""
-    return netcdf.read(path, ("coefficient", "coefficient_se", "log_k", "step", "coefficient_history", "val_loss"))
+    return netcdf.read(path, ("coefficient", "coefficient_se", "log_k", "step", "coefficient_history", "val_loss"), attributes=("status", "config", "network_seed"))
 
 
 def edge_weights(coefficient: np.ndarray, se: np.ndarray) -> np.ndarray:

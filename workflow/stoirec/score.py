@@ -24,7 +24,7 @@ RECOVERY_VARIABLES = ("stoichiometry", "coefficient", "confidence", "val_loss", 
 
 def read_recovery(path: str | Path) -> xr.Dataset:
     """recovery.nc. Raises BadInput."""
-    return netcdf.read(path, RECOVERY_VARIABLES)
+    return netcdf.read(path, RECOVERY_VARIABLES, attributes=("status", "config"))
 
 
 def score(recovery: xr.Dataset, truth: Truth, graph: Graph) -> dict[str, Any]:
