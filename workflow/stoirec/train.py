@@ -72,8 +72,8 @@ def train(
     while job.status == "ok" and job.rounds_left():
         if checkpoint_path is not None:
             checkpoint.save(checkpoint_path, identity, job.state())
-        record = job.refine()
-        _log.info("refinement round %d of %d: L_pred %.1e", job.round, config.refinement_rounds, record["prediction"])
+        job.refine()
+        _log.info("refinement round %d of %d: mean squared residual %.1e", job.round, config.refinement_rounds, job.refined.cost)
     return job.result()
 
 
@@ -156,14 +156,14 @@ class _Job:
         """Whether a round of refinement is still to be done: asked for, and something left to learn."""
         return self.round < self.config.refinement_rounds and not (self.refined is not None and self.refined.cost < DONE)
 
-    def refine(self) -> dict[str, float]:
+    def refine(self) -> None:
         """One round of refinement in double precision; the model then holds its result."""
         refinement = self._refinement()
         self.refined = refinement.round(self._refined_state(), self.config.refinement_steps)
         self.round += 1
         self.step += self.config.refinement_steps
         self._take(refinement, self.refined)
-        return self.snapshot()
+        self.snapshot()
 
     def _refinement(self) -> Refinement:
         """On evenly spaced training frames, in double precision; from then on everything is."""
