@@ -1,6 +1,5 @@
 """data.nc: concentrations, derivatives and graph for a learner; the truth, in a group of its own, for the score."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -243,8 +242,3 @@ def read_truth(path: str | Path, graph: Graph) -> Truth:
     log_k = dataset["log_k"].values
     kinetics = PdeM1(stoichiometry, log_k, _mlp_of(dataset, "substrate_func"), _mlp_of(dataset, "rate_func"))
     return Truth(stoichiometry, log_k, is_true, kinetics, float(dataset.attrs["dt"]), bool(dataset.attrs["flux_limiter"]))
-
-
-def regime_of(path: str | Path) -> dict:
-    """The resolved regime stored in data.nc; empty for a user's own data."""
-    return json.loads(netcdf.read(path).attrs.get("config", "{}"))

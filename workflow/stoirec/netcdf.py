@@ -35,15 +35,6 @@ def read(path: str | Path, required: tuple[str, ...] = (), group: str | None = N
     return dataset
 
 
-def has_group(path: str | Path, group: str) -> bool:
-    """Whether `path` has the group."""
-    try:
-        read(path, group=group)
-    except BadInput:
-        return False
-    return True
-
-
 def write(path: str | Path, dataset: xr.Dataset, **groups: xr.Dataset) -> None:
     """Write `dataset` and `groups` to a temporary file beside `path`, then rename it: no half-written file."""
     path = Path(path)
