@@ -16,7 +16,7 @@ PINS = dict(line.split("==") for line in (*PROJECT["dependencies"], *PROJECT["op
 CONDA = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "pytorch_scatter": "torch-scatter"}
 # needed where Snakemake runs or where a person opens a notebook, not by a job
 OUTSIDE = {"jupyter", "snakemake", "snakemake-executor-plugin-slurm"}
-CORE = {"numpy", "scipy", "torch", "torch-scatter", "xarray", "netcdf4", "pandas", "pydantic", "ruamel.yaml", "typer", "tqdm", "filelock"}
+CORE = {"numpy", "scipy", "torch", "torch-scatter", "xarray", "netcdf4", "pandas", "pydantic", "ruamel.yaml", "typer", "tqdm", "filelock", "optuna"}
 
 
 def conda_pins(path: Path) -> dict[str, str]:

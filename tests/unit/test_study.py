@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from stoirec.config import FitConfig, load_study
 from stoirec.errors import BadInput
-from stoirec.study import config_id, expand, flat, summary
+from stoirec.study import config_id, expand, flat
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,12 +116,6 @@ def test_a_wrong_study_is_named(write, stage, others, named):
     message = str(error.value)
     assert "\n" not in message
     assert all(word in message for word in named), message
-
-
-def test_the_plan_counts_fits_and_steps(write):
-    path = write({"name": "s", "grid": {"n_epochs": [1, 2]}}, network_seeds=[1, 2], base={"n_runs": 1, "batch_size": 10, "data_augmentation_loop": 5})
-    # 200 frames * 5 / 10 * 0.2 = 20 steps an epoch
-    assert summary(*expand(path)) == "study trial: 4 fits on 2 network(s), 120 steps"
 
 
 # --- the studies that come with the project ---------------------------------------------------------------------------

@@ -25,7 +25,7 @@ PARAMETERS = ["learning_rate_start", "learning_rate_embedding_start", "learning_
               "first_coeff_L1", "graph_model.hidden_dim", "graph_model.output_size", "graph_model.n_layers", "role_prior"]  # fmt: skip
 SHARES = ["entry_exact", "entry_exact_true_edges", "reaction_exact", "sign_accuracy", "support_precision", "support_recall", "support_f1"]
 METRICS = ["r2", *SHARES, "log_k_r2", "val_loss"]
-RULES = {"simulate", "train", "round", "collect", "notebook", "report"}
+RULES = {"simulate", "train", "collect", "notebook", "report"}
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_chapters_ran_with_the_studys_parameters(finished):
 def test_every_job_has_a_log_and_a_benchmark(finished):
     for kind, ending in (("logs", "log"), ("benchmarks", "tsv")):
         found = {rule: len(list((finished.results / kind / rule).rglob(f"*.{ending}"))) for rule in RULES}
-        assert found == {"simulate": 1, "train": 3, "round": 3, "collect": 1, "notebook": 4, "report": 1}
+        assert found == {"simulate": 1, "train": 3, "collect": 1, "notebook": 4, "report": 1}
 
 
 def test_the_plan_is_said_once_before_anything_runs(finished):
@@ -211,10 +211,10 @@ def test_only_what_a_fit_depends_on_trains_it_again(house):
     house.edit("study.yaml", "name: tiny\n", "name: renamed\n")
     house.edit("study.yaml", "name: rates", "name: speeds")
     house.edit("regime.yaml", "# A network", "# Still a network")
-    assert [job for job in house.planned() if job.startswith(("train", "simulate", "round"))] == []
+    assert [job for job in house.planned() if job.startswith(("train", "simulate"))] == []
     house.edit("regime.yaml", "dt: 0.1", "dt: 0.2")
     again = [job.split()[0] for job in house.planned()]
-    assert {rule: again.count(rule) for rule in ("simulate", "train", "round")} == {"simulate": 1, "train": 3, "round": 3}
+    assert {rule: again.count(rule) for rule in ("simulate", "train")} == {"simulate": 1, "train": 3}
 
 
 def test_a_deleted_value_leaves_its_results(house):

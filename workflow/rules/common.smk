@@ -13,6 +13,7 @@ from snakemake.logging import logger
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "workflow"))
 
+from stoirec import budget
 from stoirec import study as studies
 from stoirec.config import load_regime
 from stoirec.errors import BadInput
@@ -25,13 +26,19 @@ try:
     STUDY_FILE = str(config["study"])
     STUDY, _fits = studies.expand(STUDY_FILE)
     REGIME = load_regime(STUDY.regime)
+    if workflow.is_main_process:
+        logger.info(budget.summary(STUDY, STUDY_FILE, Path("results")))
 except BadInput as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
 gc.set_threshold(200_000)  # a plan is many small objects and no garbage: a tenth faster
-FITS = {(fit.data, fit.config_id): fit for fit in _fits}
-NETWORK_SEED = {fit.data: fit.network_seed for fit in _fits}
+WAVES = studies.waves(STUDY)
+FITS = {(fit.data, fit.config_id): fit for fit in _fits}  # those of later waves join
+NETWORK_SEED = {
+    studies.data_name(REGIME.name, seed): seed
+    for seed in (*STUDY.network_seeds, *STUDY.evaluation_seeds)
+}
 # Tables and report are the study's own; data and fits lie in results/, shared by all studies.
 RESULTS = STUDY.results_dir
 CHAPTERS = ["1_data", "2_training", "3_recovery", "4_study"]
@@ -43,13 +50,26 @@ def fit_config(wildcards):
     )
 
 
-if workflow.is_main_process:
-    logger.info(studies.summary(STUDY, _fits))
+def recoveries(wildcards):
+    """What a table or a choice is made from: the fits of the waves before wildcards.wave, or all."""
+    found = {}
+    for wave in WAVES:
+        if wave.name == getattr(wildcards, "wave", None):
+            break
+        if wave.planned:
+            checkpoints.choose.get(
+                wave=wave.name
+            )  # Snakemake comes back when the plan is there
+        for fit in studies.fits_of(STUDY, wave, STUDY_FILE):
+            FITS[fit.data, fit.config_id] = fit
+            found[f"results/fits/{fit.fit_id}/recovery.nc"] = None
+    return list(found)
 
 
 wildcard_constraints:
     data=r"\w+-seed\d+",
     config_id=r"[^/]+",
+    wave=r"\w+(-\d+)?",
 
 
 # --- the jobs -------------------------------------------------------------------------

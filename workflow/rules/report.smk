@@ -4,7 +4,7 @@
 rule collect:
     input:
         study=STUDY_FILE,
-        recoveries=[f"results/fits/{fit.fit_id}/recovery.nc" for fit in FITS.values()],
+        recoveries=recoveries,
     output:
         metrics=f"{RESULTS}/metrics.csv",
         baselines=f"{RESULTS}/baselines.csv",
@@ -15,7 +15,7 @@ rule collect:
     conda:
         "../../envs/cpu.yaml"
     message:
-        f"collect the tables of {len(FITS)} fits"
+        f"collect the tables of study {STUDY.name}"
     shell:
         "python -m stoirec collect {input.study:q} --store results "
         "-o {output.metrics:q} --baselines {output.baselines:q} > {log:q} 2>&1"

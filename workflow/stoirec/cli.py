@@ -169,11 +169,35 @@ def oracle(data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A simul
 
 
 @app.command(epilog="Example: stoirec plan config/studies/default.yaml")
-def plan(study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")]) -> None:
-    """Say in one line how many fits and steps a study needs."""
-    from stoirec.study import expand, summary
+def plan(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
+    store: Annotated[Path, typer.Option(help="Folder with data/ and fits/.")] = Path("results"),
+) -> None:
+    """Say in one line how many fits, steps and core hours a study needs, and what of it is done."""
+    from stoirec.budget import summary
+    from stoirec.study import expand
 
-    print(summary(*expand(study)))
+    content, _ = expand(study)
+    print(summary(content, study, store))
+
+
+@app.command(epilog="Example: stoirec choose config/studies/staged.yaml --wave regularisation --store results -o results/staged/waves/regularisation.json")
+def choose(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study with select_by.")],
+    wave: Annotated[str, typer.Option(help="A stage but the first, STAGE-BATCH of a search, or evaluation.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PLAN.json", help="Plan to write (to a temporary name, then renamed).")],
+    store: Annotated[Path, typer.Option(help="Folder with data/ and fits/.")] = Path("results"),
+) -> None:
+    """Plan a wave of a staged study: choose the winner of the waves before it, and the fits around it."""
+    from stoirec import waves
+    from stoirec.score import metrics_table
+    from stoirec.study import expand
+
+    content, _ = expand(study)
+    which = waves.wave_of(content, wave, study)
+    before = waves.fits_before(content, which, study)
+    answers = metrics_table(content.name, before, store).query("is_answer").set_index("fit_id") if before else None
+    waves.write_plan(output, waves.decide(content, which, answers, study))
 
 
 @app.command(epilog="Example: stoirec collect config/studies/default.yaml --store results -o metrics.csv --baselines baselines.csv")

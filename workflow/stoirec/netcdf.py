@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -33,6 +34,15 @@ def read(path: str | Path, required: tuple[str, ...] = (), group: str | None = N
         if name not in dataset.attrs:
             raise BadInput(path, name, "nothing", f"an attribute {name}")
     return dataset
+
+
+def attributes(path: str | Path) -> dict[str, Any]:
+    """The attributes alone: no variable is read. Raises BadInput."""
+    try:
+        with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
+            return dict(dataset.attrs)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BadInput(path, "file", f"not readable as NetCDF ({error})", "a complete netCDF-4 file") from None
 
 
 def write(path: str | Path, dataset: xr.Dataset, **groups: xr.Dataset) -> None:

@@ -26,7 +26,7 @@ from stoirec.provenance import git_commit, versions
 from stoirec.report.results import Results
 
 CHAPTERS = ("1_data", "2_training", "3_recovery", "4_study")  # every report has these; a study may add 5_...
-_RULES = ("simulate", "train", "round", "collect", "notebook")  # the order they run in
+_RULES = ("simulate", "train", "choose", "collect", "notebook")  # the order they run in
 _TITLE = re.compile(r"<h1[^>]*>(.*?)</h1>", re.DOTALL)
 
 
