@@ -8,6 +8,7 @@ rule collect:
     output:
         metrics=f"{RESULTS}/metrics.csv",
         baselines=f"{RESULTS}/baselines.csv",
+        costs=f"{RESULTS}/costs.csv",
     log:
         f"results/logs/collect/{STUDY.name}.log",
     benchmark:
@@ -18,7 +19,7 @@ rule collect:
         f"collect the tables of study {STUDY.name}"
     shell:
         "python -m stoirec collect {input.study:q} --store results "
-        "-o {output.metrics:q} --baselines {output.baselines:q} > {log:q} 2>&1"
+        "-o {output.metrics:q} --baselines {output.baselines:q} --costs {output.costs:q} > {log:q} 2>&1"
 
 
 rule notebook:

@@ -200,19 +200,43 @@ def choose(
     waves.write_plan(output, waves.decide(content, which, answers, study))
 
 
+@app.command(epilog="Example: stoirec fits results/ --filter role_prior=True --filter 'val_loss<0.01' --sort entry_exact --descending")
+def fits(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder with fits/, and the tables of the studies below it.")] = Path("results"),
+    sort: Annotated[str, typer.Option(metavar="COLUMN", help="fit_id, state, a metric, wall_time_s [s], n_steps, or a training parameter.")] = "fit_id",
+    descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,
+    filter_: Annotated[list[str], typer.Option("--filter", metavar="CONDITION", help="key=value; also !=, >, <, >=, <=. May be repeated.")] = [],
+    json_: Json = False,
+) -> None:
+    """List all fits of a results folder: state, parameters that differ from the defaults, metrics (shares 0-1) if scored."""
+    from stoirec import listing
+
+    table = listing.ordered(listing.filtered(listing.fits(results), filter_), sort, descending)
+    if json_:
+        _print_json({"fits": table.astype(object).where(table.notna(), None).to_dict("records")})
+        return
+    shown = table[["entry_exact", "reaction_exact", "val_loss", "wall_time_s", "state", "fit_id", "parameters"]].fillna({"parameters": ""})
+    left = {name: f"{{:<{shown[name].str.len().max()}}}".format for name in ("state", "fit_id", "parameters")} if len(shown) else {}
+    print(shown.to_string(index=False, na_rep="-", float_format="%.4g", justify="left", formatters=left) if len(shown) else "no such fits")
+
+
 @app.command(epilog="Example: stoirec collect config/studies/default.yaml --store results -o metrics.csv --baselines baselines.csv")
 def collect(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="METRICS.csv")],
     baselines: Annotated[Path, typer.Option(metavar="BASELINES.csv")],
+    costs: Annotated[Path | None, typer.Option(metavar="COSTS.csv", help="Steps, wall time [s], threads and device of every fit.")] = None,
     store: Annotated[Path, typer.Option(help="Folder with data/ and fits/.")] = Path("results"),
 ) -> None:
-    """Score every recovery of a study into metrics.csv; baselines and oracles into baselines.csv."""
-    from stoirec.score import baselines_table, metrics_table
+    """Score every recovery of a study into metrics.csv; baselines and oracles into baselines.csv; what it took into costs.csv."""
+    from stoirec.score import baselines_table, costs_table, metrics_table
     from stoirec.study import expand
 
     content, fits = expand(study)
-    for path, table in ((output, metrics_table(content.name, fits, store)), (baselines, baselines_table(content.name, fits, store))):
+    tables = {output: metrics_table(content.name, fits, store), baselines: baselines_table(content.name, fits, store)}
+    if costs is not None:
+        tables[costs] = costs_table(fits, store)
+    for path, table in tables.items():
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(temporary, index=False)

@@ -101,6 +101,18 @@ def metrics_table(study_name: str, fits: list[Fit], store: Path) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
+COSTS = ("n_steps", "wall_time_s", "threads", "device")
+
+
+def costs_table(fits: list[Fit], store: Path) -> pd.DataFrame:
+    """costs.csv: one row per fit. Apart from metrics.csv, which is the same on every repetition, as times are not."""
+    rows = []
+    for fit in fits:
+        attributes = netcdf.attributes(recovery_path(store, fit).with_name("fit.nc"))
+        rows.append({"fit_id": fit.fit_id} | {key: attributes[key] for key in COSTS})
+    return pd.DataFrame(rows, columns=["fit_id", *COSTS])
+
+
 def _identity(fit_id: str, study: str, stage: str, method: str, status: str, seed: int, config: FitConfig | None) -> dict[str, Any]:
     return {
         "fit_id": fit_id,

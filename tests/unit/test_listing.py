@@ -1,0 +1,102 @@
+"""stoirec fits: every fit of a results folder with its state, parameters and metrics."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import xarray as xr
+
+from stoirec import listing, netcdf
+from stoirec.config import FitConfig
+from stoirec.errors import BadInput
+from stoirec.metrics import NAMES
+from stoirec.study import config_id
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """One fit in each state."""
+    folder = tmp_path_factory.mktemp("results")
+    states = {
+        "done": FitConfig(batch_size=8),
+        "diverged": FitConfig(learning_rate_start=1e8),
+        "trained": FitConfig(batch_size=16, role_prior=True),
+        "running": FitConfig(batch_size=64),
+        "stopped": FitConfig(batch_size=128),
+        "failed": FitConfig(batch_size=256),
+    }
+    for state, config in states.items():
+        fit = folder / "fits" / "tiny-seed1" / config_id(config)
+        log = folder / "logs/train/tiny-seed1" / f"{config_id(config)}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        if state == "failed":
+            continue
+        fit.mkdir(parents=True)
+        (fit / "fit.yaml").write_text(config.model_dump_json(exclude_defaults=True))
+        if state in ("done", "diverged", "trained"):
+            attributes = {"status": "diverged" if state == "diverged" else "ok", "n_steps": 100, "wall_time_s": 2.5, "threads": 1, "device": "cpu"}
+            netcdf.write(fit / "fit.nc", xr.Dataset(attrs=attributes))
+        if state in ("done", "diverged"):
+            (fit / "recovery.nc").touch()
+        if state == "stopped":
+            for path in (fit / "fit.yaml", log):
+                os.utime(path, (time.time() - 3600,) * 2)
+    done = f"tiny-seed1/{config_id(states['done'])}"
+    rows = [{"fit_id": done, "is_answer": answer, "val_loss": 0.5, **dict.fromkeys(NAMES, value)} for answer, value in ((True, 0.75), (False, 0.1))]
+    (folder / "small").mkdir()
+    pd.DataFrame(rows).to_csv(folder / "small/metrics.csv", index=False)
+    return folder
+
+
+def test_every_state_is_told(results):
+    table = listing.fits(results)
+    assert sorted(table["state"]) == ["diverged", "done", "failed", "running", "stopped", "trained"]
+    done = table[table["state"] == "done"].iloc[0]
+    assert (done["parameters"], done["entry_exact"], done["val_loss"], done["n_steps"]) == ("batch_size 8", 0.75, 0.5, 100)
+    assert table.loc[table["state"] != "done", "entry_exact"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "states"),
+    [
+        (["batch_size=8"], ["done"]),
+        (["batch_size>=16", "batch_size<128"], ["diverged", "running", "trained"]),
+        (["param.role_prior=True"], ["trained"]),
+        (["state!=done", "state!=failed", "batch_size!=32"], ["running", "stopped", "trained"]),
+        (["entry_exact>0.5"], ["done"]),
+        (["hidden_dim = 32", "state=running"], ["running"]),
+        (["learning_rate_start>1"], ["diverged"]),
+    ],
+)
+def test_conditions_hold_together(results, conditions, states):
+    assert sorted(listing.filtered(listing.fits(results), conditions)["state"]) == states
+
+
+def test_order_is_by_number_with_missing_values_last(results):
+    table = listing.ordered(listing.fits(results), "batch_size", descending=True)
+    assert table["param.batch_size"].dropna().tolist() == [128, 64, 32, 16, 8] and table["state"].iloc[-1] == "failed"
+    assert listing.ordered(table, "state")["state"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize("conditions", [["x~3"], ["nonsense=1"], ["state>a"], [""]])
+def test_a_wrong_condition_is_named(results, conditions):
+    with pytest.raises(BadInput):
+        listing.filtered(listing.fits(results), conditions)
+
+
+def test_the_command_lists_and_refuses(results, tmp_path):
+    def stoirec(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, "-m", "stoirec", "fits", *arguments], capture_output=True, text=True)
+
+    shown = stoirec(str(results), "--filter", "state=done", "--json")
+    (fit,) = json.loads(shown.stdout)["fits"]
+    assert fit["entry_exact"] == 0.75 and fit["param.batch_size"] == 8
+    assert len(stoirec(str(results), "--sort", "val_loss").stdout.splitlines()) == 7
+    for arguments in ([str(tmp_path)], [str(results), "--sort", "nonsense"], [str(results), "--filter", "x"]):
+        refused = stoirec(*arguments)
+        assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1 and refused.stderr.startswith("error: ")
