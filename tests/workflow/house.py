@@ -18,9 +18,9 @@ class House:
     path: Path
 
     @classmethod
-    def furnish(cls, path: Path) -> "House":
-        for name in ("regime.yaml", "study.yaml"):
-            shutil.copy(ROOT / "tests/workflow" / name, path / name)
+    def furnish(cls, path: Path, study: str = "study.yaml") -> "House":
+        shutil.copy(ROOT / "tests/workflow/regime.yaml", path / "regime.yaml")
+        shutil.copy(ROOT / "tests/workflow" / study, path / "study.yaml")
         (path / "config.yaml").write_text("study: study.yaml\n")
         return cls(path)
 
@@ -41,6 +41,10 @@ class House:
         shown = self.snakemake("-n", *arguments)
         assert shown.returncode == 0, shown.stdout + shown.stderr
         return re.findall(r"^Job \d+: (.*)$", shown.stdout, re.MULTILINE)
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """The workflow in a session of its own, to be killed as a whole."""
+        return subprocess.Popen(self.command(*arguments), cwd=self.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
     def edit(self, name: str, old: str, new: str) -> None:
         file = self.path / name

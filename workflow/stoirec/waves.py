@@ -113,7 +113,7 @@ def _winner(fits: list[Fit], answers: pd.DataFrame, criterion: str, stage: str) 
         return None
     fit = next(fit for fit in fits if recipe(fit.config) == chosen)
     row = outcomes(fits, answers, criterion).loc[chosen]
-    figures = {key: row[key].item() for key in ("mean", "lowest", "highest", "n_fits", "n_diverged")}
+    figures = {key: float(row[key]) for key in ("mean", "lowest", "highest")} | {key: int(row[key]) for key in ("n_fits", "n_diverged")}
     return {"stage": stage, "selected_by": criterion, "variant": fit.variant, "recipe": chosen, **figures, "config": differing(fit.config)}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, t
 
 from stoirec.report.present import share
 from stoirec.report.results import Results, short, shown_value
@@ -40,11 +40,21 @@ def matched_pairs(results: Results, metric: str = "entry_exact") -> pd.DataFrame
     return pd.DataFrame(rows, columns=["parameter", "from", "to", "first", "second", "difference"])
 
 
+# Pairs the field asks about come first in every figure of pairs.
+ASKED = (
+    ("learning_rate_S_start", "coeff_S_integer"),
+    ("learning_rate_S_start", "coeff_S_L1"),
+    ("learning_rate_S_start", "coeff_mass_conservation"),
+    ("coeff_S_L1", "coeff_S_integer"),
+    ("coeff_S_L1", "coeff_mass_conservation"),
+)
+
+
 def crossed_pairs(results: Results, most: int = 6) -> dict[tuple[str, str], list[str]]:
     """Pairs of varied parameters that were varied together with all else equal, and the fits that were.
 
-    Only such fits tell how two parameters act together. The pairs with most such fits come first; of equals, those with
-    the largest matched effects.
+    Only such fits tell how two parameters act together. The pairs the field asks about come first, then those with most
+    such fits; of equals, those with the largest matched effects.
 
     Returns:
         At most `most` pairs of columns `param.<key>` -> fit_ids.
@@ -60,7 +70,8 @@ def crossed_pairs(results: Results, most: int = 6) -> dict[tuple[str, str], list
         ]
         if groups:
             found[pair] = [fit for group in groups for fit in group.index]
-    order = sorted(found, key=lambda pair: (-len(found[pair]), -sum(size.get(short(parameter), 0.0) for parameter in pair)))
+    asked = [{f"param.{name}" for name in pair} for pair in ASKED]
+    order = sorted(found, key=lambda pair: (set(pair) not in asked, -len(found[pair]), -sum(size.get(short(parameter), 0.0) for parameter in pair)))
     return {pair: found[pair] for pair in order[:most]}
 
 
@@ -82,11 +93,15 @@ def sort_key(value: object) -> tuple:
 
 
 def matched_effects(results: Results, metric: str = "entry_exact") -> pd.DataFrame:
-    """The matched pairs of every change, summarised: parameter, from, to, pairs, mean, min and max difference; largest first."""
+    """The matched pairs of every change, summarised; largest first.
+
+    Returns:
+        parameter, from, to, pairs, mean difference with its 95 % t interval (low, high; nan for one pair), min and max.
+    """
     pairs = matched_pairs(results, metric)
     effects = (
         pairs.groupby(["parameter", "from", "to"], sort=False)["difference"]
-        .agg(pairs="size", mean="mean", min="min", max="max")
+        .agg(pairs="size", mean="mean", low=lambda d: interval(d)[1], high=lambda d: interval(d)[2], min="min", max="max")
         .reset_index()
     )
     return effects.iloc[effects["mean"].abs().argsort(kind="stable")[::-1]].reset_index(drop=True)
@@ -119,6 +134,45 @@ def val_loss_prediction(results: Results) -> Prediction:
     return Prediction(float(np.mean(found)) if found else float("nan"), n_fits, regret)
 
 
+def rank_correlations(results: Results, metrics: tuple[str, ...] = ("entry_exact", "reaction_exact", "sign_accuracy", "r2", "log_k_r2")) -> pd.DataFrame:
+    """How well a low val_loss tells a high value of each metric, over all fits that ended.
+
+    Returns:
+        Per metric: rank correlation (Spearman, mean over networks), fits, the best configuration's mean, that of the
+        configuration val_loss selects, and their difference, the regret.
+    """
+    rows = []
+    table, chosen = results.configurations, results.val_loss_configuration
+    for metric in metrics:
+        found, n_fits = [], 0
+        for _, group in results.ended.groupby("data"):
+            if len(group) >= 3 and group[metric].nunique() > 1 and group["val_loss"].nunique() > 1:
+                found.append(spearmanr(-group["val_loss"], group[metric]).statistic)
+                n_fits += len(group)
+        best, own = table[metric].max(), np.nan if chosen is None else table.at[chosen, metric]
+        rows.append(
+            {
+                "metric": metric,
+                "rank correlation": float(np.mean(found)) if found else np.nan,
+                "fits": n_fits,
+                "best": best,
+                "selected by val_loss": own,
+                "regret": best - own,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def interval(differences: pd.Series | np.ndarray) -> tuple[float, float, float]:
+    """Mean of paired differences and its 95 % t interval; nan ends with fewer than two."""
+    values = np.asarray(differences, float)
+    mean = float(values.mean()) if len(values) else np.nan
+    if len(values) < 2:
+        return mean, np.nan, np.nan
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return mean, float(mean - half), float(mean + half)
+
+
 def signed(value: float) -> str:
     """+0.123 or −0.123."""
     return f"{value:+.3f}".replace("-", "−")
@@ -142,7 +196,7 @@ def conclusions(results: Results) -> list[str]:
     ]
     effects = matched_effects(results)
     for _, effect in effects.drop_duplicates("parameter").head(3).iterrows():
-        spread = f", from {signed(effect['min'])} to {signed(effect['max'])}" if effect["pairs"] > 1 else ""
+        spread = f", 95 % interval {signed(effect['low'])} to {signed(effect['high'])}" if effect["pairs"] > 1 else ""
         pairs = f"{effect['pairs']} matched pair{'s' if effect['pairs'] > 1 else ''}"
         sentences.append(
             f"Changing {effect['parameter']} from {effect['from']} to {effect['to']}, all else equal, "

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 from ruamel.yaml import YAML
 
-from stoirec.report import tables
+from stoirec.report import evaluation, tables
 from stoirec.errors import BadInput
 from stoirec.report.present import cell, percent, share
 from stoirec.provenance import git_commit, versions
@@ -73,6 +73,8 @@ def answer(results: Results) -> dict[str, Any]:
     Keys: share (entry_exact of the best configuration in per cent, as text), sentences, caveats, rows (of the table:
     label, kind, values by metric), metrics (its columns).
     """
+    if results.evaluation:
+        return _evaluated(results)
     best = results.best_configuration
     if best is None:
         sentences = [f"All {len(results.answers)} fits of the study diverged; nothing was recovered."]
@@ -91,7 +93,44 @@ def answer(results: Results) -> dict[str, Any]:
     for label, values in table.to_dict("index").items():
         kind, title = titles.get(label, (label.split(":")[0], ""))
         rows.append({"label": title + label, "kind": kind, **values})
-    return {"share": recovered, "sentences": sentences, "caveats": _caveats(results), "rows": rows, "metrics": list(table.columns)}
+    return {
+        "share": recovered,
+        "sentences": sentences,
+        "caveats": _caveats(results),
+        "rows": rows,
+        "metrics": list(table.columns),
+        "networks": len(results.data_names),
+    }
+
+
+def _evaluated(results: Results) -> dict[str, Any]:
+    """The answer of a study with held-out networks: what its choice reaches there."""
+    table, chosen = evaluation.final(results), evaluation.chosen_name(results)
+    metrics = ["entry_exact", "reaction_exact", "sign_accuracy", "r2"]
+    first, *others = evaluation.sentences(results)
+    recovered = percent(table.at[chosen, "entry_exact"]) if chosen in table.index else percent(0.0)
+    rows = []
+    for label, values in table[metrics].to_dict("index").items():
+        kind = "best" if label == chosen else label.split(":")[0] if label in tables.REFERENCE_LABELS else "chosen"
+        rows.append({"label": label.replace("_", " ") if kind in ("best", "chosen") else label, "kind": kind, **values})
+    winner = next((found for found in results.plans["evaluation"]["winners"] if found["selected_by"] == results.study.select_by), None)
+    caveats = [
+        f"The selected configuration differs from the defaults by: {', '.join(f'{key} {value}' for key, value in winner['config'].items() if key != 'seed')}."
+        if winner
+        else "No configuration was selected.",
+        f"It was chosen on {len(results.data_names)} other network(s) among {len(results.configurations)} configurations, "
+        "by means over training seeds; nothing was chosen on the networks reported here.",
+        f"{(results.metrics[results.metrics['is_answer']]['status'] != 'ok').sum()} of {len(results.all_fits)} fits diverged.",
+        "R2 is 1 − SSE/SST of the learned real numbers, never a squared correlation.",
+    ]
+    return {
+        "share": recovered,
+        "sentences": [f"of the stoichiometric coefficients were recovered exactly. {first}", *others],
+        "caveats": caveats,
+        "rows": rows,
+        "metrics": metrics,
+        "networks": len(results.held_out_names),
+    }
 
 
 def _sentences(results: Results, best: str, row: pd.Series) -> list[str]:
@@ -236,7 +275,7 @@ def _numbered(number: int, title: str, body: str) -> Chapter:
 
 def provenance(results: Results, study_text: str) -> dict[str, Any]:
     """Versions, commits, configuration, seeds and times."""
-    attributes = {name: results.data_attributes(name) for name in results.data_names}
+    attributes = {name: results.data_attributes(name) for name in (*results.data_names, *results.held_out_names)}
     first = next(iter(attributes.values()))
     seeds = [key for key in first if key == "network_seed" or key.startswith("seed_")]
     jobs = results.training
@@ -251,7 +290,7 @@ def provenance(results: Results, study_text: str) -> dict[str, Any]:
         "regime_text": _yaml(json.loads(first["config"])),
         "seed_names": seeds,
         "seeds": {name: [attribute[key] for key in seeds] for name, attribute in attributes.items()},
-        "learner_seeds": sorted({fit.config.seed for fit in results.fits}),
+        "learner_seeds": sorted({fit.config.seed for fit in results.all_fits}),
         "training": {
             "fits": len(jobs),
             "steps": int(jobs["n_steps"].astype(int).sum()),
@@ -283,7 +322,7 @@ def rule_times(results: Results) -> list[dict[str, Any]]:
 
     The store may hold other studies' data and fits: a job's file is named after its data set, its fit or its study.
     """
-    own = {fit.fit_id for fit in results.fits} | set(results.data_names)
+    own = {fit.fit_id for fit in results.all_fits} | {*results.data_names, *results.held_out_names}
     rows = []
     folders = (path for path in (results.store / "benchmarks").glob("*") if path.is_dir())
     for folder in sorted(folders, key=lambda path: (_RULES.index(path.name) if path.name in _RULES else len(_RULES), path.name)):

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 _PIXELS_PER_INCH = 100  # CSS pixels; the picture itself has twice as many
-_FORMATS = {"val_loss": ".3g", "k": ".3g", "wall time [s]": ".1f"}  # all other real numbers are shares, R2 and the like
+_FORMATS = {"val_loss": ".3g", "k": ".3g", "wall time [s]": ".1f", "core minutes": ".1f"}  # all other real numbers are shares, R2 and the like
 
 
 class Html:
@@ -98,7 +98,7 @@ def cell(value: Any, column: str = "") -> str:
     """A table cell's text: shares and R2 with three decimals, losses with three digits, a dash for nothing."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float | np.floating) and np.isnan(value)):
         return "–"
     if isinstance(value, float | np.floating):
         if not np.isfinite(value):

@@ -1,6 +1,6 @@
 """A finished study: its tables and files, and which fit or configuration is best by what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from stoirec.dataset import Data, Truth, read_data, read_truth
 from stoirec.errors import BadInput
 from stoirec.metrics import NAMES
 from stoirec.score import data_path, read_recovery, recovery_path, score_history
-from stoirec.study import Fit, expand, flat
+from stoirec.study import Fit, expand, fits_of, flat, plan_path, read_plan_content, waves
 
 # What the references of baselines.csv know; the order in which every table shows them.
 REFERENCES = {
@@ -43,10 +43,12 @@ class Results:
     """A study with everything the workflow computed for it.
 
     Attributes:
-        study, fits: what was asked for.
+        study, fits: what was asked for, and what the study selects from: the evaluation is no part of it.
         store: folder with data/ and fits/.
         metrics: metrics.csv, the rows of this study's fits.
         baselines: baselines.csv.
+        evaluation: fits on the held-out networks, under every name they were asked for.
+        plans: of the waves that follow from others: how their winners were chosen.
     """
 
     study: Study
@@ -54,11 +56,23 @@ class Results:
     store: Path
     metrics: pd.DataFrame
     baselines: pd.DataFrame
+    evaluation: list[Fit] = field(default_factory=list)
+    plans: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def data_names(self) -> list[str]:
-        """The study's data sets, in its order."""
+        """The data sets the study selects on, in its order."""
         return list(dict.fromkeys(fit.data for fit in self.fits))
+
+    @cached_property
+    def held_out_names(self) -> list[str]:
+        """The data sets nothing was selected on."""
+        return list(dict.fromkeys(fit.data for fit in self.evaluation))
+
+    @cached_property
+    def all_fits(self) -> list[Fit]:
+        """Everything that was trained, each fit once."""
+        return list(self._by_id.values())
 
     @cached_property
     def answers(self) -> pd.DataFrame:
@@ -68,7 +82,7 @@ class Results:
         """
         answers = self.metrics[self.metrics["is_answer"]].set_index("fit_id").loc[[fit.fit_id for fit in self.fits]]
         data = [fit.data for fit in self.fits]
-        configuration = _configuration_labels(answers)
+        configuration = _configuration_labels(answers, {stage.name: [f"param.{key}" for key in stage.grid] for stage in self.study.stages})
         label = configuration.copy()
         for column, word in (("network_seed", "network"), ("param.seed", "seed")):
             if answers[column].nunique() > 1:
@@ -200,13 +214,13 @@ class Results:
 
     @cached_property
     def _by_id(self) -> dict[str, Fit]:
-        return {fit.fit_id: fit for fit in self.fits}
+        return {fit.fit_id: fit for fit in (*self.fits, *self.evaluation)}
 
     @cached_property
     def training(self) -> pd.DataFrame:
         """One row per fit, indexed by fit_id: status, steps, wall time [s], threads, device, commit, val_loss curve."""
         rows = {}
-        for fit in self.fits:  # each file is opened once: a study may have a thousand
+        for fit in self.all_fits:  # each file is opened once: a study may have a thousand
             content = self.fit(fit.fit_id)
             curve = {"step": content["step"].values, "val_loss_history": content["val_loss_history"].values}
             rows[fit.fit_id] = {key: content.attrs[key] for key in _TRAINING} | curve
@@ -230,7 +244,7 @@ def _truth(store: Path, name: str) -> Truth:
 
 
 def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: str | Path) -> Results:
-    """The results of a study.
+    """The results of a study whose waves are all done.
 
     Args:
         study: the study file; store: folder with data/ and fits/; metrics, baselines: the two tables.
@@ -238,18 +252,31 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
     Raises:
         BadInput: a file is missing, is not such a table, or lacks a fit or a data set of the study.
     """
-    content, fits = expand(study)
+    content, everything = expand(study)
+    for wave in waves(content):
+        if wave.planned and not plan_path(content, wave.name).is_file():
+            raise BadInput(plan_path(content, wave.name), "file", "nothing", "the plan of a wave: the study is not finished")
+    evaluation = next((fits_of(content, wave, study) for wave in waves(content) if wave.stage is None), None) or []
     table = _read(metrics, ("fit_id", "stage", "variant", "method", "status", "is_answer", "network_seed", "val_loss", *NAMES))
     references = _read(baselines, ("fit_id", "method", "variant", *NAMES))
     answered = set(table.loc[table["is_answer"], "fit_id"])
-    missing = [fit.fit_id for fit in fits if fit.fit_id not in answered]
+    missing = [fit.fit_id for fit in everything if fit.fit_id not in answered]
     if missing:
         raise BadInput(metrics, "fit_id", f"no row for {missing[0]} ({len(missing)} such fits)", f"a row for every fit of {study}")
     known = set(references["fit_id"].str.split("/").str[0])
-    for fit in fits:
+    for fit in everything:
         if fit.data not in known:
             raise BadInput(baselines, "fit_id", f"no row for {fit.data}", f"rows for every data set of {study}")
-    return Results(content, fits, Path(store), table[table["fit_id"].isin({fit.fit_id for fit in fits})], references)
+    held_out = {fit.fit_id for fit in evaluation}
+    return Results(
+        content,
+        [fit for fit in everything if fit.fit_id not in held_out],
+        Path(store),
+        table[table["fit_id"].isin({fit.fit_id for fit in everything})],
+        references,
+        evaluation,
+        {wave.name: read_plan_content(plan_path(content, wave.name)) for wave in waves(content) if wave.planned},
+    )
 
 
 def _read(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -288,11 +315,14 @@ def _varied(answers: pd.DataFrame) -> list[str]:
     return [column for column in _parameters(answers) if answers[column].nunique(dropna=False) > 1]
 
 
-def _configuration_labels(answers: pd.DataFrame) -> pd.Series:
-    """The variant's name, with the parameters its stage varies within it; the stage's name where that is not unique."""
+def _configuration_labels(answers: pd.DataFrame, grids: dict[str, list[str]]) -> pd.Series:
+    """The variant's name, with the parameters its stage varies within it; the stage's name where that is not unique.
+
+    `grids`: stage -> columns of its grid.
+    """
     labels = pd.Series("", index=answers.index)
-    for (_, variant), group in answers.groupby(["stage", "variant"], sort=False):
-        own = _varied(group)
+    for (stage, variant), group in answers.groupby(["stage", "variant"], sort=False):
+        own = _varied(group) or (grids.get(stage, []) if variant == "base" else [])
         for fit, row in group[own].iterrows():
             details = ", ".join(f"{_SHORTER.get(short(key), short(key))} {shown_value(value)}" for key, value in row.items())
             named = variant != "base" or not details  # the name a study gives to a plain grid says nothing

@@ -122,6 +122,64 @@ def pair_maps(answers: pd.DataFrame, pairs: dict[tuple[str, str], list[str]]) ->
 
 
 @styled()
+def main_effects(effects: pd.DataFrame, most: int = 24) -> Figure:
+    """What each change of a parameter did to entry_exact, all else equal: mean of the matched pairs, 95 % interval, range.
+
+    Args:
+        effects: effects.matched_effects; the `most` largest are shown. One pair has no interval.
+    """
+    table = effects.head(most)
+    figure, axes = panels(1, 1, max(2.0, 0.27 * len(table) + 1.0))
+    axis, rows = axes[0, 0], np.arange(len(table))
+    axis.axvline(0, color=GREY, linewidth=0.8)
+    axis.hlines(rows, table["min"], table["max"], color="#d1d5db", linewidth=4, label="range of the pairs")
+    axis.hlines(rows, table["low"], table["high"], color=BLUE, linewidth=1.5, label="95 % interval of the mean")
+    axis.plot(table["mean"], rows, "o", color=BLUE, markersize=5, label="mean")
+    names = [f"{row.parameter}  {row[2]} → {row[3]}  (n = {row.pairs})" for row in table.itertuples()]
+    axis.set_yticks(rows, [_cut(name) for name in names])
+    axis.set(xlabel="change of entry_exact", ylim=(len(table) - 0.4, -0.6))
+    grid(axis, "x")
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled()
+def parallel(answers: pd.DataFrame, varied: list[str]) -> Figure:
+    """Every fit a line through the values of its varied parameters to its entry_exact; a diverged one is dashed and counts as 0.
+
+    Args:
+        answers: Results.answers; varied: columns of it, at most twelve of which are drawn.
+    """
+    shown = varied[:12]
+    figure, axes = panels(1, 1, 3.6)
+    axis = axes[0, 0]
+    value = answers["entry_exact"].where(answers["status"] == "ok", 0.0).to_numpy()
+    ended = (answers["status"] == "ok").to_numpy()
+    rng = np.random.default_rng(0)
+    heights = []
+    for place, parameter in enumerate(shown):
+        values = [None if pd.isna(entry) else entry for entry in answers[parameter]]
+        ordered = sorted(set(values), key=lambda entry: sort_key(np.nan if entry is None else entry))
+        step = max(len(ordered) - 1, 1)
+        heights.append(np.array([ordered.index(entry) / step for entry in values]) + rng.uniform(-0.02, 0.02, len(values)))
+        for index in range(len(ordered)) if len(ordered) <= _MANY_VALUES else (0, len(ordered) - 1):
+            label = shown_value(np.nan if ordered[index] is None else ordered[index])
+            axis.annotate(label, (place, index / step), xytext=(4, 0), textcoords="offset points", fontsize=7, color="#374151", va="center")
+    heights.append(value)
+    lines = np.stack(heights)
+    for of in np.argsort(value, kind="stable"):  # the best on top
+        axis.plot(lines[:, of], color=_RECOVERY(value[of]), linewidth=0.9, alpha=0.7, linestyle="-" if ended[of] else ":")
+    for place in range(len(lines)):
+        axis.axvline(place, color=GREY, linewidth=0.7, zorder=0)
+    axis.set_xticks(range(len(lines)), [*map(short, shown), "entry_exact"], rotation=25, ha="right")
+    axis.set_yticks([])
+    axis.secondary_yaxis("right").set_ylabel("entry_exact")
+    axis.set(xlim=(-0.1, len(lines) - 0.95), ylim=(-0.05, 1.05))
+    axis.spines["left"].set_visible(False)
+    return figure
+
+
+@styled()
 def selection(answers: pd.DataFrame, best: str, chosen: str, references: pd.DataFrame) -> Figure:
     """Does a low val_loss mean a well recovered S? Every fit a point, one panel; best and chosen fit stressed."""
     figure, axes = panels(1, 1, 3.6, width=7.0)
