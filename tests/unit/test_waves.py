@@ -132,6 +132,19 @@ def test_growing_a_stage_keeps_the_fits_it_had(trial):
     assert before < after and len(after) == len(before) + 1
 
 
+def test_a_plan_of_an_earlier_edition_is_not_used(trial):
+    last = {"name": "last", "grid": {"batch_size": [8]}}
+    trial(RATES, BALANCE, last).run(distance)
+    for stages, others, known in [
+        ([RATES, BALANCE, last], {"name": "other"}, {"rates", "balance", "last"}),
+        ([RATES, BALANCE, last | {"grid": {"batch_size": [16]}}], {}, {"rates", "balance"}),
+        ([RATES | {"grid": {"learning_rate_start": [1e-3]}}, BALANCE, last], {}, {"rates"}),
+        ([RATES, BALANCE, last], {"select_by": "entry_exact"}, {"rates"}),
+        ([RATES, BALANCE, last], {"evaluation_seeds": [3]}, {"rates", "balance", "last"}),
+    ]:
+        assert {fit.stage for fit in expand(trial(*stages, **others).path)[1]} == known
+
+
 @pytest.mark.parametrize(
     ("stages", "others", "named"),
     [

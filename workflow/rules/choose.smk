@@ -4,7 +4,7 @@
 
 checkpoint choose:
     input:
-        study=STUDY_FILE,
+        study=ancient(STUDY_FILE),
         recoveries=recoveries,
     output:
         plan=f"{RESULTS}/waves/{{wave}}.json",
@@ -14,6 +14,9 @@ checkpoint choose:
         f"results/benchmarks/choose/{STUDY.name}/{{wave}}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        # not used below: a changed study chooses anew where the change matters
+        definition=lambda wildcards: studies.definition(STUDY, WAVE[wildcards.wave]),
     message:
         "choose what {wildcards.wave} trains"
     shell:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "workflow"))
 
 from stoirec import budget
 from stoirec import study as studies
-from stoirec.config import load_regime
+from stoirec.config import load_regime, load_study
 from stoirec.errors import BadInput
 
 # --- the study ------------------------------------------------------------------------
@@ -26,6 +26,7 @@ try:
     STUDY_FILE = str(config["study"])
     STUDY, _fits = studies.expand(STUDY_FILE)
     REGIME = load_regime(STUDY.regime)
+    OTHER = STUDY.compare_study and load_study(STUDY.compare_study).results_dir
     if workflow.is_main_process:
         logger.info(budget.summary(STUDY, STUDY_FILE, Path("results")))
 except BadInput as error:
@@ -33,7 +34,7 @@ except BadInput as error:
     sys.exit(2)
 
 gc.set_threshold(200_000)  # a plan is many small objects and no garbage: a tenth faster
-WAVES = studies.waves(STUDY)
+WAVE = {wave.name: wave for wave in studies.waves(STUDY)}
 FITS = {(fit.data, fit.config_id): fit for fit in _fits}  # those of later waves join
 NETWORK_SEED = {
     studies.data_name(REGIME.name, seed): seed
@@ -53,7 +54,7 @@ def fit_config(wildcards):
 def recoveries(wildcards):
     """What a table or a choice is made from: the fits of the waves before wildcards.wave, or all."""
     found = {}
-    for wave in WAVES:
+    for wave in WAVE.values():
         if wave.name == getattr(wildcards, "wave", None):
             break
         if wave.planned:

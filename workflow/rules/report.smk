@@ -22,8 +22,15 @@ rule collect:
         "-o {output.metrics:q} --baselines {output.baselines:q} --costs {output.costs:q} > {log:q} 2>&1"
 
 
+def other_tables(wildcards):
+    """The tables of compare_study, if its workflow has written them."""
+    path = Path(f"{OTHER}/metrics.csv")
+    return [str(path)] if OTHER and path.exists() else []
+
+
 rule notebook:
     input:
+        other_tables,
         notebook=f"{ROOT}/notebooks/{{chapter}}.ipynb",
         study=STUDY_FILE,
         metrics=rules.collect.output.metrics,  # newer than the data and fits the chapter reads

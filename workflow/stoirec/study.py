@@ -138,11 +138,13 @@ def expand(path: str | Path) -> tuple[Study, list[Fit]]:
 
 
 def fits_of(study: Study, wave: Wave, path: str | Path) -> list[Fit] | None:
-    """A wave's fits, shared ones included; None if its plan is not there yet."""
+    """A wave's fits, shared ones included; None if its plan is not there yet, or is that of an earlier edition of the study."""
     if not wave.planned:
         return fits_around(study, flatten(study.base), grid(wave.stage), training_seeds(study, wave.stage), study.network_seeds, path)
     file = plan_path(study, wave.name)
-    return read_plan(file, load_regime(study.regime).name) if file.is_file() else None
+    if not file.is_file() or read_plan(file).get("definition") != definition(study, wave):
+        return None
+    return planned_fits(file, load_regime(study.regime).name)
 
 
 # --- configurations -------------------------------------------------------------------------------------------------
@@ -234,18 +236,27 @@ def plan_path(study: Study, wave: str) -> Path:
     return Path(study.results_dir) / "waves" / f"{wave}.json"
 
 
-def read_plan(path: Path, regime_name: str) -> list[Fit]:
+def definition(study: Study, wave: Wave) -> str:
+    """A hash of all a wave's plan follows from, but for the results: the study up to its stage. New keys with defaults change nothing."""
+    last = len(study.stages) if wave.stage is None else study.stages.index(wave.stage) + 1
+    keys = {"regime", "network_seeds", "seeds", "base", "select_by"} | ({"evaluation_seeds", "compare_with"} if wave.stage is None else set())
+    content = study.model_dump(include=keys, exclude_defaults=True)
+    content["stages"] = [stage.model_dump(exclude_defaults=True) for stage in study.stages[:last]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def planned_fits(path: Path, regime_name: str) -> list[Fit]:
     """The fits of a plan; one fit may stand there under several names. Raises BadInput."""
     fits = []
-    for entry in read_plan_content(path)["fits"]:
+    for entry in read_plan(path)["fits"]:
         config = parse(FitConfig, nested(entry["config"]), path)
         seed = entry["network_seed"]
         fits.append(Fit(data_name(regime_name, seed), config_id(config), entry["stage"], entry["variant"], seed, config))
     return fits
 
 
-def read_plan_content(path: Path) -> dict[str, Any]:
-    """A plan as JSON. Raises BadInput."""
+def read_plan(path: Path) -> dict[str, Any]:
+    """A plan as waves.decide made it. Raises BadInput."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:

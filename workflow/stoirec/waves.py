@@ -15,13 +15,14 @@ from stoirec.study import (
     Candidate,
     Fit,
     Wave,
+    definition,
     differing,
     fits_around,
     fits_of,
     flatten,
     grid,
     plan_path,
-    read_plan_content,
+    read_plan,
     recipe,
     recovery_criterion,
     training_seeds,
@@ -62,13 +63,14 @@ def decide(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) ->
         answers: of all fits of the waves before, indexed by fit_id: status and the criteria of each fit's own answer.
 
     Returns:
-        wave; base: what differs from the defaults; winners: how they were chosen, on what figures; fits: what to train.
+        wave; definition: of study.definition; base: what differs from the defaults; winners: how they were chosen, on what
+        figures; fits: what to train; for a search proposals, the recipe of each.
     """
     if wave.stage is None:
         return _evaluation(study, answers, path)
     stage, batches = wave.stage, [other for other in waves(study) if other.stage == wave.stage]
     if wave.batch:
-        base, winners = read_plan_content(plan_path(study, batches[0].name))["base"], []
+        base, winners = read_plan(plan_path(study, batches[0].name))["base"], []
     else:
         base, winners = _base(study, stage, answers, path)
     # the winner so far stays in the running, and is trained already
@@ -87,12 +89,12 @@ def decide(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) ->
         return fits_around(study, base, which, training_seeds(study, stage), study.network_seeds, path)
 
     told_by = {"proposals": [recipe(trained([candidate])[0].config) for candidate in proposals]} if proposals else {}
-    return _plan(wave, base, winners, trained(candidates + proposals)) | told_by
+    return _plan(study, wave, base, winners, trained(candidates + proposals)) | told_by
 
 
-def _plan(wave: Wave, base: dict[str, Any], winners: list[dict[str, Any]], fits: list[Fit]) -> dict[str, Any]:
+def _plan(study: Study, wave: Wave, base: dict[str, Any], winners: list[dict[str, Any]], fits: list[Fit]) -> dict[str, Any]:
     listed = [{"stage": fit.stage, "variant": fit.variant, "network_seed": fit.network_seed, "config": differing(fit.config)} for fit in fits]
-    return {"wave": wave.name, "base": base, "winners": winners, "fits": listed}
+    return {"wave": wave.name, "definition": definition(study, wave), "base": base, "winners": winners, "fits": listed}
 
 
 def _base(study: Study, stage: Stage, answers: pd.DataFrame, path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -104,7 +106,7 @@ def _base(study: Study, stage: Stage, answers: pd.DataFrame, path: str | Path) -
     winner = _winner([fit for wave in before for fit in _known(study, wave, path)], answers, study.select_by, study.stages[index - 1].name)
     if winner is not None:
         return winner["config"], [winner]
-    return read_plan_content(plan_path(study, before[0].name))["base"] if before[0].planned else flatten(study.base), []
+    return read_plan(plan_path(study, before[0].name))["base"] if before[0].planned else flatten(study.base), []
 
 
 def _winner(fits: list[Fit], answers: pd.DataFrame, criterion: str, stage: str) -> dict[str, Any] | None:
@@ -120,7 +122,7 @@ def _winner(fits: list[Fit], answers: pd.DataFrame, criterion: str, stage: str) 
 def _costs(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) -> list[float]:
     """The cost of each proposal of a batch, in their order; equal ones share their fits."""
     score = outcomes(_known(study, wave, path), answers, study.select_by)["score"]
-    return [-float(score[proposal]) for proposal in read_plan_content(plan_path(study, wave.name))["proposals"]]
+    return [-float(score[proposal]) for proposal in read_plan(plan_path(study, wave.name))["proposals"]]
 
 
 def _evaluation(study: Study, answers: pd.DataFrame, path: str | Path) -> dict[str, Any]:
@@ -140,7 +142,7 @@ def _evaluation(study: Study, answers: pd.DataFrame, path: str | Path) -> dict[s
             result += held_out(winner["config"], f"selected_by_{criterion}", {})
     for name, overrides in study.compare_with.items():
         result += held_out(flatten(study.base), name, flatten(overrides))
-    return _plan(wave, {}, winners, result)
+    return _plan(study, wave, {}, winners, result)
 
 
 def write_plan(path: Path, plan: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from stoirec.dataset import Data, Truth, read_data, read_truth
 from stoirec.errors import BadInput
 from stoirec.metrics import NAMES
 from stoirec.score import data_path, read_recovery, recovery_path, score_history
-from stoirec.study import Fit, expand, fits_of, flat, plan_path, read_plan_content, waves
+from stoirec.study import Fit, expand, fits_of, flat, plan_path, read_plan, waves
 
 # What the references of baselines.csv know; the order in which every table shows them.
 REFERENCES = {
@@ -254,8 +254,8 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
     """
     content, everything = expand(study)
     for wave in waves(content):
-        if wave.planned and not plan_path(content, wave.name).is_file():
-            raise BadInput(plan_path(content, wave.name), "file", "nothing", "the plan of a wave: the study is not finished")
+        if fits_of(content, wave, study) is None:
+            raise BadInput(plan_path(content, wave.name), "file", "nothing that fits the study", "the plan of a wave: the study is not finished, or was changed since")
     evaluation = next((fits_of(content, wave, study) for wave in waves(content) if wave.stage is None), None) or []
     table = _read(metrics, ("fit_id", "stage", "variant", "method", "status", "is_answer", "network_seed", "val_loss", *NAMES))
     references = _read(baselines, ("fit_id", "method", "variant", *NAMES))
@@ -275,7 +275,7 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
         table[table["fit_id"].isin({fit.fit_id for fit in everything})],
         references,
         evaluation,
-        {wave.name: read_plan_content(plan_path(content, wave.name)) for wave in waves(content) if wave.planned},
+        {wave.name: read_plan(plan_path(content, wave.name)) for wave in waves(content) if wave.planned},
     )
 
 
