@@ -1,6 +1,7 @@
 """Answers computed from runs: a planted effect is found, and what was not varied is not answered."""
 
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,9 @@ from stoirec.report import effects, questions
 from stoirec.report.evaluation import compared
 from stoirec.report.figures import study as figures
 from stoirec.report.questions import INTEGER, L1, LR_S, MASS, column_scales, directedness, interaction, phases, together
+from stoirec.study import expand, flat
+
+ROOT = Path(__file__).parents[2]
 
 DEFAULTS = {"param.learning_rate_start": 0.01, LR_S: 0.0, L1: 0.0, INTEGER: 0.0, MASS: 0.0, "param.n_epochs_init": 0, "param.first_coeff_L1": np.nan}
 
@@ -97,6 +101,18 @@ def test_paired_differences_have_a_verdict():
     assert compared(pd.Series([-0.1, 0.1, np.nan])) | {"from": 0, "to": 0} == {"pairs": 2, "difference": 0.0, "from": 0, "to": 0, "verdict": "a tie: the interval holds 0"}
     assert compared(pd.Series([0.0, 0.0]))["verdict"] == "the same"
     assert compared(pd.Series([0.3]))["verdict"] == "too few pairs"
+
+
+def test_the_interactions_study_can_answer_every_question(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    content, fits = expand("config/studies/interactions.yaml")
+    rows = [{f"param.{key}": value for key, value in flat(fit.config).items()} | {"network_seed": fit.network_seed} for fit in fits]
+    answers = pd.DataFrame(rows, index=pd.Index([fit.fit_id for fit in fits], name="fit_id")).assign(status="ok", entry_exact=0.5)
+    found = SimpleNamespace(answers=answers, varied=[column for column in answers if answers[column].nunique(dropna=False) > 1 and column not in ("param.seed", "network_seed")])
+    for first, second in ((LR_S, INTEGER), (LR_S, L1), (LR_S, MASS), (L1, INTEGER), (MASS, L1)):
+        assert len(interaction(found, first, second).effects) == len(content.seeds), (first, second)
+    assert "2 matched fits" in phases(found)[0]
+    assert all(questions._without_and_with(found, parameter) for parameter in (L1, INTEGER, MASS))
 
 
 def test_figures_draw_any_study():

@@ -274,6 +274,16 @@ def test_a_staged_study_never_takes_more_than_its_bound(trial, judge, with_searc
 # --- the studies that come with the project ---------------------------------------------------------------------------
 
 
+def test_search_and_staged_study_have_the_same_budget(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    steps = {}
+    for name in ("staged", "search"):
+        study = load_study(f"config/studies/{name}.yaml").model_copy(update={"evaluation_seeds": [], "compare_with": {}})
+        steps[name] = budget(study, name, Path("nowhere")).steps
+    assert steps["search"] == pytest.approx(steps["staged"], rel=0.05)
+    assert load_study("config/studies/search.yaml").compare_study == "config/studies/staged.yaml"
+
+
 def test_the_staged_study_compares_with_the_default_studys_best(monkeypatch):
     monkeypatch.chdir(ROOT)
     study = load_study("config/studies/staged.yaml")
