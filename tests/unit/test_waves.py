@@ -118,6 +118,12 @@ def test_the_evaluation_is_on_other_networks_and_has_both_winners(trial):
     assert {fit.config.n_runs for fit in found} == {2}
 
 
+def test_the_choice_is_that_of_the_last_stage_whatever_seeds_the_others_had(trial):
+    study = trial(RATES | {"seeds": [1, 2]}, BALANCE | {"seeds": [3]}, evaluation_seeds=[8])
+    found = study.run(distance)["evaluation"]
+    assert {(fit.config.coeff_mass_conservation, fit.config.seed) for fit in found} == {(0.03, 3)}
+
+
 def test_stages_of_a_study_without_selection_are_all_known(trial):
     study = trial(RATES, BALANCE, select_by=None)
     assert {fit.stage for fit in expand(study.path)[1]} == {"rates", "balance"}

@@ -55,8 +55,10 @@ def budget(study: Study, path: str | Path, store: Path) -> Budget:
         open_end = True
         for count, steps, rounds in possible.fits(wave, n_frames):
             n_more, steps_more, rounds_more = n_more + count, steps_more + count * steps, rounds_more + count * rounds
-    todo = [fit for fit in known.values() if not (store / "fits" / fit.fit_id / "recovery.nc").exists()]
-    per_step = _measured(store, [fit for fit in known.values() if fit not in todo]) if store.exists() else None
+    done, todo = [], []
+    for fit in known.values():
+        (done if (store / "fits" / fit.fit_id / "recovery.nc").exists() else todo).append(fit)
+    per_step = _measured(store, done)
     left_steps = steps_more + sum(fit.config.n_steps(n_frames) for fit in todo)
     left_rounds = rounds_more + sum(fit.config.refinement_rounds for fit in todo)
     left = n_more + len(todo)

@@ -127,12 +127,13 @@ def _costs(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) ->
 
 def _evaluation(study: Study, answers: pd.DataFrame, path: str | Path) -> dict[str, Any]:
     """The winners over the whole study by val_loss and by recovery, and what they are compared with, on held-out networks."""
-    wave = waves(study)[-1]
-    fits = fits_before(study, wave, path)
+    wave, seeds = waves(study)[-1], training_seeds(study, None)
+    # stages with other training seeds were judged by other draws
+    fits = [fit for fit in fits_before(study, wave, path) if seeds is None or fit.config.seed in seeds]
 
     def held_out(base: dict[str, Any], variant: str, overrides: dict[str, Any]) -> list[Fit]:
         candidate = Candidate("evaluation", variant, overrides)
-        return fits_around(study, base, [candidate], training_seeds(study, None), study.evaluation_seeds, path)
+        return fits_around(study, base, [candidate], seeds, study.evaluation_seeds, path)
 
     winners, result = [], []
     for criterion in dict.fromkeys((study.select_by, "val_loss", recovery_criterion(study))):
