@@ -65,6 +65,8 @@ def test_the_report_shows_stages_and_held_out_figures(staged, metrics):
     exact = metrics.loc[metrics["stage"] == "evaluation"].set_index("fit_id")["entry_exact"]
     assert "selected by val_loss recovers" in text and any(f"{value:.3f}" in text for value in exact)
     assert "held-out networks" in text and "winner of each stage" in text
+    costs = pd.read_csv(staged.results / "tinystaged/costs.csv")
+    assert f"Training took {len(costs)} fits, {costs['n_steps'].sum():,} steps" in text
 
 
 def test_nothing_is_done_twice(staged):

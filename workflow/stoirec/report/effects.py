@@ -218,6 +218,14 @@ def conclusions(results: Results) -> list[str]:
     return sentences
 
 
+def took(results: Results) -> str:
+    """What training the study took, evaluation included, on whatever ran it."""
+    jobs = results.training
+    hours = (jobs["wall_time_s"].astype(float) * jobs["threads"].astype(int)).sum() / 3600
+    steps = int(jobs["n_steps"].astype(int).sum())
+    return f"Training took {len(jobs)} fits, {steps:,} steps and {hours:.2f} core hours, shared fits included (costs.csv has every fit)."
+
+
 def selected_fit(results: Results) -> str:
     """Which fit a closer look shows, why, and which one val_loss would have shown."""
     best = results.best_fit

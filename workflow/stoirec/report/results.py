@@ -82,7 +82,8 @@ class Results:
         """
         answers = self.metrics[self.metrics["is_answer"]].set_index("fit_id").loc[[fit.fit_id for fit in self.fits]]
         data = [fit.data for fit in self.fits]
-        configuration = _configuration_labels(answers, {stage.name: [f"param.{key}" for key in stage.grid] for stage in self.study.stages})
+        grids = {stage.name: [f"param.{key}" for key in stage.grid] for stage in self.study.stages}
+        configuration = _configuration_labels(answers, grids)
         label = configuration.copy()
         for column, word in (("network_seed", "network"), ("param.seed", "seed")):
             if answers[column].nunique() > 1:
