@@ -174,8 +174,8 @@ def interval(differences: pd.Series | np.ndarray) -> tuple[float, float, float]:
 
 
 def signed(value: float) -> str:
-    """+0.123 or −0.123."""
-    return f"{value:+.3f}".replace("-", "−")
+    """+0.123 or −0.123; never −0.000."""
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")
 
 
 def conclusions(results: Results) -> list[str]:
