@@ -67,6 +67,12 @@ def recoveries(wildcards):
     return list(found)
 
 
+def other_tables(wildcards):
+    """The tables of compare_study, if its workflow has written them."""
+    path = Path(f"{OTHER}/metrics.csv")
+    return [str(path)] if OTHER and path.exists() else []
+
+
 wildcard_constraints:
     data=r"\w+-seed\d+",
     config_id=r"[^/]+",

@@ -22,12 +22,6 @@ rule collect:
         "-o {output.metrics:q} --baselines {output.baselines:q} --costs {output.costs:q} > {log:q} 2>&1"
 
 
-def other_tables(wildcards):
-    """The tables of compare_study, if its workflow has written them."""
-    path = Path(f"{OTHER}/metrics.csv")
-    return [str(path)] if OTHER and path.exists() else []
-
-
 rule notebook:
     input:
         other_tables,
