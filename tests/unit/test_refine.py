@@ -1,14 +1,20 @@
 """Gauss-Newton refinement against automatic differentiation, and from a disturbed truth back to it."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
 from stoirec.config import FitConfig
+from stoirec.graph import from_pairs
 from stoirec.model import MetabolismPropagation
 from stoirec.refine import Refinement, State
+from stoirec.refine.columns import _smallest_quadratic, candidate_columns, choose_lengths, decode
+from stoirec.refine.descent import descend, free_equations
+from stoirec.refine.equations import MASS
+from stoirec.refine.frames import Frames, evenly_spaced, relative_noise
 
 
 @pytest.fixture
@@ -21,56 +27,77 @@ def setup(tiny_data, tiny_truth):
             for parameter, value in zip(learned.parameters(), (true.weight1, true.bias1, true.weight2, true.bias2)):
                 parameter.copy_(torch.as_tensor(value))
     concentration, dcdt = (torch.as_tensor(x[::4]) for x in tiny_data.training_frames(2))
+    frames = Frames(concentration[:, None], torch.ones(1, dtype=torch.float64), dcdt / dcdt.std(0), dcdt.std(0))
     sign = np.where(graph.edge_is_substrate, -1, 1)
-    refinement = Refinement(graph, sign, model.substrate_func, model.rate_func, concentration, dcdt, dcdt.std(0))
-    weights = torch.cat([parameter.detach().flatten() for parameter in refinement.functions.parameters()])
+    refinement = Refinement(graph, sign, model.substrate_func, model.rate_func, frames)
+    weights = torch.cat([p.detach().flatten() for p in (*model.substrate_func.parameters(), *model.rate_func.parameters())])
     pattern = torch.as_tensor(graph.on_edges(tiny_truth.stoichiometry).astype(float))
     log_k = torch.as_tensor(tiny_truth.log_k)
-    return refinement, State(weights, pattern * 10 ** log_k[refinement.reaction], pattern, log_k)
+    return refinement, State(weights, pattern * 10 ** log_k[refinement.functions.reaction], log_k, pattern)
+
+
+def disturbed(state: State, rng, on_weights: float, on_linear: float) -> State:
+    return replace(
+        state,
+        weights=state.weights + on_weights * torch.as_tensor(rng.normal(size=len(state.weights))),
+        linear=state.linear * torch.as_tensor(rng.uniform(1 - on_linear, 1 + on_linear, len(state.linear))),
+    )
 
 
 def test_rates_are_the_generators(setup, tiny_truth):
     refinement, truth = setup
-    rate = refinement.rates(truth.weights, truth.pattern, refinement.concentration)
-    expected = tiny_truth.kinetics.flux(refinement.concentration.numpy()).T
-    assert (10 ** truth.log_k[:, None] * rate).numpy() == pytest.approx(expected, rel=1e-12)
-    assert refinement.fit(truth, 1).cost < 1e-20
+    frames = refinement.equations.frames
+    expected = tiny_truth.kinetics.flux(frames.centre.numpy()).T
+    for state in (truth, replace(truth, pattern=None)):  # |B| / k is |p| here
+        assert (10 ** truth.log_k[:, None] * refinement.functions.rates(state, frames)).numpy() == pytest.approx(expected, rel=1e-12)
+        assert refinement.equations.cost(state)[1] < 1e-20
+    column = truth.pattern[refinement.graph.edges_of(3)]
+    assert refinement.functions.rates_of(3, truth, column, frames).numpy() == pytest.approx(refinement.functions.rates(truth, frames)[3].numpy())
 
 
-def test_normal_equations_are_those_of_the_jacobian(setup, rng):
+@pytest.mark.parametrize("relaxed", [True, False])
+def test_equations_are_those_of_the_jacobian(setup, rng, relaxed):
     refinement, truth = setup
-    refinement.concentration, refinement.dcdt = refinement.concentration[:6], refinement.dcdt[:6]
-    state = replace(
-        truth,
-        weights=truth.weights + 0.1 * torch.as_tensor(rng.normal(size=len(truth.weights))),
-        linear=truth.linear * torch.as_tensor(rng.uniform(0.7, 1.3, len(truth.linear))),
-    )
+    refinement.equations.frames = next(refinement.equations.frames.chunks(6))
+    state = disturbed(truth, rng, 0.1, 0.3)
+    state = replace(state, log_k=state.log_k + 0.1 * torch.as_tensor(rng.normal(size=len(state.log_k))), pattern=None if relaxed else truth.pattern)
+    equations, functions = refinement.equations, refinement.functions
 
-    def residuals(weights, linear):
-        features, present = refinement._features(refinement.concentration, truth.pattern)
-        rate = refinement._rates(weights, features, present[:, None])
-        fit = ((refinement._matrix(linear) @ rate).T - refinement.dcdt).flatten() / refinement.dcdt.numel() ** 0.5
-        return torch.cat([fit, refinement._column_sums(linear, truth.log_k) * (1e-2 / 16) ** 0.5])
+    def residuals(weights, linear, log_k):
+        order = linear.abs() / 10 ** log_k[functions.reaction] if relaxed else truth.pattern.abs()
+        features = functions._features(equations.frames.centre, order)
+        rate = functions._rates(weights, features, functions.present[:, None])
+        fit = ((equations.matrix(linear) @ rate).T - equations.frames.dcdt).flatten() / equations.n_residuals**0.5
+        sums = torch.zeros_like(log_k).index_add(0, functions.reaction, linear) / 10**log_k
+        return torch.cat([fit, sums * (MASS / len(log_k)) ** 0.5])
 
-    jacobian = torch.cat(torch.func.jacrev(residuals, argnums=(0, 1))(state.weights, state.linear), dim=1)
-    value = residuals(state.weights, state.linear)
-    normal, right = refinement._normal_equations(state)
-    assert normal.numpy() == pytest.approx((jacobian.T @ jacobian).numpy(), rel=1e-8, abs=1e-12)
+    arguments = (state.weights, state.linear, state.log_k)
+    jacobian = torch.cat(torch.func.jacrev(residuals, argnums=(0, 1, 2) if relaxed else (0, 1))(*arguments), dim=1)
+    value = residuals(*arguments)
+    matrix, right = free_equations(equations, state)
+    assert matrix.numpy() == pytest.approx((jacobian.T @ jacobian).numpy(), rel=1e-8, abs=1e-12)
     assert right.numpy() == pytest.approx((jacobian.T @ value).numpy(), rel=1e-8, abs=1e-12)
-    assert refinement._cost(state)[0] == pytest.approx(float(value.square().sum()))
+    assert equations.cost(state)[0] == pytest.approx(float(value.square().sum()))
 
 
 def test_decode_takes_the_nearest_direction_and_keeps_the_length(setup, rng):
     refinement, truth = setup
-    noisy = replace(truth, linear=truth.linear * torch.as_tensor(rng.uniform(0.95, 1.05, len(truth.linear))))
-    assert torch.equal(refinement.decode(noisy).pattern, truth.pattern)
-    blank = replace(noisy, pattern=torch.zeros_like(truth.pattern))
-    found = refinement.decode(blank).pattern / truth.pattern
-    for reaction in range(16):
-        assert len(set(found[refinement.graph.edges_of(reaction)].tolist())) == 1  # right up to the length
+    found = decode(refinement.graph, refinement.candidates, disturbed(truth, rng, 0, 0.05))
+    assert torch.equal(found.pattern, truth.pattern) and found.settled == 1
+    assert decode(refinement.graph, refinement.candidates, found).settled == 2
 
 
-def test_score_test_finds_wrong_lengths_and_leaves_right_ones(setup):
+def test_first_decode_reads_lengths_by_what_stands_for_them_in_other_reactions(setup):
+    """If the functions stand for a lone substrate's 2 by 1.4, then (-1.4, 1.4) is (-2, 2): (-1.4, 0.7, 0.7) says so."""
+    graph = from_pairs(6, 4, [0, 1, 2, 0, 3, 1, 4, 2, 5], [0, 0, 0, 1, 1, 2, 2, 3, 3], [True, False, False, True, False, True, False, True, False])
+    candidates = candidate_columns(graph, np.where(graph.edge_is_substrate, -1, 1), torch.device("cpu"))
+    learned = torch.tensor([-1.4, 0.7, 0.7, -1.4, 1.4, -1.0, 1.0, -1.35, 1.35], dtype=torch.float64)
+    found = decode(graph, candidates, State(torch.zeros(1), learned * 0.01, torch.full((4,), -2.0, dtype=torch.float64)))
+    assert found.pattern.tolist() == [-2, 1, 1, -2, 2, -1, 1, -2, 2]
+    assert (10**found.log_k).tolist() == pytest.approx([0.007, 0.007, 0.01, 0.00675])
+
+
+def test_lengths_wrong_together_are_put_right_and_right_ones_left(setup):
     """Most of them: on so small a network the functions can absorb a wrong length of some reactions."""
     refinement, truth = setup
     tried = right = 0
@@ -82,11 +109,26 @@ def test_score_test_finds_wrong_lengths_and_leaves_right_ones(setup):
             pattern, log_k = truth.pattern.clone(), truth.log_k.clone()
             pattern[edges] = wrong
             log_k[reaction] -= float(torch.log10(wrong / truth.pattern[edges])[0])
-            found = refinement.rescale(replace(truth, pattern=pattern, log_k=log_k))
+            found = choose_lengths(refinement.equations, refinement.candidates, replace(truth, pattern=pattern, log_k=log_k))
             right += torch.equal(found.pattern[edges], truth.pattern[edges])
             tried += 1
     assert tried >= 4 and right >= 0.75 * tried
-    assert torch.equal(refinement.rescale(truth).pattern, truth.pattern)
+    assert torch.equal(choose_lengths(refinement.equations, refinement.candidates, truth).pattern, truth.pattern)
+
+
+def test_smallest_quadratic_against_all_choices(rng):
+    """Changing one or two at a time finds the optimum of nearly every small positive definite problem."""
+    optimal = 0
+    for _ in range(50):
+        root, slope = torch.as_tensor(rng.normal(size=(6, 6))), torch.as_tensor(rng.normal(size=6))
+        curvature = root @ root.T / 3
+        value = lambda x: float(2 * slope @ x + x @ curvature @ x)  # noqa: E731
+        x = torch.zeros(6, dtype=torch.float64)
+        x[_smallest_quadratic(slope, curvature)] = 1
+        best = min(value(torch.tensor(bits, dtype=torch.float64)) for bits in product((0, 1), repeat=6))
+        assert value(x) <= 0
+        optimal += value(x) == pytest.approx(best)
+    assert optimal >= 47
 
 
 def test_columns_are_balanced_and_have_the_signs(setup):
@@ -97,22 +139,36 @@ def test_columns_are_balanced_and_have_the_signs(setup):
         assert (columns == true).all(1).any()
 
 
-def test_rounds_lead_from_a_disturbed_truth_back_to_it(setup, rng):
+@pytest.mark.parametrize("relaxed", [True, False])
+def test_descent_leads_back_to_the_truth(setup, rng, relaxed):
     refinement, truth = setup
-    state = replace(
-        truth,
-        weights=truth.weights + 0.02 * torch.as_tensor(rng.normal(size=len(truth.weights))),
-        linear=truth.linear * torch.as_tensor(rng.uniform(0.95, 1.05, len(truth.linear))),
-    )
-    costs = [refinement._cost(state)[1]]
-    for _ in range(6):
+    state = disturbed(replace(truth, pattern=None if relaxed else truth.pattern), rng, 0.02, 0.05)
+    before = refinement.equations.cost(state)[1]
+    assert descend(refinement.equations, state, 20).cost < 1e-5 * before
+
+
+def test_rounds_find_the_columns(setup, rng):
+    refinement, truth = setup
+    state = refinement.relax(disturbed(replace(truth, pattern=None), rng, 0.02, 0.05), 10)
+    while not refinement.finished(state):
         state = refinement.round(state, 6)
-        costs.append(state.cost)
     assert torch.equal(state.pattern, truth.pattern)
-    assert costs[-1] < 1e-6 * costs[0]
 
 
 def test_standard_errors_are_positive_and_fall_with_the_residual(setup):
     refinement, truth = setup
     coarse, fine = (refinement.coefficient_se(replace(truth, cost=cost)) for cost in (1e-4, 1e-8))
     assert (fine > 0).all() and (coarse / fine).numpy() == pytest.approx(np.full(len(fine), 100.0))
+
+
+def test_noise_is_measured_and_averaged_only_where_there_is_some(rng):
+    time = np.linspace(0, 20, 2000)
+    smooth = torch.as_tensor(np.stack([np.sin(time), np.exp(-0.1 * time)], axis=1))
+    scale = smooth.std(0)
+    noisy = smooth + 0.03 * scale * torch.as_tensor(rng.normal(size=smooth.shape))
+    assert relative_noise(smooth, scale) < 1e-6
+    assert relative_noise(noisy, scale) == pytest.approx(0.03, rel=0.1)
+    single, windows = evenly_spaced(smooth, smooth, scale, 50), evenly_spaced(smooth, noisy, scale, 50)
+    assert single.concentration.shape == (50, 1, 2) and windows.concentration.shape == (50, 7, 2)
+    assert (windows.dcdt * scale).numpy() == pytest.approx(noisy.reshape(50, 40, 2).mean(1).numpy())
+    assert torch.einsum("wnm,n->wm", windows.concentration, windows.weight).numpy() == pytest.approx(smooth.reshape(50, 40, 2).mean(1).numpy(), abs=1e-9)

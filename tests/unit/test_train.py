@@ -59,9 +59,9 @@ def test_a_killed_run_resumes_to_the_same_numbers(fit, tiny_data, tiny_fit, tmp_
 
 
 def test_a_run_killed_in_its_refinement_resumes_to_the_same_numbers(tiny_data, tiny_fit, tmp_path, monkeypatch):
-    config = tiny_fit.model_copy(update={"role_prior": True, "refinement_rounds": 2, "refinement_steps": 2, "refinement_frames": 40})
+    config = tiny_fit.model_copy(update={"role_prior": True, "refinement_rounds": 2, "relaxation_steps": 3, "refinement_steps": 2, "refinement_frames": 40})
     whole = train(tiny_data, config, CPU)
-    assert whole.attrs["n_steps"] == 100 + 2 * 2
+    assert whole.attrs["n_steps"] == 100 + 3 + 2 * 2
     path, refine = tmp_path / "fit.ckpt", _Job.refine
 
     def die_in_the_second(job):

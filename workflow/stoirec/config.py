@@ -62,6 +62,7 @@ class Regime(_Strict):
     # "substrates-products": weight; the sizes reactions are drawn from
     reaction_shapes: dict[str, float]
     decoy_edges: float = Field(0.0, ge=0)
+    dcdt_noise: float = Field(0.0, ge=0)  # Gaussian noise on dc/dt, in units of each metabolite's std of dc/dt
     n_runs: int = Field(5, ge=1)
     n_frames: int = Field(ge=2)
     dt: float = Field(gt=0)
@@ -132,9 +133,10 @@ class FitConfig(_Strict):
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rates over the steps")
     residual_scaling: Literal["none", "std"] = Field("std", description="divide residuals by each metabolite's std of dc/dt")
     precision: Literal["float32", "float64"] = "float32"
-    refinement_rounds: int = Field(0, ge=0, description="rounds of Gauss-Newton refinement after the last epoch (refine.py)")
-    refinement_steps: int = Field(4, ge=1, description="Levenberg-Marquardt steps per round")
-    refinement_frames: int = Field(250, ge=1, description="training frames the refinement fits, evenly spaced")
+    refinement_rounds: int = Field(0, ge=0, description="rounds of Gauss-Newton refinement after the last epoch, at most")
+    relaxation_steps: int = Field(30, ge=0, description="Levenberg-Marquardt steps before the first round, with real |S| in the functions")
+    refinement_steps: int = Field(8, ge=1, description="Levenberg-Marquardt steps per round, with integers in the functions")
+    refinement_frames: int = Field(120, ge=1, description="training frames, or windows of frames, the refinement fits")
     n_snapshots: int = Field(40, ge=1, description="coefficient snapshots and loss records kept in fit.nc")
     decoder: Literal["nearest", "scaled", "mass_balanced", "scaled_mass_balanced"] = Field(
         "mass_balanced", description="the rounding method that gives the answer"

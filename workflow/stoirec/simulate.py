@@ -19,7 +19,8 @@ class Simulation:
 
     Attributes:
         time: (T,) [time unit].
-        concentration, dcdt: (runs, T, M) [concentration], [concentration/time]; dcdt is the exact right-hand side.
+        concentration, dcdt: (runs, T, M) [concentration], [concentration/time]; dcdt is the exact right-hand side,
+            and the regime's dcdt_noise.
         run_role: (runs,) 0 training, 1 validation (the last run).
         graph: candidate edges.
         edge_is_true: (E,) False for decoys.
@@ -59,7 +60,11 @@ def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -
 
     role = np.zeros(n_runs, np.int8)
     role[-1] = 1
-    return Simulation(time, concentration, fluxes_and_derivative(regime, kinetics, concentration)[1], role, graph, edge_is_true, kinetics)
+    dcdt = fluxes_and_derivative(regime, kinetics, concentration)[1]
+    if regime.dcdt_noise:
+        noise = generator_stream("noise", regime.seeds.initial_concentrations).normal(size=dcdt.shape)
+        dcdt = dcdt + regime.dcdt_noise * dcdt.std(axis=(0, 1)) * noise
+    return Simulation(time, concentration, dcdt, role, graph, edge_is_true, kinetics)
 
 
 def fluxes_and_derivative(regime: Regime, kinetics: PdeM1, concentration: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -66,7 +66,7 @@ def nested(dotted: dict[str, Any]) -> dict[str, Any]:
 
 
 _DEFAULTS = flat(FitConfig())
-_MEANING = 1
+_MEANING = 2
 
 
 def differing(config: FitConfig) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from stoirec import checkpoint, losses
 from stoirec.config import FitConfig
 from stoirec.dataset import Data, graph_variables
 from stoirec.model import MetabolismPropagation
-from stoirec.refine import DONE, Refinement, State
+from stoirec.refine import Refinement, State
+from stoirec.refine.frames import evenly_spaced
 from stoirec.streams import learner_stream
 from stoirec.uncertainty import coefficient_se
 
@@ -73,7 +74,6 @@ def train(
         if checkpoint_path is not None:
             checkpoint.save(checkpoint_path, identity, job.state())
         job.refine()
-        _log.info("refinement round %d of %d: mean squared residual %.1e", job.round, config.refinement_rounds, job.refined.cost)
     return job.result()
 
 
@@ -153,15 +153,21 @@ class _Job:
     # --- refinement ---------------------------------------------------------------------------------------------
 
     def rounds_left(self) -> bool:
-        """Whether a round of refinement is still to be done: asked for, and something left to learn."""
-        return self.round < self.config.refinement_rounds and not (self.refined is not None and self.refined.cost < DONE)
+        """Whether there is refinement still to be done: asked for, and something left to learn."""
+        return self.round < self.config.refinement_rounds and not (self.refined is not None and Refinement.finished(self.refined))
 
     def refine(self) -> None:
-        """One round of refinement in double precision; the model then holds its result."""
-        refinement = self._refinement()
-        self.refined = refinement.round(self._refined_state(), self.config.refinement_steps)
-        self.round += 1
-        self.step += self.config.refinement_steps
+        """Relaxation, the first time, then a round, in double precision; the model then holds its result."""
+        refinement, config = self._refinement(), self.config
+        if self.refined is None and config.relaxation_steps:
+            self.refined = refinement.relax(self._trained_state(), config.relaxation_steps)
+            self.step += config.relaxation_steps
+            _log.info("relaxation: mean squared residual %.1e", self.refined.cost)
+        else:
+            self.refined = refinement.round(self.refined or self._trained_state(), config.refinement_steps)
+            self.round += 1
+            self.step += config.refinement_steps
+            _log.info("refinement round %d of at most %d: mean squared residual %.1e", self.round, config.refinement_rounds, self.refined.cost)
         self._take(refinement, self.refined)
         self.snapshot()
 
@@ -170,19 +176,17 @@ class _Job:
         self.model.double()
         self.concentration, self.dcdt, self.scale = self.concentration.double(), self.dcdt.double(), self.scale.double()
         self.validation = tuple(part.double() for part in self.validation)
-        frames = torch.linspace(0, len(self.concentration) - 1, min(self.config.refinement_frames, len(self.concentration)), device=self.device).round().long()
         graph = self.data.graph
         sign = np.where(graph.edge_is_substrate, -1, 1)
-        return Refinement(graph, sign, self.model.substrate_func, self.model.rate_func, self.concentration[frames], self.dcdt[frames], self.scale)
+        frames = evenly_spaced(self.concentration, self.dcdt, self.scale, self.config.refinement_frames)
+        return Refinement(graph, sign, self.model.substrate_func, self.model.rate_func, frames)
 
-    def _refined_state(self) -> State:
-        """What the last round left, or the trained model."""
-        if self.refined is not None:
-            return self.refined
+    def _trained_state(self) -> State:
+        """The model as gradient descent left it."""
         model = self.model
         weights = torch.cat([p.detach().flatten() for p in (*model.substrate_func.parameters(), *model.rate_func.parameters())])
         coefficient, log_k = model.sto_all.detach(), model.log_k.detach()
-        return State(weights, coefficient * 10 ** log_k[model.rxn_all], torch.zeros_like(coefficient), log_k)
+        return State(weights, coefficient * 10 ** log_k[model.rxn_all], log_k)
 
     @torch.no_grad()
     def _take(self, refinement: Refinement, state: State) -> None:

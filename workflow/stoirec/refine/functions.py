@@ -1,0 +1,78 @@
+"""The rates F of all reactions and their derivatives, for weights given as one vector."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from stoirec.graph import Graph
+from stoirec.refine.frames import Frames
+from stoirec.refine.state import State
+
+
+class Functions:
+    """F_j(c, q) of a graph's reactions.
+
+    Args:
+        graph: candidate edges.
+        substrate_func, rate_func: the MLPs; only their shapes are used, the weights come as a vector.
+    """
+
+    def __init__(self, graph: Graph, substrate_func: nn.Sequential, rate_func: nn.Sequential, device: torch.device) -> None:
+        self.functions = nn.ModuleDict({"substrate": substrate_func, "rate": rate_func})
+        self.shapes = {name: parameter.shape for name, parameter in self.functions.named_parameters()}
+        self.graph = graph
+        self.metabolite = torch.as_tensor(graph.edge_metabolite, dtype=torch.int64, device=device)
+        self.reaction = torch.as_tensor(graph.edge_reaction, dtype=torch.int64, device=device)
+        self.substrates = torch.as_tensor(graph.substrate_edges, dtype=torch.int64, device=device)  # (S,) edges
+
+        # substrate edges of every reaction, padded to the same number; -1 is padding
+        counts = np.bincount(graph.edge_reaction[graph.substrate_edges], minlength=graph.n_reactions)
+        column = np.concatenate([np.arange(count) for count in counts])
+        slot = np.full((graph.n_reactions, counts.max()), -1)
+        slot[graph.edge_reaction[graph.substrate_edges], column] = graph.substrate_edges
+        self.slot = torch.as_tensor(slot, device=device)
+        self.position = torch.as_tensor(graph.edge_reaction[graph.substrate_edges] * counts.max() + column, device=device)  # of self.substrates in slot
+        self.present = (self.slot >= 0).double()
+
+    def order(self, state: State) -> Tensor:
+        """(E,) q: |p|, or |B| / k while there are no integer columns."""
+        if state.pattern is not None:
+            return state.pattern.abs()
+        return state.linear.abs() / 10 ** state.log_k[self.reaction]
+
+    def rates(self, state: State, frames: Frames) -> Tensor:
+        """(reactions, windows) means of F."""
+        features = self._features(frames.concentration.flatten(0, 1), self.order(state))
+        with torch.no_grad():
+            rate = self._rates(state.weights, features, self.present[:, None])
+        return rate.unflatten(1, frames.concentration.shape[:2]) @ frames.weight
+
+    def rates_of(self, reaction: int, state: State, column: Tensor, frames: Frames) -> Tensor:
+        """(windows,) mean F of one reaction, were its column `column` (n,)."""
+        edges = self.slot[reaction][self.slot[reaction] >= 0]
+        c = frames.concentration[..., self.metabolite[edges]]
+        order = column[edges - self.graph.edges_of(reaction).start].abs().expand_as(c)
+        with torch.no_grad():
+            return self._rates(state.weights, torch.stack([c, order], dim=-1), torch.ones_like(c)) @ frames.weight
+
+    def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor]:
+        """(reactions, frames, P) dF/dweights and (S, frames) dF/dq of every substrate edge, at `concentration` (frames, M)."""
+        features = self._features(concentration, self.order(state))
+        by_frame = vmap(grad(self._rates, argnums=(0, 1)), in_dims=(None, 0, None))
+        on_weights, on_features = vmap(by_frame, in_dims=(None, 0, 0))(state.weights, features, self.present)
+        return on_weights, on_features[..., 1].permute(0, 2, 1).flatten(0, 1)[self.position]
+
+    def _features(self, concentration: Tensor, order: Tensor) -> Tensor:
+        """(reactions, frames, substrates, 2) inputs of substrate_func."""
+        c = concentration[:, self.metabolite[self.slot]].permute(1, 0, 2)
+        return torch.stack([c, order[self.slot][:, None].expand_as(c)], dim=-1)
+
+    def _rates(self, weights: Tensor, features: Tensor, present: Tensor) -> Tensor:
+        """F for features (..., substrates, 2) and presence (..., substrates): (...)."""
+        own: dict[str, dict[str, Tensor]] = {"substrate": {}, "rate": {}}
+        for (name, shape), piece in zip(self.shapes.items(), weights.split([shape.numel() for shape in self.shapes.values()])):
+            function, _, parameter = name.partition(".")
+            own[function][parameter] = piece.reshape(shape)
+        message = functional_call(self.functions["substrate"], own["substrate"], (features,))
+        return nn.functional.softplus(functional_call(self.functions["rate"], own["rate"], ((present[..., None] * message).sum(-2),))[..., 0])

@@ -1,0 +1,65 @@
+"""Rounds of refinement on fixed frames: the whole of it, step by step."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stoirec.graph import Graph
+from stoirec.refine.columns import candidate_columns, choose_lengths, decode
+from stoirec.refine.descent import damped, descend, free_equations
+from stoirec.refine.equations import Equations
+from stoirec.refine.frames import Frames
+from stoirec.refine.functions import Functions
+from stoirec.refine.state import State
+
+_EXACT = 1e-13  # mean squared residual at which nothing is left to learn
+_SETTLED = 2  # rounds that change no column, after which there are no more
+
+
+class Refinement:
+    """Refinement of two MLPs and S on a graph.
+
+    Args:
+        graph: candidate edges.
+        sign: (E,) -1 or +1, the sign every edge's coefficient is held to.
+        substrate_func, rate_func: MLPs of the shapes to refine.
+        frames: what is fitted, in double precision.
+    """
+
+    def __init__(self, graph: Graph, sign: np.ndarray, substrate_func: nn.Sequential, rate_func: nn.Sequential, frames: Frames) -> None:
+        self.graph = graph
+        device = frames.dcdt.device
+        self.functions = Functions(graph, substrate_func, rate_func, device)
+        self.equations = Equations(self.functions, frames)
+        self.candidates = candidate_columns(graph, sign, device)
+
+    def relax(self, state: State, steps: int) -> State:
+        """Levenberg-Marquardt steps on the model as it was trained, with real coefficients inside the functions."""
+        return descend(self.equations, state, steps)
+
+    def round(self, state: State, steps: int) -> State:
+        """Fit with the columns fixed inside the functions, test lengths, decode; decodes first if there are no columns yet."""
+        state = state if state.pattern is not None else decode(self.graph, self.candidates, state)
+        state = choose_lengths(self.equations, self.candidates, descend(self.equations, state, steps))
+        return decode(self.graph, self.candidates, state)
+
+    @staticmethod
+    def finished(state: State) -> bool:
+        """Whether another round would change nothing."""
+        return state.settled >= _SETTLED or state.cost < _EXACT
+
+    def coefficient(self, state: State) -> Tensor:
+        """(E,) real coefficients B / k."""
+        return state.linear / 10 ** state.log_k[self.functions.reaction]
+
+    def coefficient_se(self, state: State) -> Tensor:
+        """(E,) standard errors of the coefficients; the weights' uncertainty is in them."""
+        matrix, _ = free_equations(self.equations, state)
+        factor, failed = torch.linalg.cholesky_ex(damped(matrix, 1e-6))
+        if failed:
+            return torch.full_like(state.linear, math.inf)
+        linear = slice(len(state.weights), len(state.weights) + len(state.linear))
+        variance = torch.cholesky_inverse(factor).diagonal()[linear] * state.cost / self.equations.n_residuals
+        return variance.sqrt() / 10 ** state.log_k[self.functions.reaction]

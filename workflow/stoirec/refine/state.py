@@ -1,0 +1,27 @@
+"""The numbers refinement works on."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class State:
+    """A model under refinement, all in double precision.
+
+    Attributes:
+        weights: (P,) weights of substrate_func, then of rate_func.
+        linear: (E,) B, the coefficient of each edge times its reaction's rate constant.
+        log_k: (R,) log10 rate constants.
+        pattern: (E,) integer coefficients inside the functions; None: |B| / k stands there.
+        cost: mean squared residual, each metabolite divided by its std of dc/dt; inf before the first step.
+        settled: rounds in a row that changed no column.
+    """
+
+    weights: Tensor
+    linear: Tensor
+    log_k: Tensor
+    pattern: Tensor | None = None
+    cost: float = math.inf
+    settled: int = 0
