@@ -134,7 +134,7 @@ class FitConfig(_Strict):
     residual_scaling: Literal["none", "std"] = Field("std", description="divide residuals by each metabolite's std of dc/dt")
     precision: Literal["float32", "float64"] = "float32"
     refinement_rounds: int = Field(0, ge=0, description="rounds of Gauss-Newton refinement after the last epoch, at most")
-    relaxation_steps: int = Field(30, ge=0, description="Levenberg-Marquardt steps before the first round, with real |S| in the functions")
+    relaxation_steps: int = Field(40, ge=0, description="Levenberg-Marquardt steps before the first round, with real |S| in the functions")
     refinement_steps: int = Field(8, ge=1, description="Levenberg-Marquardt steps per round, with integers in the functions")
     refinement_frames: int = Field(120, ge=1, description="training frames, or windows of frames, the refinement fits")
     n_snapshots: int = Field(40, ge=1, description="coefficient snapshots and loss records kept in fit.nc")
@@ -148,8 +148,8 @@ class FitConfig(_Strict):
             raise ValueError("n_epochs_init must not exceed n_epochs")
         if self.refinement_rounds and not self.role_prior:
             raise ValueError("refinement_rounds needs role_prior: columns are sought among those with the signs of the roles")
-        if self.refinement_rounds and (self.graph_model.embedding_dim or self.graph_model.substrate_gate):
-            raise ValueError("refinement_rounds needs graph_model.embedding_dim 0 and no graph_model.substrate_gate")
+        if self.refinement_rounds and self.graph_model.embedding_dim:
+            raise ValueError("refinement_rounds needs graph_model.embedding_dim 0")
         return self
 
     def steps_per_epoch(self, n_frames: int) -> int:

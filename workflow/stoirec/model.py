@@ -87,7 +87,7 @@ class MetabolismPropagation(nn.Module):
             features += [column[:, None].expand_as(features[0]) for column in self.embedding[self.met_sub].T]
         message = self.substrate_func(torch.stack(features, dim=-1))
         if self.gated:
-            message = message * (1 - (1 - order.clamp(max=1)) ** 2)[..., None]
+            message = message * gate(order)[..., None]
         summed = segment_sum(message, self.sub_ptr)
         rate = nn.functional.softplus(self.rate_func(summed)[..., 0])
         return 10.0 ** self.log_k[:, None] * rate
@@ -96,6 +96,11 @@ class MetabolismPropagation(nn.Module):
         """(frames, M) concentrations -> (frames, M) dc/dt."""
         contribution = self.sto_all[:, None] * segment_expand(self.flux(concentration), self.all_ptr)
         return segment_sum(contribution[self.met_order], self.met_ptr).T
+
+
+def gate(order: Tensor) -> Tensor:
+    """g(|S|): 0 at 0, 1 from 1 on: a zero coefficient silences a substrate."""
+    return 1 - (1 - order.clamp(max=1)) ** 2
 
 
 def _mlp(n_in: int, n_hidden: int, n_layers: int, n_out: int) -> nn.Sequential:

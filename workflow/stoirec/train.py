@@ -179,7 +179,7 @@ class _Job:
         graph = self.data.graph
         sign = np.where(graph.edge_is_substrate, -1, 1)
         frames = evenly_spaced(self.concentration, self.dcdt, self.scale, self.config.refinement_frames)
-        return Refinement(graph, sign, self.model.substrate_func, self.model.rate_func, frames)
+        return Refinement(graph, sign, self.model.substrate_func, self.model.rate_func, frames, self.config.graph_model.substrate_gate)
 
     def _trained_state(self) -> State:
         """The model as gradient descent left it."""

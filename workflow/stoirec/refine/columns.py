@@ -1,6 +1,7 @@
 """Integer columns of S from the real B: directions by angle, lengths by what else is known of |S|."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,68 +14,89 @@ from stoirec.refine.equations import Equations
 from stoirec.refine.state import State
 
 LARGEST = 2  # coefficients are 1 or 2 in size
+LARGEST_COLUMN = 8  # entries of a column that may have zeros
+_LEAST = 1e-3  # learned |S| below this count as this
 _DAMPING = 1e-6  # of the Gauss-Newton step in a score test
 
 
-def candidate_columns(graph: Graph, sign: np.ndarray, device: torch.device) -> list[Tensor]:
-    """For every reaction, (candidates, n) zero-sum columns of the given signs (E,), entries 1 to LARGEST in size."""
-    columns = []
-    for reaction in range(graph.n_reactions):
-        own = sign[graph.edges_of(reaction)]
-        minus, plus = np.flatnonzero(own < 0), np.flatnonzero(own > 0)
-        found = np.array(balanced_coefficients(len(minus), len(plus), LARGEST), float).reshape(-1, len(own))
-        ordered = np.empty_like(found)
-        ordered[:, np.concatenate([minus, plus])] = found
-        columns.append(torch.as_tensor(ordered, device=device))
+@cache
+def _balanced(sign: tuple[int, ...]) -> Tensor:
+    """(candidates, n) zero-sum columns of the given signs, entries 1 to LARGEST in size."""
+    minus, plus = [i for i, s in enumerate(sign) if s < 0], [i for i, s in enumerate(sign) if s > 0]
+    found = torch.tensor(balanced_coefficients(len(minus), len(plus), LARGEST), dtype=torch.float64).reshape(-1, len(sign))
+    columns = torch.empty_like(found)
+    columns[:, minus + plus] = found
     return columns
 
 
-def same_direction(columns: Tensor, column: Tensor) -> Tensor:
-    """Positions of the columns (candidates, n) that are multiples of `column`."""
-    cosine = columns @ column / (columns.norm(dim=1) * column.norm())
-    return torch.nonzero(cosine > 1 - 1e-9)[:, 0]
+def candidates(linear: Tensor, sign: Tensor, with_zeros: bool) -> Tensor:
+    """(candidates, n) zero-sum columns for a column of B (n,): of its signs throughout, or of those of its n', n' - 1, ... largest entries."""
+    smallest_first = linear.abs().argsort()
+    sets = []
+    for n_zeros in range(len(linear) - 1) if with_zeros else (0,):
+        kept = smallest_first[n_zeros:].sort().values
+        balanced = _balanced(tuple(int(s) for s in sign[kept])).to(linear.device) if len(kept) <= LARGEST_COLUMN else linear.new_zeros(0, len(kept))
+        columns = linear.new_zeros(len(balanced), len(linear))
+        columns[:, kept] = balanced
+        sets.append(columns)
+    return torch.cat(sets)
 
 
-def decode(graph: Graph, candidates: list[Tensor], state: State) -> State:
+def other_length(column: Tensor) -> Tensor | None:
+    """The other integer column of the same direction, entries up to LARGEST in size."""
+    largest = int(column.abs().max())
+    if largest == 1:
+        return 2 * column
+    return column / 2 if largest == 2 and bool((column.abs() != 1).all()) else None
+
+
+def decode(equations: Equations, state: State) -> State:
     """Give every reaction the column whose direction is nearest that of its B.
 
     Of columns of one direction, the length it has is kept. If it has none yet, the learned |S| of the substrates are
     compared with those of reactions whose direction leaves one length only: the functions may represent an |S| of 2
     by another number, but by the same in all reactions with as many substrates.
     """
+    graph, gated = equations.graph, equations.functions.gated
     pattern, log_k = torch.zeros_like(state.linear), state.log_k.clone()
-    learned = state.linear.abs() / 10 ** state.log_k[torch.as_tensor(graph.edge_reaction, device=state.linear.device)]
-    open_lengths: list[tuple[int, Tensor]] = []
-    for reaction, columns in enumerate(candidates):
-        if not len(columns):  # no zero-sum column has these signs
-            continue
+    open_lengths: list[int] = []
+    for reaction in range(graph.n_reactions):
         edges = graph.edges_of(reaction)
         linear = state.linear[edges]
+        columns = candidates(linear, equations.sign[edges], gated)
+        if not len(columns):  # no zero-sum column has these signs
+            continue
         k = (columns @ linear / columns.square().sum(1)).clamp(min=1e-12)
-        best = int((linear - k[:, None] * columns).square().sum(1).argmin())
-        same = same_direction(columns, columns[best])
-        kept = [int(i) for i in same if state.pattern is not None and torch.equal(columns[i], state.pattern[edges])]
-        best = kept[0] if kept else best
-        pattern[edges], log_k[reaction] = columns[best], torch.log10(k[best])
-        if len(same) > 1 and not kept:
-            open_lengths.append((reaction, same))
-    levels = _levels(graph, learned, pattern, {reaction for reaction, _ in open_lengths})
-    n_substrates = np.bincount(graph.edge_reaction, graph.edge_is_substrate, graph.n_reactions).astype(int)
-    for reaction, same in open_lengths:
+        best = columns[(linear - k[:, None] * columns).square().sum(1).argmin()]
+        other = other_length(best)
+        if other is not None and state.pattern is not None and torch.equal(other, state.pattern[edges]):
+            best = other
+        elif other is not None and (state.pattern is None or not torch.equal(best, state.pattern[edges])):
+            open_lengths.append(reaction)
+        pattern[edges], log_k[reaction] = best, _log_k(linear, best)
+    learned = (state.linear.abs() / 10 ** state.log_k[equations.reaction]).clamp(min=_LEAST)
+    n_substrates = np.bincount(graph.edge_reaction, graph.edge_is_substrate * (pattern != 0).cpu().numpy(), graph.n_reactions).astype(int)
+    levels = _levels(graph, learned, pattern, open_lengths, n_substrates)
+    for reaction in open_lengths:
         edges = graph.edges_of(reaction)
-        is_substrate = torch.as_tensor(graph.edge_is_substrate[edges], device=learned.device)
-        columns = candidates[reaction][same]
-        expected = levels[n_substrates[reaction]][columns[:, is_substrate].abs().long()]
-        best = columns[(expected.log() - learned[edges][is_substrate].log()).square().sum(1).argmin()]
-        pattern[edges], log_k[reaction] = best, torch.log10((best @ state.linear[edges] / best.square().sum()).clamp(min=1e-12))
+        used = torch.as_tensor(graph.edge_is_substrate[edges], device=learned.device) & (pattern[edges] != 0)
+        columns = torch.stack([pattern[edges], other_length(pattern[edges])])
+        expected = levels[n_substrates[reaction]][columns[:, used].abs().long()]
+        pattern[edges] = columns[(expected.log() - learned[edges][used].log()).square().sum(1).argmin()]
+        log_k[reaction] = _log_k(state.linear[edges], pattern[edges])
     unchanged = state.pattern is not None and torch.equal(pattern, state.pattern)
-    return replace(state, pattern=pattern, log_k=log_k, settled=state.settled + 1 if unchanged else 0)
+    linear = torch.where(pattern == 0, 0.0, state.linear)
+    return replace(state, linear=linear, pattern=pattern, log_k=log_k, settled=state.settled + 1 if unchanged else 0)
 
 
-def _levels(graph: Graph, learned: Tensor, pattern: Tensor, excluded: set[int]) -> dict[int, Tensor]:
+def _log_k(linear: Tensor, column: Tensor) -> Tensor:
+    """log10 of the factor between B and an integer column."""
+    return torch.log10((column @ linear / column.square().sum()).clamp(min=1e-12))
+
+
+def _levels(graph: Graph, learned: Tensor, pattern: Tensor, excluded: list[int], n_substrates: np.ndarray) -> dict[int, Tensor]:
     """By number of substrates: (LARGEST + 1,) median learned |S| where the column says 1 or 2; the number itself where none does."""
-    n_substrates = np.bincount(graph.edge_reaction, graph.edge_is_substrate, graph.n_reactions).astype(int)
-    known = graph.edge_is_substrate & ~np.isin(graph.edge_reaction, list(excluded))
+    known = graph.edge_is_substrate & ~np.isin(graph.edge_reaction, excluded)
     levels = {}
     for number in np.unique(n_substrates):
         levels[number] = torch.arange(LARGEST + 1, dtype=learned.dtype, device=learned.device)
@@ -85,7 +107,7 @@ def _levels(graph: Graph, learned: Tensor, pattern: Tensor, excluded: set[int]) 
     return levels
 
 
-def choose_lengths(equations: Equations, candidates: list[Tensor], state: State) -> State:
+def choose_lengths(equations: Equations, state: State) -> State:
     """Score tests: take the lengths of columns under which a Gauss-Newton step on everything leaves the smallest residual.
 
     With all else fixed the test finds nothing: the functions have absorbed a wrong length. And one wrong length makes
@@ -94,9 +116,8 @@ def choose_lengths(equations: Equations, candidates: list[Tensor], state: State)
     """
     swaps = [
         (reaction, column)
-        for reaction, columns in enumerate(candidates)
-        for column in (columns[same_direction(columns, state.pattern[equations.graph.edges_of(reaction)])] if len(columns) else ())
-        if not torch.equal(column, state.pattern[equations.graph.edges_of(reaction)])
+        for reaction in range(equations.graph.n_reactions)
+        if (column := other_length(state.pattern[equations.graph.edges_of(reaction)])) is not None
     ]
     chunks = list(equations.jacobians(state))
     rate, residual, jacobian = (torch.cat([chunk[part] for chunk in chunks], dim=1) for part in range(3))
@@ -130,7 +151,7 @@ def choose_lengths(equations: Equations, candidates: list[Tensor], state: State)
     for swap in chosen:
         reaction, column = swaps[swap]
         edges = equations.graph.edges_of(reaction)
-        log_k[reaction] += torch.log10(change_of_k[swap] / (column / pattern[edges])[0])
+        log_k[reaction] += torch.log10(change_of_k[swap] * pattern[edges].norm() / column.norm())
         pattern[edges], linear[edges] = column, change_of_k[swap] * linear[edges]
     return replace(state, pattern=pattern, linear=linear, log_k=log_k, settled=-1)
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.state import State
 
-_FLOOR = 1e-4  # least curvature the damping acts on: saturated units have next to none
-_LEAST_GAIN = 1.01  # a step that gains less ends the descent
+_FLOOR = 1e-3  # least curvature the damping acts on: saturated units have next to none
+_LEAST_GAIN = 1.01  # a step that gains less is idle
+_PATIENCE = 3  # idle steps in a row that end the descent
 _LONGEST = 0.4  # largest change of a log10 rate constant in one step
 _LN10 = math.log(10)
 
@@ -19,6 +20,7 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
     """J'J and J'r of the whole objective over the free parameters.
 
     They are (weights, B) with integer columns, (weights, B, log_k) without: then q = |B| / k moves with B and k.
+    Edges held at zero have the identity in J'J and 0 in J'r.
     """
     normal = equations.normal(state)
     graph, functions = equations.graph, equations.functions
@@ -55,24 +57,31 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
 
 
 def descend(equations: Equations, state: State, steps: int) -> State:
-    """At most `steps` Levenberg-Marquardt steps; stops where a step gains less than 1 %."""
+    """At most `steps` Levenberg-Marquardt steps; stops after three in a row that gain less than 1 %.
+
+    The damping follows the ratio of actual to predicted gain (Nielsen 1999, IMM-REP-1999-05).
+    """
+    state = _moved(equations, state, torch.zeros(len(state.weights) + len(state.linear), dtype=torch.float64, device=state.linear.device))
     objective, cost = equations.cost(state)
-    state, damping = replace(state, cost=cost), 1e-3
+    state, damping, growth, idle = replace(state, cost=cost), 1e-3, 2.0, 0
     for _ in range(steps):
         matrix, right = free_equations(equations, state)
-        for _ in range(8):
-            trial = _step(state, matrix, right, damping)
-            if trial is not None:
+        for _ in range(10):
+            step = _step(matrix, right, damping)
+            if step is not None:
+                trial = _moved(equations, state, step)
                 trial_objective, cost = equations.cost(trial)
                 if trial_objective < objective:
                     break
-            damping *= 5
+            damping, growth = damping * growth, growth * 2
         else:
             break
-        gain = objective / max(trial_objective, 1e-300)
+        predicted = float(step @ (2 * right - matrix @ step))
+        ratio = (objective - trial_objective) / predicted
+        damping, growth = damping * max(1 / 5, 1 - (2 * ratio - 1) ** 3), 2.0
+        idle = idle + 1 if objective < _LEAST_GAIN * trial_objective else 0
         state, objective = replace(trial, cost=cost), trial_objective
-        damping /= 10 if gain > 1.3 else 4
-        if gain < _LEAST_GAIN:
+        if idle == _PATIENCE:
             break
     return state
 
@@ -82,15 +91,20 @@ def damped(matrix: Tensor, damping: float) -> Tensor:
     return matrix + torch.diag(damping * matrix.diagonal().clamp(min=_FLOOR))
 
 
-def _step(state: State, matrix: Tensor, right: Tensor, damping: float) -> State | None:
-    """The damped Gauss-Newton step from `state`, or None if the system cannot be solved at this damping."""
+def _step(matrix: Tensor, right: Tensor, damping: float) -> Tensor | None:
+    """The damped Gauss-Newton step, to be subtracted, or None if the system cannot be solved at this damping."""
     factor, failed = torch.linalg.cholesky_ex(damped(matrix, damping))
-    if failed:
-        return None
-    step = torch.cholesky_solve(right[:, None], factor)[:, 0]
+    return None if failed else torch.cholesky_solve(right[:, None], factor)[:, 0]
+
+
+def _moved(equations: Equations, state: State, step: Tensor) -> State:
+    """`state` less `step`; while q follows B, and a zero has a meaning, B is kept to its signs."""
     on_weights, on_linear, on_log_k = step.tensor_split([len(state.weights), len(state.weights) + len(state.linear)])
     log_k = state.log_k - on_log_k.clamp(-_LONGEST, _LONGEST) if len(on_log_k) else state.log_k
-    return replace(state, weights=state.weights - on_weights, linear=state.linear - on_linear, log_k=log_k)
+    linear = state.linear - on_linear
+    if state.pattern is None and equations.functions.gated:
+        linear = equations.sign * (equations.sign * linear).clamp(min=0)
+    return replace(state, weights=state.weights - on_weights, linear=linear, log_k=log_k)
 
 
 def _sparse(parts: list[tuple[Tensor, Tensor, Tensor]], shape: tuple[int, int]) -> Tensor:

@@ -16,7 +16,7 @@ from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
 from stoirec.refine.state import State
 
-MASS = 1e-3  # weight of the relative column sums, against the mean squared residual
+MASS = 1e-2  # weight of the relative column sums, against the mean squared residual
 _CHUNK = 50  # windows per block of the Jacobian: bounds memory
 _FRAMES_AT_ONCE = 1000  # in an evaluation of the rates alone
 
@@ -38,11 +38,12 @@ class Equations:
     """Residuals of `functions` on `frames`.
 
     Attributes:
+        sign: (E,) -1 or +1: B is held to it, or 0.
         edges_of_metabolite: for each metabolite, its edges.
     """
 
-    def __init__(self, functions: Functions, frames: Frames) -> None:
-        self.functions, self.frames = functions, frames
+    def __init__(self, functions: Functions, frames: Frames, sign: Tensor) -> None:
+        self.functions, self.frames, self.sign = functions, frames, sign
         self.graph = functions.graph
         self.metabolite, self.reaction = functions.metabolite, functions.reaction
         rows = [np.flatnonzero(self.graph.edge_metabolite == i) for i in range(self.graph.n_metabolites)]

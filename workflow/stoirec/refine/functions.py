@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from stoirec.graph import Graph
+from stoirec.model import gate
 from stoirec.refine.frames import Frames
 from stoirec.refine.state import State
 
@@ -16,9 +17,11 @@ class Functions:
     Args:
         graph: candidate edges.
         substrate_func, rate_func: the MLPs; only their shapes are used, the weights come as a vector.
+        gated: whether messages are multiplied by the gate of q, as in the model.
     """
 
-    def __init__(self, graph: Graph, substrate_func: nn.Sequential, rate_func: nn.Sequential, device: torch.device) -> None:
+    def __init__(self, graph: Graph, substrate_func: nn.Sequential, rate_func: nn.Sequential, gated: bool, device: torch.device) -> None:
+        self.gated = gated
         self.functions = nn.ModuleDict({"substrate": substrate_func, "rate": rate_func})
         self.shapes = {name: parameter.shape for name, parameter in self.functions.named_parameters()}
         self.graph = graph
@@ -75,4 +78,5 @@ class Functions:
             function, _, parameter = name.partition(".")
             own[function][parameter] = piece.reshape(shape)
         message = functional_call(self.functions["substrate"], own["substrate"], (features,))
-        return nn.functional.softplus(functional_call(self.functions["rate"], own["rate"], ((present[..., None] * message).sum(-2),))[..., 0])
+        weight = present * gate(features[..., 1]) if self.gated else present
+        return nn.functional.softplus(functional_call(self.functions["rate"], own["rate"], ((weight[..., None] * message).sum(-2),))[..., 0])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stoirec.graph import Graph
-from stoirec.refine.columns import candidate_columns, choose_lengths, decode
+from stoirec.refine.columns import choose_lengths, decode
 from stoirec.refine.descent import damped, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.frames import Frames
@@ -26,14 +26,16 @@ class Refinement:
         sign: (E,) -1 or +1, the sign every edge's coefficient is held to.
         substrate_func, rate_func: MLPs of the shapes to refine.
         frames: what is fitted, in double precision.
+        gated: whether a coefficient of 0 silences a substrate; then columns may have zeros.
     """
 
-    def __init__(self, graph: Graph, sign: np.ndarray, substrate_func: nn.Sequential, rate_func: nn.Sequential, frames: Frames) -> None:
+    def __init__(
+        self, graph: Graph, sign: np.ndarray, substrate_func: nn.Sequential, rate_func: nn.Sequential, frames: Frames, gated: bool = False
+    ) -> None:
         self.graph = graph
         device = frames.dcdt.device
-        self.functions = Functions(graph, substrate_func, rate_func, device)
-        self.equations = Equations(self.functions, frames)
-        self.candidates = candidate_columns(graph, sign, device)
+        self.functions = Functions(graph, substrate_func, rate_func, gated, device)
+        self.equations = Equations(self.functions, frames, torch.as_tensor(sign, dtype=torch.float64, device=device))
 
     def relax(self, state: State, steps: int) -> State:
         """Levenberg-Marquardt steps on the model as it was trained, with real coefficients inside the functions."""
@@ -41,9 +43,9 @@ class Refinement:
 
     def round(self, state: State, steps: int) -> State:
         """Fit with the columns fixed inside the functions, test lengths, decode; decodes first if there are no columns yet."""
-        state = state if state.pattern is not None else decode(self.graph, self.candidates, state)
-        state = choose_lengths(self.equations, self.candidates, descend(self.equations, state, steps))
-        return decode(self.graph, self.candidates, state)
+        state = state if state.pattern is not None else decode(self.equations, state)
+        state = choose_lengths(self.equations, descend(self.equations, state, steps))
+        return decode(self.equations, state)
 
     @staticmethod
     def finished(state: State) -> bool:
