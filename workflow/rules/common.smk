@@ -25,7 +25,7 @@ try:
         raise BadInput("config", "keys", sorted(config), "study=<path of a study>")
     STUDY_FILE = str(config["study"])
     STUDY, _fits = studies.expand(STUDY_FILE)
-    REGIME = load_regime(STUDY.regime)
+    DATA_SETS = studies.data_sets(STUDY)
     OTHER = STUDY.compare_study and load_study(STUDY.compare_study).results_dir
     if workflow.is_main_process:
         logger.info(budget.summary(STUDY, STUDY_FILE, Path("results")))
@@ -36,10 +36,6 @@ except BadInput as error:
 gc.set_threshold(200_000)  # a plan is many small objects and no garbage: a tenth faster
 WAVE = {wave.name: wave for wave in studies.waves(STUDY)}
 FITS = {(fit.data, fit.config_id): fit for fit in _fits}  # those of later waves join
-NETWORK_SEED = {
-    studies.data_name(REGIME.name, seed): seed
-    for seed in (*STUDY.network_seeds, *STUDY.evaluation_seeds)
-}
 # Tables and report are the study's own; data and fits lie in results/, shared by all studies.
 RESULTS = STUDY.results_dir
 CHAPTERS = ["1_data", "2_training", "3_recovery", "4_study"]

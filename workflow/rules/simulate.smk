@@ -3,7 +3,7 @@
 
 rule simulate:
     input:
-        regime=ancient(STUDY.regime),
+        regime=lambda wildcards: ancient(DATA_SETS[wildcards.data][0]),
     output:
         data="results/data/{data}.nc",
     log:
@@ -13,9 +13,11 @@ rule simulate:
     conda:
         "../../envs/cpu.yaml"
     params:
-        seed=lambda wildcards: NETWORK_SEED[wildcards.data],
+        seed=lambda wildcards: DATA_SETS[wildcards.data][1],
         # not used below: a changed value in the regime simulates anew, a changed comment does not
-        content=REGIME.model_dump_json(),
+        content=lambda wildcards: load_regime(
+            DATA_SETS[wildcards.data][0]
+        ).model_dump_json(),
     message:
         "simulate {wildcards.data}"
     shell:

@@ -134,7 +134,7 @@ class FitConfig(_Strict):
     residual_scaling: Literal["none", "std"] = Field("std", description="divide residuals by each metabolite's std of dc/dt")
     precision: Literal["float32", "float64"] = "float32"
     refinement_rounds: int = Field(0, ge=0, description="rounds of Gauss-Newton refinement after the last epoch, at most")
-    relaxation_steps: int = Field(40, ge=0, description="Levenberg-Marquardt steps before the first round, with real |S| in the functions")
+    relaxation_steps: int = Field(60, ge=0, description="Levenberg-Marquardt steps before the first round, with real |S| in the functions, at most")
     refinement_steps: int = Field(8, ge=1, description="Levenberg-Marquardt steps per round, with integers in the functions")
     refinement_frames: int = Field(120, ge=1, description="training frames, or windows of frames, the refinement fits")
     n_snapshots: int = Field(40, ge=1, description="coefficient snapshots and loss records kept in fit.nc")
@@ -188,6 +188,8 @@ class Stage(_Strict):
     """A set of fits around a base: the product of `grid` for each of `variants`, or what a search proposes."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
+    regime: str | None = Field(None, description="the stage's own regime; default: the study's")
+    network_seeds: list[int] | None = Field(None, min_length=1, description="the stage's own networks; default: the study's")
     seeds: list[int] | None = Field(None, min_length=1, description="training seeds, every configuration with each; default: the study's")
     variants: dict[str, dict[str, Any]] = Field({"base": {}}, min_length=1)
     grid: dict[str, list[Any]] = {}
@@ -238,6 +240,8 @@ class Study(_Strict):
             raise ValueError("evaluation_seeds must share no seed with network_seeds: nothing may be selected on them")
         if self.select_by is None and (self.evaluation_seeds or any(stage.search for stage in self.stages)):
             raise ValueError("evaluation_seeds and search need select_by")
+        if self.select_by is not None and any(stage.regime or stage.network_seeds for stage in self.stages):
+            raise ValueError("a stage's own regime or network_seeds need a study without select_by: winners are compared on the same data")
         if self.compare_with and not self.evaluation_seeds:
             raise ValueError("compare_with needs evaluation_seeds")
         reserved = [name for name in self.compare_with if name.startswith("selected_by_")]
@@ -311,8 +315,16 @@ def _unknown_key(model: type[BaseModel], where: str | Path, key: str, location: 
 
 
 def load_regime(path: str | Path) -> Regime:
-    """The regime in `path`. Raises BadInput."""
-    return parse(Regime, read_yaml(path), path)
+    """The regime in `path`; one that is `like` another file beside it has that file's keys, and its own over them. Raises BadInput."""
+    content = read_yaml(path)
+    if "like" in content:
+        own = {key: value for key, value in content.items() if key != "like"}
+        like = Path(path).parent / str(content["like"])
+        content = read_yaml(like)
+        if "like" in content:
+            raise BadInput(path, "like", like, "a regime that is not itself like another")
+        content |= own
+    return parse(Regime, content, path)
 
 
 def load_fit_config(path: str | Path) -> FitConfig:

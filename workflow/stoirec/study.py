@@ -89,6 +89,14 @@ def data_name(regime_name: str, network_seed: int) -> str:
     return f"{regime_name}-seed{network_seed}"
 
 
+def data_sets(study: Study) -> dict[str, tuple[str, int]]:
+    """Every data set the study may ask for: its regime's file and the network's master seed, by name."""
+    asked = [(study.regime, seed) for seed in (*study.network_seeds, *study.evaluation_seeds)]
+    asked += [(stage.regime or study.regime, seed) for stage in study.stages for seed in stage.network_seeds or study.network_seeds]
+    names = {file: load_regime(file).name for file in dict.fromkeys(file for file, _ in asked)}
+    return {data_name(names[file], seed): (file, seed) for file, seed in asked}
+
+
 @dataclass(frozen=True)
 class Wave:
     """Fits that become known together: a stage, one batch of a search's proposals, or the evaluation.
@@ -140,7 +148,8 @@ def expand(path: str | Path) -> tuple[Study, list[Fit]]:
 def fits_of(study: Study, wave: Wave, path: str | Path) -> list[Fit] | None:
     """A wave's fits, shared ones included; None if its plan is not there yet, or is that of an earlier edition of the study."""
     if not wave.planned:
-        return fits_around(study, flatten(study.base), grid(wave.stage), training_seeds(study, wave.stage), study.network_seeds, path)
+        seeds = training_seeds(study, wave.stage)
+        return fits_around(study, flatten(study.base), grid(wave.stage), seeds, wave.stage.network_seeds or study.network_seeds, path, wave.stage.regime)
     file = plan_path(study, wave.name)
     if not file.is_file() or read_plan(file).get("definition") != definition(study, wave):
         return None
@@ -174,14 +183,20 @@ def training_seeds(study: Study, stage: Stage | None) -> list[int] | None:
 
 
 def fits_around(
-    study: Study, base: dict[str, Any], candidates: list[Candidate], seeds: list[int] | None, network_seeds: list[int], path: str | Path
+    study: Study,
+    base: dict[str, Any],
+    candidates: list[Candidate],
+    seeds: list[int] | None,
+    network_seeds: list[int],
+    path: str | Path,
+    regime_file: str | None = None,
 ) -> list[Fit]:
-    """Each candidate over `base` (dotted keys), with each training seed, on each network; each fit once.
+    """Each candidate over `base` (dotted keys), with each training seed, on each network of the regime; each fit once.
 
     Raises:
         BadInput: a configuration is wrong; names `path`, stage and variant.
     """
-    regime = load_regime(study.regime)
+    regime = load_regime(regime_file or study.regime)
     fits: dict[str, Fit] = {}
     for candidate in candidates:
         for seed in seeds or [None]:
@@ -189,7 +204,7 @@ def fits_around(
             where = f"stage {candidate.stage}, variant {candidate.variant}: "
             config = parse(FitConfig, nested(chosen), path, prefix=where)
             if config.n_runs > regime.n_runs:
-                raise BadInput(path, f"stage {candidate.stage}: n_runs", config.n_runs, f"1..{regime.n_runs} (n_runs of {study.regime})")
+                raise BadInput(path, f"stage {candidate.stage}: n_runs", config.n_runs, f"1..{regime.n_runs} (n_runs of {regime_file or study.regime})")
             identity = config_id(config)
             for network in network_seeds:
                 fit = Fit(data_name(regime.name, network), identity, candidate.stage, candidate.variant, network, config)

@@ -63,7 +63,7 @@ def decode(equations: Equations, state: State) -> State:
     for reaction in range(graph.n_reactions):
         edges = graph.edges_of(reaction)
         linear = state.linear[edges]
-        columns = candidates(linear, equations.sign[edges], gated)
+        columns = candidates(linear, equations.functions.sign[edges], gated)
         if not len(columns):  # no zero-sum column has these signs
             continue
         k = (columns @ linear / columns.square().sum(1)).clamp(min=1e-12)

@@ -9,6 +9,7 @@ from torch import Tensor
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.state import State
 
+EXACT = 1e-13  # mean squared residual at which nothing is left to learn
 _FLOOR = 1e-3  # least curvature the damping acts on: saturated units have next to none
 _LEAST_GAIN = 1.01  # a step that gains less is idle
 _PATIENCE = 3  # idle steps in a row that end the descent
@@ -19,7 +20,7 @@ _LN10 = math.log(10)
 def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
     """J'J and J'r of the whole objective over the free parameters.
 
-    They are (weights, B) with integer columns, (weights, B, log_k) without: then q = |B| / k moves with B and k.
+    They are (weights, B) with integer columns, (weights, B, log_k) without: then q moves with B / k.
     Edges held at zero have the identity in J'J and 0 in J'r.
     """
     normal = equations.normal(state)
@@ -32,11 +33,11 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
     if relaxed:
         substrates, reaction = functions.substrates, functions.reaction[functions.substrates]
         row = n_edges + torch.arange(len(substrates), device=edge.device)
+        slope = (functions.relaxed_order(state)[1] * functions.sign / k[functions.reaction])[substrates]  # dq/dB
         chain = _sparse(
-            [(edge, edge, torch.ones_like(state.linear)), (row, substrates, (state.linear.sign() / k[functions.reaction])[substrates]),
-             (row, n_edges + reaction, -_LN10 * functions.order(state)[substrates])],
+            [(edge, edge, torch.ones_like(state.linear)), (row, substrates, slope), (row, n_edges + reaction, -_LN10 * slope * state.linear[substrates])],
             (n_edges + len(substrates), n_edges + n_reactions),
-        )  # fmt: skip
+        )
         matrix, right = state.weights.new_zeros(n_free, n_free), state.weights.new_zeros(n_free)
         matrix[:n_weights, :n_weights], right[:n_weights] = normal.matrix[:n_weights, :n_weights], normal.right[:n_weights]
         matrix[n_weights:, :n_weights] = chain.T @ normal.matrix[n_weights:, :n_weights]
@@ -56,8 +57,8 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
     return matrix + weight * on_sums.T @ on_sums.to_dense(), right + weight * (on_sums.T @ sums)
 
 
-def descend(equations: Equations, state: State, steps: int) -> State:
-    """At most `steps` Levenberg-Marquardt steps; stops after three in a row that gain less than 1 %.
+def descend(equations: Equations, state: State, steps: int, enough: float = EXACT) -> State:
+    """At most `steps` Levenberg-Marquardt steps; stops at a cost of `enough`, or after three in a row that gain less than 1 %.
 
     The damping follows the ratio of actual to predicted gain (Nielsen 1999, IMM-REP-1999-05).
     """
@@ -81,7 +82,7 @@ def descend(equations: Equations, state: State, steps: int) -> State:
         damping, growth = damping * max(1 / 5, 1 - (2 * ratio - 1) ** 3), 2.0
         idle = idle + 1 if objective < _LEAST_GAIN * trial_objective else 0
         state, objective = replace(trial, cost=cost), trial_objective
-        if idle == _PATIENCE:
+        if idle == _PATIENCE or cost < enough:
             break
     return state
 
@@ -103,7 +104,7 @@ def _moved(equations: Equations, state: State, step: Tensor) -> State:
     log_k = state.log_k - on_log_k.clamp(-_LONGEST, _LONGEST) if len(on_log_k) else state.log_k
     linear = state.linear - on_linear
     if state.pattern is None and equations.functions.gated:
-        linear = equations.sign * (equations.sign * linear).clamp(min=0)
+        linear = equations.functions.sign * (equations.functions.sign * linear).clamp(min=0)
     return replace(state, weights=state.weights - on_weights, linear=linear, log_k=log_k)
 
 

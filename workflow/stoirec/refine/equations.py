@@ -38,12 +38,11 @@ class Equations:
     """Residuals of `functions` on `frames`.
 
     Attributes:
-        sign: (E,) -1 or +1: B is held to it, or 0.
         edges_of_metabolite: for each metabolite, its edges.
     """
 
-    def __init__(self, functions: Functions, frames: Frames, sign: Tensor) -> None:
-        self.functions, self.frames, self.sign = functions, frames, sign
+    def __init__(self, functions: Functions, frames: Frames) -> None:
+        self.functions, self.frames = functions, frames
         self.graph = functions.graph
         self.metabolite, self.reaction = functions.metabolite, functions.reaction
         rows = [np.flatnonzero(self.graph.edge_metabolite == i) for i in range(self.graph.n_metabolites)]

@@ -10,6 +10,8 @@ from stoirec.model import gate
 from stoirec.refine.frames import Frames
 from stoirec.refine.state import State
 
+_LOWEST, _BEND = 0.5, 0.3  # where a relaxed |S| levels off, and how sharply
+
 
 class Functions:
     """F_j(c, q) of a graph's reactions.
@@ -17,11 +19,13 @@ class Functions:
     Args:
         graph: candidate edges.
         substrate_func, rate_func: the MLPs; only their shapes are used, the weights come as a vector.
+        sign: (E,) -1 or +1, the sign every edge's coefficient is held to.
         gated: whether messages are multiplied by the gate of q, as in the model.
     """
 
-    def __init__(self, graph: Graph, substrate_func: nn.Sequential, rate_func: nn.Sequential, gated: bool, device: torch.device) -> None:
-        self.gated = gated
+    def __init__(self, graph: Graph, substrate_func: nn.Sequential, rate_func: nn.Sequential, sign: Tensor, gated: bool) -> None:
+        self.sign, self.gated = sign, gated
+        device = sign.device
         self.functions = nn.ModuleDict({"substrate": substrate_func, "rate": rate_func})
         self.shapes = {name: parameter.shape for name, parameter in self.functions.named_parameters()}
         self.graph = graph
@@ -39,10 +43,21 @@ class Functions:
         self.present = (self.slot >= 0).double()
 
     def order(self, state: State) -> Tensor:
-        """(E,) q: |p|, or |B| / k while there are no integer columns."""
-        if state.pattern is not None:
-            return state.pattern.abs()
-        return state.linear.abs() / 10 ** state.log_k[self.reaction]
+        """(E,) q: |p|, or the relaxed |S| while there are no integer columns."""
+        return state.pattern.abs() if state.pattern is not None else self.relaxed_order(state)[0]
+
+    def relaxed_order(self, state: State) -> tuple[Tensor, Tensor]:
+        """(E,) q for real coefficients s = B / k, signs taken off, and dq/ds.
+
+        q is s where zeros are allowed. Where every |S| is at least 1 it is about s there, and levels off smoothly at
+        _LOWEST below: |s| has a kink at 0, at which unresolved weak reactions would hold up the descent.
+        """
+        s = self.sign * state.linear / 10 ** state.log_k[self.reaction]
+        if self.gated:
+            return s, torch.ones_like(s)
+        above = s - _LOWEST
+        root = (above**2 + _BEND**2).sqrt()
+        return _LOWEST + (above + root) / 2, (1 + above / root) / 2
 
     def rates(self, state: State, frames: Frames) -> Tensor:
         """(reactions, windows) means of F."""

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from stoirec.graph import Graph
 from stoirec.refine.columns import choose_lengths, decode
-from stoirec.refine.descent import damped, descend, free_equations
+from stoirec.refine.descent import EXACT, damped, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
 from stoirec.refine.state import State
 
-_EXACT = 1e-13  # mean squared residual at which nothing is left to learn
+_RELAXED = 5e-7  # mean squared residual from which rounds do the rest faster
 _SETTLED = 2  # rounds that change no column, after which there are no more
 
 
@@ -33,13 +33,13 @@ class Refinement:
         self, graph: Graph, sign: np.ndarray, substrate_func: nn.Sequential, rate_func: nn.Sequential, frames: Frames, gated: bool = False
     ) -> None:
         self.graph = graph
-        device = frames.dcdt.device
-        self.functions = Functions(graph, substrate_func, rate_func, gated, device)
-        self.equations = Equations(self.functions, frames, torch.as_tensor(sign, dtype=torch.float64, device=device))
+        signs = torch.as_tensor(sign, dtype=torch.float64, device=frames.dcdt.device)
+        self.functions = Functions(graph, substrate_func, rate_func, signs, gated)
+        self.equations = Equations(self.functions, frames)
 
     def relax(self, state: State, steps: int) -> State:
         """Levenberg-Marquardt steps on the model as it was trained, with real coefficients inside the functions."""
-        return descend(self.equations, state, steps)
+        return descend(self.equations, state, steps, _RELAXED)
 
     def round(self, state: State, steps: int) -> State:
         """Fit with the columns fixed inside the functions, test lengths, decode; decodes first if there are no columns yet."""
@@ -50,7 +50,7 @@ class Refinement:
     @staticmethod
     def finished(state: State) -> bool:
         """Whether another round would change nothing."""
-        return state.settled >= _SETTLED or state.cost < _EXACT
+        return state.settled >= _SETTLED or state.cost < EXACT
 
     def coefficient(self, state: State) -> Tensor:
         """(E,) real coefficients B / k."""
