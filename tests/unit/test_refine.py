@@ -171,7 +171,7 @@ def test_descent_leads_back_to_the_truth(setup, rng, relaxed):
 
 def test_rounds_find_the_columns(setup, rng):
     refinement, truth = setup
-    state = refinement.relax(disturbed(replace(truth, pattern=None), rng, 0.02, 0.05), 10)
+    state = refinement.relax(disturbed(replace(truth, pattern=None), rng, 0.02, 0.05), 30)
     while not refinement.finished(state):
         state = refinement.round(state, 6)
     assert torch.equal(state.pattern, truth.pattern)

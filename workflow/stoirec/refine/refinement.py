@@ -14,7 +14,7 @@ from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
 from stoirec.refine.state import State
 
-_RELAXED = 5e-7  # mean squared residual from which rounds do the rest faster
+_RELAXED = 3e-8  # mean squared residual from which rounds do the rest faster
 _SETTLED = 2  # rounds that change no column, after which there are no more
 
 
