@@ -197,9 +197,9 @@ def test_the_page_stands_alone(page):
 
 
 def test_figures_and_chapters_are_numbered(page):
-    assert [f"<b>Figure {chapter}.{number}</b>" in page for chapter in range(1, 5) for number in (1, 2)] == [True] * 8
+    assert [f"<b>Figure {chapter}.{number}</b>" in page for chapter in range(1, 6) for number in (1, 2)] == [True] * 10
     assert "1 Chapter 1_data" in page
-    assert page.count("Cause &amp; effect") == 8 and "&amp;amp;" not in page  # in the chapter and in the navigation
+    assert page.count("Cause &amp; effect") == 10 and "&amp;amp;" not in page  # in the chapter and in the navigation
     assert all('alt="' in image for image in re.findall(r"<img[^>]*>", page))
 
 

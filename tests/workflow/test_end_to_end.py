@@ -154,7 +154,7 @@ def test_report_has_navigation_captions_and_provenance(page, report, finished):
 
 
 def test_chapters_ran_with_the_studys_parameters(finished):
-    for chapter in ("1_data", "2_training", "3_recovery", "4_study"):
+    for chapter in ("1_data", "2_training", "3_recovery", "4_study", "5_limits"):
         notebook = nbformat.read(finished.results / f"tiny/notebooks/{chapter}.ipynb", as_version=4)
         given = notebook.metadata.papermill["parameters"]
         assert given == {

@@ -38,7 +38,7 @@ WAVE = {wave.name: wave for wave in studies.waves(STUDY)}
 FITS = {(fit.data, fit.config_id): fit for fit in _fits}  # those of later waves join
 # Tables and report are the study's own; data and fits lie in results/, shared by all studies.
 RESULTS = STUDY.results_dir
-CHAPTERS = ["1_data", "2_training", "3_recovery", "4_study"]
+CHAPTERS = ["1_data", "2_training", "3_recovery", "4_study", "5_limits"]
 
 
 def fit_config(wildcards):

@@ -25,7 +25,7 @@ from stoirec.report.present import cell, percent, share
 from stoirec.provenance import git_commit, versions
 from stoirec.report.results import Results
 
-CHAPTERS = ("1_data", "2_training", "3_recovery", "4_study")  # every report has these; a study may add 5_...
+CHAPTERS = ("1_data", "2_training", "3_recovery", "4_study", "5_limits")
 _RULES = ("simulate", "train", "choose", "collect", "notebook")  # the order they run in
 _TITLE = re.compile(r"<h1[^>]*>(.*?)</h1>", re.DOTALL)
 

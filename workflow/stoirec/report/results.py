@@ -84,6 +84,9 @@ class Results:
         data = [fit.data for fit in self.fits]
         grids = {stage.name: [f"param.{key}" for key in stage.grid] for stage in self.study.stages}
         configuration = _configuration_labels(answers, grids)
+        regime = pd.Series([name.rsplit("-seed", 1)[0] for name in data], index=answers.index)
+        if regime.nunique() > 1:
+            configuration += ", on " + regime
         label = configuration.copy()
         for column, word in (("network_seed", "network"), ("param.seed", "seed")):
             if answers[column].nunique() > 1:
