@@ -87,6 +87,13 @@ def test_mass_is_conserved_and_concentrations_stay_non_negative(tiny_simulation)
     assert tiny_simulation.run_role.tolist() == [0, 0, 1]
 
 
+def test_noise_is_added_to_the_derivative_alone_in_units_of_its_std(tiny_regime, tiny_simulation):
+    noisy = simulate(tiny_regime.model_copy(update={"dcdt_noise": 0.05}))
+    assert np.array_equal(noisy.concentration, tiny_simulation.concentration)
+    relative = (noisy.dcdt - tiny_simulation.dcdt) / tiny_simulation.dcdt.std(axis=(0, 1))
+    assert relative.std(axis=(0, 1)) == pytest.approx(0.05, rel=0.15) and abs(relative.mean()) < 0.005
+
+
 def test_limited_regime_is_explicit_euler(limited_regime):
     result = simulate(limited_regime)
     step = result.concentration[:, 1:] - result.concentration[:, :-1]

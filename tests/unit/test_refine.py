@@ -91,6 +91,30 @@ def test_equations_are_those_of_the_jacobian(setup, rng, relaxed):
     assert equations.cost(state)[0] == pytest.approx(float(value.square().sum()))
 
 
+def test_with_a_gate_edges_that_would_leave_their_sign_are_held_at_zero(setup, rng):
+    refinement, truth = setup
+    refinement.functions.gated = True
+    zero = torch.as_tensor(rng.random(len(truth.linear)) < 0.3)
+    state = replace(disturbed(truth, rng, 0.1, 0.3), pattern=None)
+    state = replace(state, linear=torch.where(zero, 0.0, state.linear))
+    functions, equations = refinement.functions, refinement.equations
+
+    def objective(linear):
+        features = functions._features(equations.frames.centre, functions.relaxed_order(State(state.weights, linear, state.log_k))[0])
+        rate = functions._rates(state.weights, features, functions.present[:, None])
+        sums = torch.zeros_like(state.log_k).index_add(0, functions.reaction, linear) / 10**state.log_k
+        return ((equations.matrix(linear) @ rate).T - equations.frames.dcdt).square().mean() + MASS * sums.square().mean()
+
+    gradient = torch.func.grad(objective)(state.linear) / 2
+    outward = zero & (functions.sign * gradient >= 0)  # a step against the gradient would change the sign
+    _, right = free_equations(equations, state)
+    own = right[len(state.weights) : len(state.weights) + len(zero)]
+    assert 0 < outward.sum() < zero.sum()
+    assert own.numpy() == pytest.approx(torch.where(outward, 0.0, gradient).numpy(), rel=1e-6, abs=1e-12)
+    descended = descend(equations, state, 5)
+    assert (functions.sign * descended.linear >= 0).all() and descended.cost < equations.cost(state)[1]
+
+
 def test_decode_takes_the_nearest_direction_and_keeps_the_length(setup, rng):
     refinement, truth = setup
     found = decode(refinement.equations, disturbed(truth, rng, 0, 0.05))

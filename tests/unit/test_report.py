@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from ruamel.yaml import YAML
 
 from stoirec import dataset, netcdf
-from stoirec.report import effects, mistakes, present, results, tables
+from stoirec.report import effects, limits, mistakes, present, results, tables
 from stoirec.report import page as pages
 from stoirec.config import load_regime
 from stoirec.decode import METHODS
@@ -314,6 +314,27 @@ def test_error_rates_and_calibration_count_everything_once():
     assert (bins["share right"] * bins["entries"]).sum() == pytest.approx((~wrong).sum())
     sure = confidence >= 0.99
     assert bins["entries"].iloc[-1] == sure.sum()
+
+
+def test_every_configuration_stands_beside_its_ceilings(found):
+    table = limits.beside_ceilings(found)
+    assert list(table.index) == list(dict.fromkeys(found.answers["configuration"]))
+    assert table["fits"].sum() == len(found.fits)
+    diverged = found.answers[found.answers["status"] != "ok"]["configuration"].unique()
+    assert (table.loc[diverged, "mean"] == 0).all() and (table["lowest"] <= table["mean"]).all()
+    assert (table["oracle: true fluxes, mass balance"] >= table["better baseline"]).all()
+
+
+def test_sure_entries_are_counted_over_all_networks(found):
+    entries = limits.confidences(found)
+    assert len(entries) == sum(found.data(row["data"]).graph.n_edges for _, row in found.ended.iterrows())
+    table = limits.sure_entries(entries)
+    for name, group in entries.groupby("configuration"):
+        sure = group[group["confidence"] >= 0.99]
+        assert table.at[name, "share sure"] == pytest.approx(len(sure) / len(group))
+        assert len(sure) == 0 or table.at[name, "right among sure"] == pytest.approx(sure["right"].mean())
+    curves = limits.calibrations(entries)
+    assert sum(curve["entries"].sum() for curve in curves.values()) == len(entries)
 
 
 # --- the committed notebooks ----------------------------------------------------------------------------------------------

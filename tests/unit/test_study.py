@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stoirec.config import FitConfig, load_study
+from stoirec.config import FitConfig, load_regime, load_study
 from stoirec.errors import BadInput
-from stoirec.study import config_id, expand, flat
+from stoirec.study import config_id, data_sets, expand, flat
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,3 +160,23 @@ def test_studies_do_not_share_a_results_folder():
     assert len({study.results_dir for study in studies}) == len({study.name for study in studies}) == len(paths)
     active = YAML(typ="safe", pure=True).load(ROOT / "config/config.yaml")["study"]
     assert load_study(ROOT / active).results_dir == "results"
+
+
+def test_a_stage_may_have_its_own_regime_and_networks(write):
+    own = {"name": "noisy", "regime": "config/regimes/pde_m1_noise_1.yaml", "network_seeds": [7]}
+    path = write({"name": "clean"}, own, base={"n_runs": 2})
+    study, fits = expand(path)
+    assert {(fit.data, fit.stage) for fit in fits} >= {("pde_m1_noise_1-seed7", "noisy")}
+    assert not any(fit.stage == "noisy" and fit.network_seed != 7 for fit in fits)
+    assert data_sets(study)["pde_m1_noise_1-seed7"] == ("config/regimes/pde_m1_noise_1.yaml", 7)
+    assert {fit.data for fit in fits} == set(data_sets(study))
+
+
+def test_a_regime_like_another_has_its_keys_and_its_own_over_them(tmp_path):
+    noisy, clean = load_regime("config/regimes/pde_m1_noise_5.yaml"), load_regime("config/regimes/pde_m1.yaml")
+    assert noisy == clean.model_copy(update={"name": "pde_m1_noise_5", "dcdt_noise": 0.05})
+    chain = tmp_path / "chain.yaml"
+    chain.write_text("like: twice.yaml\nname: chain\n")
+    (tmp_path / "twice.yaml").write_text("like: other.yaml\nname: twice\n")
+    with pytest.raises(BadInput, match="like"):
+        load_regime(chain)

@@ -13,7 +13,7 @@ from stoirec.study import Fit, Wave, fits_of, flat, flatten, grid, recovery_crit
 
 # Measured on one core of an Intel Xeon at 2.1 GHz, default regime and model (docs/benchmarks.md).
 STEP_SECONDS = 7.5e-3
-REFINEMENT_ROUND_SECONDS = 24.0
+REFINEMENT_ROUND_SECONDS = 30.0  # with its share of the relaxation before the first
 START_SECONDS = 10.0  # of a job: two Python processes, reading, decoding
 _MEASURED = 8  # finished fits the time of a step is taken from
 

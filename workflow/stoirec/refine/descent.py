@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import MASS, Equations
+from stoirec.refine.functions import Functions
 from stoirec.refine.state import State
 
 EXACT = 1e-13  # mean squared residual at which nothing is left to learn
@@ -54,7 +55,18 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
         parts.append((reactions, n_weights + n_edges + reactions, -_LN10 * sums))
     on_sums = _sparse(parts, (n_reactions, n_free))
     weight = MASS / n_reactions
-    return matrix + weight * on_sums.T @ on_sums.to_dense(), right + weight * (on_sums.T @ sums)
+    matrix, right = matrix + weight * on_sums.T @ on_sums.to_dense(), right + weight * (on_sums.T @ sums)
+    held = n_weights + torch.nonzero(_held(functions, state, right[n_weights : n_weights + n_edges]))[:, 0]
+    matrix[held], matrix[:, held], right[held] = 0.0, 0.0, 0.0
+    matrix[held, held] = 1.0
+    return matrix, right
+
+
+def _held(functions: Functions, state: State, gradient: Tensor) -> Tensor:
+    """(E,) bool: edges that stay at zero, because their column says so or because they would leave their sign."""
+    if state.pattern is not None:
+        return state.pattern == 0
+    return (state.linear == 0) & (functions.sign * gradient >= 0) if functions.gated else torch.zeros_like(gradient, dtype=torch.bool)
 
 
 def descend(equations: Equations, state: State, steps: int, enough: float = EXACT) -> State:
