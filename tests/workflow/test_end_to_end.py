@@ -141,7 +141,7 @@ def test_report_shows_the_numbers_of_the_metrics(page, metrics):
 def test_report_has_navigation_captions_and_provenance(page, report, finished):
     assert "nav" in page.tags
     anchors = [link[1:] for link in page.links if link.startswith("#")]
-    assert len(anchors) >= 6 and set(anchors) <= page.ids  # the answer, four chapters, provenance
+    assert len(anchors) >= 6 and set(anchors) <= page.ids  # the answer, five chapters, provenance
     assert page.tags.count("img") + page.tags.count("svg") >= 4
     assert page.tags.count("figure") == page.tags.count("figcaption") >= 4
     text = " ".join(page.text)
@@ -168,7 +168,7 @@ def test_chapters_ran_with_the_studys_parameters(finished):
 def test_every_job_has_a_log_and_a_benchmark(finished):
     for kind, ending in (("logs", "log"), ("benchmarks", "tsv")):
         found = {rule: len(list((finished.results / kind / rule).rglob(f"*.{ending}"))) for rule in RULES}
-        assert found == {"simulate": 1, "train": 3, "collect": 1, "notebook": 4, "report": 1}
+        assert found == {"simulate": 1, "train": 3, "collect": 1, "notebook": 5, "report": 1}
 
 
 def test_the_plan_is_said_once_before_anything_runs(finished):
