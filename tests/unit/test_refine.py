@@ -131,6 +131,15 @@ def test_first_decode_reads_lengths_by_what_stands_for_them_in_other_reactions(s
     assert (10**found.log_k).tolist() == pytest.approx([0.007, 0.007, 0.01, 0.00675])
 
 
+@pytest.mark.parametrize("gated", [False, True])
+def test_an_exchange_keeps_its_coefficient_although_no_column_of_it_is_balanced(gated):
+    graph = from_pairs(4, 3, [0, 1, 2, 3], [0, 0, 1, 2], [True, False, True, False])
+    linear = 0.01 * torch.tensor([-1.0, 1.0, -1.9, 0.9], dtype=torch.float64)
+    found = decode(equations_of(graph, gated), State(torch.zeros(1), linear, torch.full((3,), -2.0, dtype=torch.float64)))
+    assert found.pattern.tolist() == [-1, 1, -2, 1]
+    assert torch.equal(found.linear, linear)
+
+
 def test_lengths_wrong_together_are_put_right_and_right_ones_left(setup):
     """Most of them: on so small a network the functions can absorb a wrong length of some reactions."""
     refinement, truth = setup

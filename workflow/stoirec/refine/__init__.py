@@ -6,14 +6,14 @@ Gradient descent leaves the weak reactions unresolved and some columns of S at a
 
 with B = S k. Two kinds of step follow each other:
 
-    relax     Levenberg-Marquardt on the weights of both MLPs, B and k, with real q = |B| / k, as in training
+    relax     Levenberg-Marquardt on the weights of both MLPs, B and k, with real q, about |B| / k as in training
     round     decode   integer columns p from the directions of B; q = |p| from then on
               fit      Levenberg-Marquardt on the weights and B, the columns inside the functions fixed
               lengths  columns of one direction, such as (-1, 1) and (-2, 2), differ only through q: score tests
 
 The truth has residual zero, so errors shrink together: right columns lower the residual, which sharpens directions.
 
-frames -> functions -> equations -> descent -> columns -> refinement: each module imports only what stands before it.
+state, frames -> functions -> equations -> descent -> columns -> refinement: each module imports only what stands before it.
 """
 
 from stoirec.refine.frames import Frames

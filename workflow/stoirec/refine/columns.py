@@ -9,14 +9,13 @@ from torch import Tensor
 
 from stoirec.graph import Graph
 from stoirec.network import balanced_coefficients
-from stoirec.refine.descent import damped, free_equations
+from stoirec.refine.descent import SCORE_DAMPING, damped, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.state import State
 
 LARGEST = 2  # coefficients are 1 or 2 in size
-LARGEST_COLUMN = 8  # entries of a column that may have zeros
+_LISTED = 12  # entries of a column whose candidates are listed, at most: they are up to 2^12
 _LEAST = 1e-3  # learned |S| below this count as this
-_DAMPING = 1e-6  # of the Gauss-Newton step in a score test
 
 
 @cache
@@ -32,10 +31,12 @@ def _balanced(sign: tuple[int, ...]) -> Tensor:
 def candidates(linear: Tensor, sign: Tensor, with_zeros: bool) -> Tensor:
     """(candidates, n) zero-sum columns for a column of B (n,): of its signs throughout, or of those of its n', n' - 1, ... largest entries."""
     smallest_first = linear.abs().argsort()
-    sets = []
+    sets = [linear.new_zeros(0, len(linear))]
     for n_zeros in range(len(linear) - 1) if with_zeros else (0,):
         kept = smallest_first[n_zeros:].sort().values
-        balanced = _balanced(tuple(int(s) for s in sign[kept])).to(linear.device) if len(kept) <= LARGEST_COLUMN else linear.new_zeros(0, len(kept))
+        if len(kept) > _LISTED:
+            continue
+        balanced = _balanced(tuple(int(s) for s in sign[kept])).to(linear.device)
         columns = linear.new_zeros(len(balanced), len(linear))
         columns[:, kept] = balanced
         sets.append(columns)
@@ -55,16 +56,19 @@ def decode(equations: Equations, state: State) -> State:
 
     Of columns of one direction, the length it has is kept. If it has none yet, the learned |S| of the substrates are
     compared with those of reactions whose direction leaves one length only: the functions may represent an |S| of 2
-    by another number, but by the same in all reactions with as many substrates.
+    by another number, but by the same in all reactions with as many substrates. A reaction without a zero-sum column,
+    such as an exchange, takes the nearest integers of its signs.
     """
     graph, gated = equations.graph, equations.functions.gated
+    learned = (state.linear.abs() / 10 ** state.log_k[equations.reaction]).clamp(min=_LEAST)
     pattern, log_k = torch.zeros_like(state.linear), state.log_k.clone()
     open_lengths: list[int] = []
     for reaction in range(graph.n_reactions):
         edges = graph.edges_of(reaction)
         linear = state.linear[edges]
         columns = candidates(linear, equations.functions.sign[edges], gated)
-        if not len(columns):  # no zero-sum column has these signs
+        if not len(columns):
+            pattern[edges] = equations.functions.sign[edges] * learned[edges].round().clamp(0 if gated else 1, LARGEST)
             continue
         k = (columns @ linear / columns.square().sum(1)).clamp(min=1e-12)
         best = columns[(linear - k[:, None] * columns).square().sum(1).argmin()]
@@ -74,7 +78,6 @@ def decode(equations: Equations, state: State) -> State:
         elif other is not None and (state.pattern is None or not torch.equal(best, state.pattern[edges])):
             open_lengths.append(reaction)
         pattern[edges], log_k[reaction] = best, _log_k(linear, best)
-    learned = (state.linear.abs() / 10 ** state.log_k[equations.reaction]).clamp(min=_LEAST)
     n_substrates = np.bincount(graph.edge_reaction, graph.edge_is_substrate * (pattern != 0).cpu().numpy(), graph.n_reactions).astype(int)
     levels = _levels(graph, learned, pattern, open_lengths, n_substrates)
     for reaction in open_lengths:
@@ -122,7 +125,7 @@ def choose_lengths(equations: Equations, state: State) -> State:
     chunks = list(equations.jacobians(state))
     rate, residual, jacobian = (torch.cat([chunk[part] for chunk in chunks], dim=1) for part in range(3))
     matrix, right = free_equations(equations, state)
-    factor, failed = torch.linalg.cholesky_ex(damped(matrix, _DAMPING) * equations.n_residuals)
+    factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING) * equations.n_residuals)
     if failed or not swaps:
         return state
 

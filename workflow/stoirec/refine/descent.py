@@ -11,6 +11,7 @@ from stoirec.refine.functions import Functions
 from stoirec.refine.state import State
 
 EXACT = 1e-13  # mean squared residual at which nothing is left to learn
+SCORE_DAMPING = 1e-6  # where J'J is inverted to test or to say how sure, not to step
 _FLOOR = 1e-3  # least curvature the damping acts on: saturated units have next to none
 _LEAST_GAIN = 1.01  # a step that gains less is idle
 _PATIENCE = 3  # idle steps in a row that end the descent

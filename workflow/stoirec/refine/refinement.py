@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stoirec.graph import Graph
 from stoirec.refine.columns import choose_lengths, decode
-from stoirec.refine.descent import EXACT, damped, descend, free_equations
+from stoirec.refine.descent import EXACT, SCORE_DAMPING, damped, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
@@ -59,7 +59,7 @@ class Refinement:
     def coefficient_se(self, state: State) -> Tensor:
         """(E,) standard errors of the coefficients; the weights' uncertainty is in them."""
         matrix, _ = free_equations(self.equations, state)
-        factor, failed = torch.linalg.cholesky_ex(damped(matrix, 1e-6))
+        factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING))
         if failed:
             return torch.full_like(state.linear, math.inf)
         linear = slice(len(state.weights), len(state.weights) + len(state.linear))
