@@ -29,6 +29,21 @@ def tiny_regime() -> Regime:
 
 
 @pytest.fixture(scope="session")
+def small_regime() -> Regime:
+    """Another network, with few frames: enough to look at results."""
+    changed = {
+        "n_reactions": 14,
+        "reaction_shapes": {"1-1": 0.3, "1-2": 0.2, "2-1": 0.2, "2-2": 0.3},
+        "n_runs": 1,
+        "n_frames": 40,
+        "log_k": [-3.0, -1.0],
+        "kinetics": {"initialisation": "monotone"},
+        "seeds": {"network": 5, "rate_constants": 6, "mlps": 7, "initial_concentrations": 8},
+    }
+    return Regime.model_validate(TINY | changed)
+
+
+@pytest.fixture(scope="session")
 def limited_regime() -> Regime:
     """Default-initialised MLPs, dt=1, flux limiter: the published setting, tiny."""
     changed = {

@@ -7,32 +7,17 @@ import xarray as xr
 
 from stoirec import dataset
 from stoirec.report import compensation
-from stoirec.config import FitConfig, Regime
+from stoirec.config import FitConfig
 from stoirec.model import MetabolismPropagation
 from stoirec.simulate import simulate
 
-REGIME = Regime.model_validate(
-    {
-        "name": "tiny",
-        "n_metabolites": 10,
-        "n_reactions": 14,
-        "reaction_shapes": {"1-1": 0.3, "1-2": 0.2, "2-1": 0.2, "2-2": 0.3},
-        "n_runs": 1,
-        "n_frames": 40,
-        "dt": 0.1,
-        "log_k": [-3.0, -1.0],
-        "initial_concentration": [1.0, 9.0],
-        "kinetics": {"initialisation": "monotone"},
-        "seeds": {"network": 5, "rate_constants": 6, "mlps": 7, "initial_concentrations": 8},
-    }
-)
 CONFIG = FitConfig(n_runs=1, n_epochs=1)
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory):
+def simulated(small_regime, tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "data.nc"
-    dataset.write_simulation(path, simulate(REGIME), REGIME)
+    dataset.write_simulation(path, simulate(small_regime), small_regime)
     data = dataset.read_data(path)
     return data, dataset.read_truth(path, data.graph)
 

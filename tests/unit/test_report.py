@@ -27,23 +27,10 @@ from stoirec.train import train
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 HOSTILE = "<script>alert(1)</script>"
-REGIME = {
-    "name": "tiny",
-    "n_metabolites": 10,
-    "n_reactions": 14,
-    "reaction_shapes": {"1-1": 0.3, "1-2": 0.2, "2-1": 0.2, "2-2": 0.3},
-    "n_runs": 1,
-    "n_frames": 40,
-    "dt": 0.1,
-    "log_k": [-3.0, -1.0],
-    "initial_concentration": [1.0, 9.0],
-    "kinetics": {"initialisation": "monotone"},
-    "seeds": {"network": 5, "rate_constants": 6, "mlps": 7, "initial_concentrations": 8},
-}
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(small_regime, tmp_path_factory):
     """A finished study on two networks: three variants, one of which diverges, and one with a name that is no name."""
     folder = tmp_path_factory.mktemp("store")
     study = {
@@ -58,7 +45,7 @@ def store(tmp_path_factory):
             }
         ],
     }
-    for name, content in (("regime", REGIME), ("study", study)):
+    for name, content in (("regime", small_regime.model_dump(mode="json")), ("study", study)):
         with open(folder / f"{name}.yaml", "w") as handle:
             YAML().dump(content, handle)
     regime = load_regime(folder / "regime.yaml")
