@@ -114,7 +114,7 @@ def test_every_architecture_is_rebuilt(simulated, shape):
         variable = stored.get(name, "learned_" + name.replace(".", "_"))
         variables[variable] = ([f"{variable}_{axis}" for axis in range(parameter.ndim)], parameter.detach().numpy())
     fit = xr.Dataset(variables, attrs={"config": config.model_dump_json(), "status": "ok"})
-    rebuilt = compensation.learned_model(fit, data.graph)
+    rebuilt = compensation.learned_model(fit, data)
     concentration = torch.as_tensor(data.validation_frames()[0])
     assert torch.equal(rebuilt(concentration), model(concentration))
     assert np.isfinite(compensation.compare(fit, data, truth).message_r2)

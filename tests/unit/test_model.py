@@ -7,15 +7,16 @@ import torch
 from stoirec import scatter
 from stoirec.config import FitConfig
 from stoirec.graph import from_pairs
+from stoirec.limiter import FluxLimiter
 from stoirec.model import MetabolismPropagation
 from stoirec.network import candidate_graph
 
 
-def true_model(truth, graph, **changes) -> MetabolismPropagation:
+def true_model(truth, graph, dt=None, **changes) -> MetabolismPropagation:
     """A model of the generator's architecture that holds the generator's parameters."""
     hidden, out = len(truth.kinetics.substrate_func.bias1), len(truth.kinetics.substrate_func.bias2)
     config = FitConfig(precision="float64", graph_model={"hidden_dim": hidden, "output_size": out, **changes})
-    model = MetabolismPropagation(graph, config)
+    model = MetabolismPropagation(graph, config, dt)
     with torch.no_grad():
         for learned, true in ((model.substrate_func, truth.kinetics.substrate_func), (model.rate_func, truth.kinetics.rate_func)):
             for parameter, value in zip(learned.parameters(), (true.weight1, true.bias1, true.weight2, true.bias2)):
@@ -49,9 +50,26 @@ def test_a_zero_coefficient_silences_a_decoy_through_the_gate(tiny_data, tiny_tr
     assert not torch.allclose(ungated, expected, rtol=1e-3)
 
 
-def test_gradients_against_finite_differences(tiny_data, rng):
-    config = FitConfig(precision="float64", graph_model={"hidden_dim": 5, "output_size": 3, "embedding_dim": 2, "substrate_gate": True, "n_layers": 4})
-    model = MetabolismPropagation(tiny_data.graph, config)
+@pytest.mark.parametrize("decoys", [0.0, 0.5])
+def test_the_limiter_is_the_generators(tiny_data, tiny_truth, decoys):
+    graph, _ = candidate_graph(tiny_truth.stoichiometry, decoys, seed=3)
+    model = true_model(tiny_truth, graph, 20.0, flux_limiter=True, substrate_gate=True)
+    c = np.concatenate([tiny_data.concentration[0], np.where(np.arange(10) == 4, 0.0, tiny_data.concentration[0, :5])])
+    expected = tiny_truth.kinetics.limited_flux(c, 20.0)
+    assert 0.1 < (expected < tiny_truth.kinetics.flux(c)).mean() < 0.9
+    assert model.flux(torch.as_tensor(c)).detach().numpy() == pytest.approx(expected.T, rel=1e-11, abs=1e-13)
+
+
+def test_a_reaction_nothing_of_which_is_consumed_is_not_limited(tiny_data):
+    limiter = FluxLimiter(tiny_data.graph, 1.0)
+    share, limiting = limiter(torch.ones(16, 3), torch.zeros(len(tiny_data.graph.substrate_edges)), torch.zeros(3, 10))
+    assert (share == 1).all() and (limiting == 10).all()
+
+
+@pytest.mark.parametrize("limiter", [False, True])
+def test_gradients_against_finite_differences(tiny_data, rng, limiter):
+    config = FitConfig(precision="float64", graph_model={"hidden_dim": 5, "output_size": 3, "embedding_dim": 2, "substrate_gate": True, "flux_limiter": limiter, "n_layers": 4})
+    model = MetabolismPropagation(tiny_data.graph, config, 20.0)
     c = torch.as_tensor(tiny_data.concentration[0, ::40])
     weight = torch.as_tensor(rng.normal(size=(len(c), 10)))
 

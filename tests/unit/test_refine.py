@@ -10,13 +10,14 @@ import torch
 
 from stoirec.config import FitConfig
 from stoirec.graph import from_pairs
+from stoirec.limiter import FluxLimiter
 from stoirec.model import MetabolismPropagation
 from stoirec.refine import Refinement, State
 from stoirec.refine.columns import _smallest_quadratic, candidates, choose_lengths, decode
 from stoirec.refine.descent import descend, free_equations
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.functions import Functions
-from stoirec.refine.frames import Frames, evenly_spaced, relative_noise
+from stoirec.refine.frames import Frames, relative_noise, spread
 
 
 @pytest.fixture
@@ -60,16 +61,30 @@ def test_rates_are_the_generators(setup, tiny_truth):
     refinement, truth = setup
     frames = refinement.equations.frames
     expected = tiny_truth.kinetics.flux(frames.centre.numpy()).T
-    assert (10 ** truth.log_k[:, None] * refinement.functions.rates(truth, frames)).numpy() == pytest.approx(expected, rel=1e-12)
+    assert (10 ** truth.log_k[:, None] * refinement.functions.rates(truth, frames)[..., 0]).numpy() == pytest.approx(expected, rel=1e-12)
     assert refinement.equations.cost(truth)[1] < 1e-20
     column = truth.pattern[refinement.graph.edges_of(3)]
     assert refinement.functions.rates_of(3, truth, column, frames).numpy() == pytest.approx(refinement.functions.rates(truth, frames)[3].numpy())
 
 
+def limited_by_formula(rate, linear, concentration, graph, dt):
+    """(R, frames) min over substrates of c / (dt sum |B-| F), at most 1, times the rates."""
+    consumption = torch.zeros(graph.n_metabolites, graph.n_reactions, dtype=torch.float64)
+    substrate = torch.as_tensor(graph.edge_is_substrate)
+    index = torch.as_tensor(graph.edge_metabolite)[substrate], torch.as_tensor(graph.edge_reaction)[substrate]
+    consumption = torch.index_put(consumption, index, (-linear[substrate]).clamp(min=0))
+    share = concentration.T / (dt * consumption @ rate)
+    least = [share[index[0][index[1] == reaction]].amin(0).clamp(max=1) for reaction in range(graph.n_reactions)]
+    return rate * torch.stack(least)
+
+
+@pytest.mark.parametrize("dt", [None, 20.0])
 @pytest.mark.parametrize("relaxed", [True, False])
-def test_equations_are_those_of_the_jacobian(setup, rng, relaxed):
+def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt):
     refinement, truth = setup
     refinement.equations.frames = next(refinement.equations.frames.chunks(6))
+    if dt is not None:
+        refinement.equations.limiter = FluxLimiter(refinement.graph, dt)
     state = disturbed(truth, rng, 0.1, 0.3)
     state = replace(state, log_k=state.log_k + 0.1 * torch.as_tensor(rng.normal(size=len(state.log_k))), pattern=None if relaxed else truth.pattern)
     equations, functions = refinement.equations, refinement.functions
@@ -78,6 +93,10 @@ def test_equations_are_those_of_the_jacobian(setup, rng, relaxed):
         order = functions.relaxed_order(State(weights, linear, log_k))[0] if relaxed else truth.pattern.abs()
         features = functions._features(equations.frames.centre, order)
         rate = functions._rates(weights, features, functions.present[:, None])
+        if dt is not None:
+            limited = limited_by_formula(rate, linear, equations.frames.centre, refinement.graph, dt)
+            assert 0.2 < (limited < rate).double().mean() < 0.8
+            rate = limited
         fit = ((equations.matrix(linear) @ rate).T - equations.frames.dcdt).flatten() / equations.n_residuals**0.5
         sums = torch.zeros_like(log_k).index_add(0, functions.reaction, linear) / 10**log_k
         return torch.cat([fit, sums * (MASS / len(log_k)) ** 0.5])
@@ -223,7 +242,14 @@ def test_noise_is_measured_and_averaged_only_where_there_is_some(rng):
     noisy = smooth + 0.03 * scale * torch.as_tensor(rng.normal(size=smooth.shape))
     assert relative_noise(smooth, scale) < 1e-6
     assert relative_noise(noisy, scale) == pytest.approx(0.03, rel=0.1)
-    single, windows = evenly_spaced(smooth, smooth, scale, 50), evenly_spaced(smooth, noisy, scale, 50)
+    single, windows = spread(smooth, smooth, scale, 50), spread(smooth, noisy, scale, 50)
     assert single.concentration.shape == (50, 1, 2) and windows.concentration.shape == (50, 7, 2)
     assert (windows.dcdt * scale).numpy() == pytest.approx(noisy.reshape(50, 40, 2).mean(1).numpy())
     assert torch.einsum("wnm,n->wm", windows.concentration, windows.weight).numpy() == pytest.approx(smooth.reshape(50, 40, 2).mean(1).numpy(), abs=1e-9)
+
+
+def test_frames_are_as_dense_as_their_chance():
+    time = torch.arange(1000, dtype=torch.float64)[:, None]
+    chance = torch.where(time[:, 0] < 100, 9.0, 1.0)
+    frames = spread(time, time, torch.ones(1, dtype=torch.float64), 90, chance)
+    assert int((frames.centre < 100).sum()) == 45

@@ -105,6 +105,7 @@ class GraphModel(_Strict):
     output_size: int = Field(16, ge=1, description="message dimension")
     n_layers: int = Field(3, ge=2, description="layers of units, input and output counted: 3 = two Linear layers")
     embedding_dim: int = Field(0, ge=0, description="learnable numbers per metabolite, appended to substrate_func's input")
+    flux_limiter: bool = Field(False, description="limit fluxes so that no substrate is used up within one time step of the data")
     substrate_gate: bool = Field(False, description="multiply each message by g(|S|), g(0)=0, g(>=1)=1: a zero silences an edge")
 
 
@@ -129,6 +130,7 @@ class FitConfig(_Strict):
     # code-level parameters
     role_prior: bool = Field(False, description="start sto_all at -/+ initial_magnitude by candidate role")
     initial_magnitude: float = Field(1.4, gt=0, le=2, description="|sto_all| at the start; without role_prior its std")
+    frame_sampling: Literal["uniform", "activity"] = Field("uniform", description="chance of a frame: equal, or as the RMS of its scaled dc/dt")
     optimiser: Literal["adam", "nadam", "radam"] = "adam"
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rates over the steps")
     residual_scaling: Literal["none", "std"] = Field("std", description="divide residuals by each metabolite's std of dc/dt")

@@ -44,6 +44,14 @@ class Data:
         return len(self.time)
 
     @property
+    def dt(self) -> float:
+        """The time step. Raises BadInput if the frames are not equally spaced."""
+        steps = np.diff(self.time)
+        if len(steps) == 0 or not np.allclose(steps, steps[0], rtol=1e-6):
+            raise BadInput(self.path, "time", "unequal steps" if len(steps) else "one frame", "equally spaced frames, for graph_model.flux_limiter")
+        return float(steps[0])
+
+    @property
     def n_training_runs(self) -> int:
         return int((self.run_role == TRAINING).sum())
 

@@ -48,6 +48,15 @@ class Graph:
         return np.flatnonzero(self.edge_is_substrate)
 
     @cached_property
+    def substrate_slots(self) -> np.ndarray:
+        """(R, most substrates of a reaction): the substrate edges of each reaction, filled up with -1."""
+        reaction = self.edge_reaction[self.substrate_edges]
+        counts = np.bincount(reaction, minlength=self.n_reactions)
+        slots = np.full((self.n_reactions, max(1, counts.max(initial=0))), -1)
+        slots[reaction, np.concatenate([np.arange(count) for count in counts])] = self.substrate_edges
+        return slots
+
+    @cached_property
     def reaction_ptr(self) -> np.ndarray:
         """(R + 1,): the edges of reaction j are reaction_ptr[j] : reaction_ptr[j + 1]."""
         return np.searchsorted(self.edge_reaction, np.arange(self.n_reactions + 1))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from stoirec.config import FitConfig
 from stoirec.graph import Graph
+from stoirec.limiter import FluxLimiter
 from stoirec.scatter import segment_expand, segment_sum
 from stoirec.streams import learner_stream
 
@@ -18,6 +19,7 @@ class MetabolismPropagation(nn.Module):
         dc_i/dt = sum_j S_ij v_j      v_j = 10^log_k_j softplus(rate_func(h_j))
         h_j     = sum over substrate edges e of j: g(|S_e|) substrate_func([c_met(e), |S_e|, a_met(e)])
 
+    With `graph_model.flux_limiter` each v_j is multiplied by the share that FluxLimiter leaves it in a step of `dt`.
     Edges come in the graph's order, by reaction; `met_order` sorts them by metabolite. The gate g is 1 unless
     `graph_model.substrate_gate`; embeddings a are there if `graph_model.embedding_dim` > 0.
 
@@ -33,7 +35,7 @@ class MetabolismPropagation(nn.Module):
         sub_ptr: (R + 1,) segments of substrate edges by reaction; met_ptr: (M + 1,) of `met_order` by metabolite.
     """
 
-    def __init__(self, graph: Graph, config: FitConfig) -> None:
+    def __init__(self, graph: Graph, config: FitConfig, dt: float | None = None) -> None:
         super().__init__()
         shape = config.graph_model
         self.substrate_func = _mlp(2 + shape.embedding_dim, shape.hidden_dim, shape.n_layers, shape.output_size)
@@ -42,6 +44,7 @@ class MetabolismPropagation(nn.Module):
         self.log_k = nn.Parameter(torch.empty(graph.n_reactions))
         self.embedding = nn.Parameter(torch.empty(graph.n_metabolites, shape.embedding_dim)) if shape.embedding_dim else None
         self.gated = shape.substrate_gate
+        self.limiter = FluxLimiter(graph, dt) if shape.flux_limiter else None
 
         substrates = graph.substrate_edges
         order = np.argsort(graph.edge_metabolite, kind="stable")
@@ -80,7 +83,14 @@ class MetabolismPropagation(nn.Module):
             self.embedding.copy_(torch.as_tensor(rng.normal(0.0, 0.1, self.embedding.shape)))
 
     def flux(self, concentration: Tensor) -> Tensor:
-        """(frames, M) concentrations -> (R, frames) fluxes."""
+        """(frames, M) concentrations -> (R, frames) fluxes, limited if the model has the limiter."""
+        flux = self._unlimited(concentration)
+        if self.limiter is None:
+            return flux
+        share, _ = self.limiter(flux, -self.sto_all[self.sub_to_all].clamp(max=0), concentration)
+        return share * flux
+
+    def _unlimited(self, concentration: Tensor) -> Tensor:
         order = self.sto_all[self.sub_to_all].abs()[:, None]
         features = [concentration.T[self.met_sub], order.expand(-1, len(concentration))]
         if self.embedding is not None:

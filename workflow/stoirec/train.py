@@ -17,7 +17,7 @@ from stoirec.config import FitConfig
 from stoirec.dataset import Data, graph_variables
 from stoirec.model import MetabolismPropagation
 from stoirec.refine import Refinement, State
-from stoirec.refine.frames import evenly_spaced
+from stoirec.refine.frames import spread
 from stoirec.streams import learner_stream
 from stoirec.uncertainty import coefficient_se
 
@@ -82,11 +82,13 @@ class _Job:
 
     def __init__(self, data: Data, config: FitConfig, device: torch.device) -> None:
         self.data, self.config, self.device = data, config, device
-        self.model = MetabolismPropagation(data.graph, config).to(device)
+        self.model = new_model(data, config).to(device)
         self.concentration, self.dcdt = (self._tensor(x) for x in data.training_frames(config.n_runs))
         self.validation = tuple(self._tensor(x) for x in data.validation_frames())
         self.scale = _std(self.dcdt) if config.residual_scaling == "std" else torch.ones_like(self.dcdt[0])
         self.rng = learner_stream("batches", config.seed)
+        # chance of each frame; None: equal
+        self.chance = None if config.frame_sampling == "uniform" else _activity(self.dcdt, self.scale).cpu().numpy()
 
         start, on_s = config.learning_rate_start, config.learning_rate_S_start
         groups = [
@@ -116,7 +118,7 @@ class _Job:
 
     def advance(self) -> None:
         """One optimiser step on a random batch of frames."""
-        frames = torch.as_tensor(self.rng.integers(len(self.concentration), size=self.config.batch_size)).to(self.device)
+        frames = torch.as_tensor(self._draw(self.config.batch_size)).to(self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = group["start"] * self._schedule()
         components = self._components(self.concentration[frames], self.dcdt[frames])
@@ -128,6 +130,12 @@ class _Job:
         self.sums += torch.stack(components).detach()
         self.summed_steps += 1
         self.step += 1
+
+    def _draw(self, size: int) -> np.ndarray:
+        """(size,) random frames."""
+        if self.chance is None:
+            return self.rng.integers(len(self.concentration), size=size)
+        return self.rng.choice(len(self.chance), size=size, p=self.chance)
 
     def _components(self, concentration: torch.Tensor, dcdt: torch.Tensor) -> list[torch.Tensor]:
         s = self.model.sto_all
@@ -172,14 +180,16 @@ class _Job:
         self.snapshot()
 
     def _refinement(self) -> Refinement:
-        """On evenly spaced training frames, in double precision; from then on everything is."""
+        """On some training frames, in double precision; from then on everything is."""
         self.model.double()
         self.concentration, self.dcdt, self.scale = self.concentration.double(), self.dcdt.double(), self.scale.double()
         self.validation = tuple(part.double() for part in self.validation)
         graph = self.data.graph
         sign = np.where(graph.edge_is_substrate, -1, 1)
-        frames = evenly_spaced(self.concentration, self.dcdt, self.scale, self.config.refinement_frames)
-        return Refinement(graph, sign, self.model.substrate_func, self.model.rate_func, frames, self.config.graph_model.substrate_gate)
+        chance = None if self.chance is None else torch.as_tensor(self.chance, device=self.device)
+        frames = spread(self.concentration, self.dcdt, self.scale, self.config.refinement_frames, chance)
+        model = self.model
+        return Refinement(graph, sign, model.substrate_func, model.rate_func, frames, model.gated, model.limiter)
 
     def _trained_state(self) -> State:
         """The model as gradient descent left it."""
@@ -318,6 +328,11 @@ class _Job:
         )
 
 
+def new_model(data: Data, config: FitConfig) -> MetabolismPropagation:
+    """The untrained model of a job. Raises BadInput if it has the limiter and the frames are not equally spaced."""
+    return MetabolismPropagation(data.graph, config, data.dt if config.graph_model.flux_limiter else None)
+
+
 def variable_name(parameter: str) -> str:
     """substrate_func.0.weight -> learned_substrate_func_0_weight."""
     return "learned_" + parameter.replace(".", "_")
@@ -327,3 +342,9 @@ def _std(dcdt: torch.Tensor) -> torch.Tensor:
     """(M,) standard deviation of each metabolite's dc/dt, with a floor for metabolites that hardly move."""
     std = dcdt.std(0)
     return std.clamp(min=max(1e-3 * float(std.median()), torch.finfo(std.dtype).tiny))
+
+
+def _activity(dcdt: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """(frames,) RMS over metabolites of dc/dt (frames, M) over `scale`; they sum to 1."""
+    size = (dcdt / scale).double().square().mean(1).sqrt()
+    return size / size.sum()

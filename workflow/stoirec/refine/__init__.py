@@ -13,7 +13,7 @@ with B = S k. Two kinds of step follow each other:
 
 The truth has residual zero, so errors shrink together: right columns lower the residual, which sharpens directions.
 
-state, frames -> functions -> equations -> descent -> columns -> refinement: each module imports only what stands before it.
+state, frames -> functions -> jacobian -> equations -> descent -> columns -> refinement: each module imports only what stands before it.
 """
 
 from stoirec.refine.frames import Frames

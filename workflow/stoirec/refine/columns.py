@@ -122,30 +122,31 @@ def choose_lengths(equations: Equations, state: State) -> State:
         for reaction in range(equations.graph.n_reactions)
         if (column := other_length(state.pattern[equations.graph.edges_of(reaction)])) is not None
     ]
-    chunks = list(equations.jacobians(state))
-    rate, residual, jacobian = (torch.cat([chunk[part] for chunk in chunks], dim=1) for part in range(3))
     matrix, right = free_equations(equations, state)
     factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING) * equations.n_residuals)
     if failed or not swaps:
         return state
 
-    scale, n_weights = equations.frames.scale, len(state.weights)
-    change = residual.new_zeros(len(swaps), *residual.shape)  # D: of the residuals, the rate constant refitted
-    change_of_k = residual.new_ones(len(swaps))
+    linear, change_of_k = state.linear, state.linear.new_ones(len(swaps))
     for swap, (reaction, column) in enumerate(swaps):
-        edges = equations.graph.edges_of(reaction)
-        other = equations.functions.rates_of(reaction, state, column, equations.frames)
-        change_of_k[swap] = (rate[reaction] @ other) / (other @ other)
-        metabolites = equations.metabolite[edges]
-        change[swap, metabolites] = (state.linear[edges] / scale[metabolites])[:, None] * (change_of_k[swap] * other - rate[reaction])
+        rate, other = (equations.functions.rates_of(reaction, state, p, equations.frames) @ equations.frames.weight for p in (state.pattern[equations.graph.edges_of(reaction)], column))
+        change_of_k[swap] = (rate @ other) / (other @ other)
 
-    gradient = residual.new_zeros(len(swaps), len(right))  # D J
-    gradient[:, :n_weights] = change.flatten(1) @ jacobian.flatten(0, 1)
-    for metabolite, edges in enumerate(equations.edges_of_metabolite):
-        gradient[:, n_weights + edges] = change[:, metabolite] @ rate[equations.reaction[edges]].T / scale[metabolite]
+    slope, gradient, curvature = linear.new_zeros(len(swaps)), linear.new_zeros(len(swaps), len(right)), linear.new_zeros(len(swaps), len(swaps))
+    for frames, rate, jacobian in equations.linearised(state):
+        before = equations.predicted(rate, linear, frames)
+        change = before.new_empty(len(swaps), *before.shape)  # D: of the residuals, the rate constant refitted
+        for swap, (reaction, column) in enumerate(swaps):
+            edges = equations.graph.edges_of(reaction)
+            with_column, with_k = rate.clone(), linear.clone()
+            with_column[reaction] = equations.functions.rates_of(reaction, state, column, frames)
+            with_k[edges] *= change_of_k[swap]
+            change[swap] = equations.predicted(with_column, with_k, frames) - before
+        slope += change.flatten(1) @ jacobian.residual.flatten()
+        gradient += jacobian.project(change)  # D J
+        curvature += change.flatten(1) @ change.flatten(1).T
     after = torch.cholesky_solve(gradient.T, factor)
-    slope = change.flatten(1) @ residual.flatten() - after.T @ (right * equations.n_residuals)
-    curvature = change.flatten(1) @ change.flatten(1).T - gradient @ after
+    slope, curvature = slope - after.T @ (right * equations.n_residuals), curvature - gradient @ after
 
     chosen = _smallest_quadratic(slope, curvature)
     if not chosen:

@@ -44,12 +44,20 @@ class Frames:
             yield Frames(c, self.weight, y, self.scale)
 
 
-def evenly_spaced(concentration: Tensor, dcdt: Tensor, scale: Tensor, n_windows: int) -> Frames:
-    """`n_windows` frames (frames, M), or windows that hold all frames if the derivatives are noisy."""
+def spread(concentration: Tensor, dcdt: Tensor, scale: Tensor, n_windows: int, chance: Tensor | None = None) -> Frames:
+    """`n_windows` frames (frames, M), or windows that hold all frames if the derivatives are noisy.
+
+    Evenly spaced, or as dense as `chance` (frames,) says.
+    """
     device = concentration.device
     n_windows = min(n_windows, len(concentration))
     width = len(concentration) // n_windows if relative_noise(dcdt, scale) > _CLEAN else 1
-    start = torch.linspace(0, len(concentration) - width, n_windows, device=device).round().long()[:, None]
+    start = torch.linspace(0, len(concentration) - width, n_windows, dtype=torch.float64, device=device)
+    if chance is not None:
+        reached = chance.double().cumsum(0) / chance.double().sum()
+        quantiles = (torch.arange(n_windows, dtype=torch.float64, device=device) + 0.5) / n_windows
+        start = (torch.searchsorted(reached, quantiles) - width // 2).clamp(0, len(concentration) - width)
+    start = start.round().long()[:, None]
     node, weight = _quadrature(width)
     means = dcdt[start + torch.arange(width, device=device)].mean(1)
     return Frames(concentration[start + torch.as_tensor(node, device=device)], torch.as_tensor(weight, device=device), means / scale, scale)

@@ -32,14 +32,13 @@ class Functions:
         self.metabolite = torch.as_tensor(graph.edge_metabolite, dtype=torch.int64, device=device)
         self.reaction = torch.as_tensor(graph.edge_reaction, dtype=torch.int64, device=device)
         self.substrates = torch.as_tensor(graph.substrate_edges, dtype=torch.int64, device=device)  # (S,) edges
+        rows = [np.flatnonzero(graph.edge_metabolite == i) for i in range(graph.n_metabolites)]
+        self.edges_of_metabolite = [torch.as_tensor(edges, device=device) for edges in rows]
 
         # substrate edges of every reaction, padded to the same number; -1 is padding
-        counts = np.bincount(graph.edge_reaction[graph.substrate_edges], minlength=graph.n_reactions)
-        column = np.concatenate([np.arange(count) for count in counts])
-        slot = np.full((graph.n_reactions, counts.max()), -1)
-        slot[graph.edge_reaction[graph.substrate_edges], column] = graph.substrate_edges
-        self.slot = torch.as_tensor(slot, device=device)
-        self.position = torch.as_tensor(graph.edge_reaction[graph.substrate_edges] * counts.max() + column, device=device)  # of self.substrates in slot
+        slots = graph.substrate_slots
+        self.slot = torch.as_tensor(slots, device=device)
+        self.position = torch.as_tensor(np.flatnonzero(slots.ravel() >= 0), device=device)  # of self.substrates in slot
         self.present = (self.slot >= 0).double()
 
     def order(self, state: State) -> Tensor:
@@ -60,19 +59,19 @@ class Functions:
         return _LOWEST + (above + root) / 2, (1 + above / root) / 2
 
     def rates(self, state: State, frames: Frames) -> Tensor:
-        """(reactions, windows) means of F."""
+        """(reactions, windows, nodes) F."""
         features = self._features(frames.concentration.flatten(0, 1), self.order(state))
         with torch.no_grad():
             rate = self._rates(state.weights, features, self.present[:, None])
-        return rate.unflatten(1, frames.concentration.shape[:2]) @ frames.weight
+        return rate.unflatten(1, frames.concentration.shape[:2])
 
     def rates_of(self, reaction: int, state: State, column: Tensor, frames: Frames) -> Tensor:
-        """(windows,) mean F of one reaction, were its column `column` (n,)."""
+        """(windows, nodes) F of one reaction, were its column `column` (n,)."""
         edges = self.slot[reaction][self.slot[reaction] >= 0]
         c = frames.concentration[..., self.metabolite[edges]]
         order = column[edges - self.graph.edges_of(reaction).start].abs().expand_as(c)
         with torch.no_grad():
-            return self._rates(state.weights, torch.stack([c, order], dim=-1), torch.ones_like(c)) @ frames.weight
+            return self._rates(state.weights, torch.stack([c, order], dim=-1), torch.ones_like(c))
 
     def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor]:
         """(reactions, frames, P) dF/dweights and (S, frames) dF/dq of every substrate edge, at `concentration` (frames, M)."""

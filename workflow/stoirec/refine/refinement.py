@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stoirec.graph import Graph
+from stoirec.limiter import FluxLimiter
 from stoirec.refine.columns import choose_lengths, decode
 from stoirec.refine.descent import EXACT, SCORE_DAMPING, damped, descend, free_equations
 from stoirec.refine.equations import Equations
@@ -27,15 +28,23 @@ class Refinement:
         substrate_func, rate_func: MLPs of the shapes to refine.
         frames: what is fitted, in double precision.
         gated: whether a coefficient of 0 silences a substrate; then columns may have zeros.
+        limiter: of the model, or None.
     """
 
     def __init__(
-        self, graph: Graph, sign: np.ndarray, substrate_func: nn.Sequential, rate_func: nn.Sequential, frames: Frames, gated: bool = False
+        self,
+        graph: Graph,
+        sign: np.ndarray,
+        substrate_func: nn.Sequential,
+        rate_func: nn.Sequential,
+        frames: Frames,
+        gated: bool = False,
+        limiter: FluxLimiter | None = None,
     ) -> None:
         self.graph = graph
         signs = torch.as_tensor(sign, dtype=torch.float64, device=frames.dcdt.device)
         self.functions = Functions(graph, substrate_func, rate_func, signs, gated)
-        self.equations = Equations(self.functions, frames)
+        self.equations = Equations(self.functions, frames, limiter)
 
     def relax(self, state: State, steps: int) -> State:
         """Levenberg-Marquardt steps on the model as it was trained, with real coefficients inside the functions."""

@@ -20,7 +20,7 @@ from stoirec.graph import Graph
 from stoirec.kinetics import PdeM1
 from stoirec.metrics import r2
 from stoirec.model import MetabolismPropagation
-from stoirec.train import variable_name
+from stoirec.train import new_model, variable_name
 
 _FRAMES = 240  # of the validation trajectory: smooth, and the messages of all edges must fit in memory
 _GRID = 101  # concentrations of a response curve
@@ -58,7 +58,7 @@ def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
     Args:
         fit: content of fit.nc; data, truth: of the data set it was trained on.
     """
-    model = learned_model(fit, data.graph)
+    model = learned_model(fit, data)
     concentration = data.validation_frames()[0]
     concentration = concentration[:: max(1, len(concentration) // _FRAMES)]
     gauge = float(fit["log_k"].values.mean() - truth.log_k.mean())
@@ -79,9 +79,9 @@ def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
     )
 
 
-def learned_model(fit: xr.Dataset, graph: Graph) -> MetabolismPropagation:
+def learned_model(fit: xr.Dataset, data: Data) -> MetabolismPropagation:
     """The trained network of a fit.nc, in double precision."""
-    model = MetabolismPropagation(graph, FitConfig.model_validate_json(fit.attrs["config"])).double()
+    model = new_model(data, FitConfig.model_validate_json(fit.attrs["config"])).double()
     stored = {"sto_all": "coefficient", "log_k": "log_k"}
     names = {name: stored.get(name, variable_name(name)) for name, _ in model.named_parameters()}
     model.load_state_dict({name: torch.as_tensor(fit[variable].values) for name, variable in names.items()})

@@ -1,0 +1,157 @@
+"""How the residuals of some windows change with everything, by the structure of the model.
+
+Without a limiter a residual of metabolite i depends on B only through row i, and on a reaction's F through one number
+per metabolite: J'J comes from products of rates, of derivatives of rates, and of the dense part J_weights alone. With
+the limiter a reaction's flux depends on all that consume its scarcest substrate, and J is dense.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from stoirec.refine.functions import Functions
+
+
+@dataclass(frozen=True)
+class Normal:
+    """J'J and J'r over (weights, B, q of substrate edges); the column sums are not in them.
+
+    Attributes:
+        matrix: (P + E + S, P + E + S).
+        right: (P + E + S,).
+    """
+
+    matrix: Tensor
+    right: Tensor
+
+    def __add__(self, other: "Normal") -> "Normal":
+        return Normal(self.matrix + other.matrix, self.right + other.right)
+
+
+@dataclass(frozen=True)
+class RowWise:
+    """Without a limiter.
+
+    Attributes:
+        functions: whose rates they are.
+        scale: (M,) of the residuals.
+        matrix: (M, R) B over scale.
+        rate: (R, windows) F.
+        residual: (M, windows).
+        on_weights: (M, windows, P) of the residuals.
+        on_order: (S, windows) dF/dq.
+    """
+
+    functions: Functions
+    scale: Tensor
+    matrix: Tensor
+    rate: Tensor
+    residual: Tensor
+    on_weights: Tensor
+    on_order: Tensor
+
+    def gram(self) -> Normal:
+        """J'J and J'r."""
+        functions, per_scale = self.functions, 1 / self.scale[self.functions.metabolite]
+        n_weights, n_edges = self.on_weights.shape[2], len(per_scale)
+        reaction, of_order = functions.reaction, functions.reaction[functions.substrates]
+        weights, linear, order = slice(0, n_weights), slice(n_weights, n_weights + n_edges), slice(n_weights + n_edges, None)
+        size = n_weights + n_edges + len(of_order)
+        normal, right = self.residual.new_zeros(size, size), self.residual.new_zeros(size)
+
+        rows = self.on_weights.flatten(0, 1)
+        normal[weights, weights] = rows.T @ rows
+        right[weights] = rows.T @ self.residual.flatten()
+        right[order] = (self.on_order * (self.matrix.T @ self.residual)[of_order]).sum(1)
+        for metabolite, edges in enumerate(functions.edges_of_metabolite):
+            own = self.rate[reaction[edges]] / self.scale[metabolite]
+            normal[n_weights + edges, weights] = own @ self.on_weights[metabolite]
+            right[n_weights + edges] = own @ self.residual[metabolite]
+            touched = torch.nonzero(self.matrix[metabolite, of_order])[:, 0]
+            effect = self.matrix[metabolite, of_order[touched]][:, None] * self.on_order[touched]
+            normal[n_weights + n_edges + touched, weights] += effect @ self.on_weights[metabolite]
+
+        same_row = functions.metabolite[:, None] == functions.metabolite
+        rate_rate, order_rate, order_order = self.rate @ self.rate.T, self.on_order @ self.rate.T, self.on_order @ self.on_order.T
+        normal[linear, linear] = torch.where(same_row, rate_rate[reaction[:, None], reaction] * per_scale[:, None] * per_scale, 0.0)
+        normal[order, linear] = self.matrix[functions.metabolite][:, of_order].T * order_rate[:, reaction] * per_scale
+        normal[order, order] = (self.matrix.T @ self.matrix)[of_order[:, None], of_order] * order_order
+        normal[weights, linear], normal[weights, order] = normal[linear, weights].T, normal[order, weights].T
+        normal[linear, order] = normal[order, linear].T
+        return Normal(normal, right)
+
+    def project(self, change: Tensor) -> Tensor:
+        """(n, P + E): changes of the residuals (n, M, windows) times J over (weights, B)."""
+        on_linear = change.new_zeros(len(change), len(self.functions.metabolite))
+        for metabolite, edges in enumerate(self.functions.edges_of_metabolite):
+            on_linear[:, edges] = change[:, metabolite] @ self.rate[self.functions.reaction[edges]].T / self.scale[metabolite]
+        return torch.cat([change.flatten(1) @ self.on_weights.flatten(0, 1), on_linear], dim=1)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """With the limiter.
+
+    Attributes:
+        residual: (M, windows).
+        on_free: (M, windows, P + E).
+        on_order: (M, windows, S).
+    """
+
+    residual: Tensor
+    on_free: Tensor
+    on_order: Tensor
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        return torch.cat([self.on_free, self.on_order], dim=2).flatten(0, 1)
+
+    def gram(self) -> Normal:
+        """J'J and J'r."""
+        return Normal(self._rows.T @ self._rows, self._rows.T @ self.residual.flatten())
+
+    def project(self, change: Tensor) -> Tensor:
+        """(n, P + E): changes of the residuals (n, M, windows) times J over (weights, B)."""
+        return change.flatten(1) @ self.on_free.flatten(0, 1)
+
+
+def with_limiter(
+    functions: Functions, matrix: Tensor, scale: Tensor, linear: Tensor, rate: Tensor, share: Tensor, limiting: Tensor,
+    residual: Tensor, on_weights: Tensor, on_order: Tensor,
+) -> Dense:
+    """J where reaction j runs at share_j F_j.
+
+    With i the substrate that limits j, share_j = c_i / (dt D_i) and D_i = sum_l b_il F_l, b the consumption in B:
+    d share_j / d F_l = -share_j b_il / D_i, d share_j / d b_il = -share_j F_l / D_i.
+
+    Args:
+        functions: whose rates they are.
+        matrix: (M, R) B over scale (M,).
+        linear: (E,) B.
+        rate: (R, frames) F; share (R, frames), and limiting (R, frames) metabolites, M where none.
+        residual: (M, frames).
+        on_weights: (R, frames, P) dF/dweights; on_order: (S, frames) dF/dq.
+    """
+    n_metabolites, n_frames = residual.shape
+    substrates = functions.substrates
+    consumer, consumed_metabolite = functions.reaction[substrates], functions.metabolite[substrates]
+    consumed = -linear[substrates].clamp(max=0)
+    consumption = linear.new_zeros(n_metabolites, functions.graph.n_reactions)
+    consumption[consumed_metabolite, consumer] = consumed
+    demand = (consumption @ rate).clamp(min=torch.finfo(rate.dtype).tiny)
+
+    # pull[t, m, i]: effect on metabolite m's residual of a relative change of D_i, over -D_i
+    limited = torch.nn.functional.one_hot(limiting.T, n_metabolites + 1)[..., :-1].to(rate.dtype)  # (frames, R, M)
+    pull = torch.einsum("mr,tr,tri->tmi", matrix, (share * rate).T, limited) / demand.T[:, None]
+    on_rate = matrix * share.T[:, None] - pull @ consumption  # (frames, M, R)
+
+    through_weights = torch.bmm(on_rate, on_weights.permute(1, 0, 2)).permute(1, 0, 2)
+    on_linear = residual.new_zeros(n_metabolites, n_frames, len(linear))
+    edge = torch.arange(len(linear), device=linear.device)
+    on_linear[functions.metabolite, :, edge] = (share * rate)[functions.reaction] / scale[functions.metabolite][:, None]
+    supply = rate[consumer] * (consumed > 0)[:, None]
+    on_linear[:, :, substrates] += (pull[:, :, consumed_metabolite] * supply.T[:, None]).permute(1, 0, 2)
+    through_order = on_rate[:, :, consumer].permute(1, 0, 2) * on_order.T
+    return Dense(residual, torch.cat([through_weights, on_linear], dim=2), through_order)
