@@ -13,7 +13,8 @@ from stoirec.graph import from_pairs
 from stoirec.limiter import FluxLimiter
 from stoirec.model import MetabolismPropagation
 from stoirec.refine import Refinement, State
-from stoirec.refine.columns import _smallest_quadratic, candidates, choose_lengths, decode
+from stoirec.refine.choice import _smallest_quadratic, choose_columns
+from stoirec.refine.columns import candidates, decode
 from stoirec.refine.descent import descend, free_equations
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.functions import Functions
@@ -64,7 +65,7 @@ def test_rates_are_the_generators(setup, tiny_truth):
     assert (10 ** truth.log_k[:, None] * refinement.functions.rates(truth, frames)[..., 0]).numpy() == pytest.approx(expected, rel=1e-12)
     assert refinement.equations.cost(truth)[1] < 1e-20
     column = truth.pattern[refinement.graph.edges_of(3)]
-    assert refinement.functions.rates_of(3, truth, column, frames).numpy() == pytest.approx(refinement.functions.rates(truth, frames)[3].numpy())
+    assert refinement.functions.rates_of(3, truth, column[None], frames)[0].numpy() == pytest.approx(refinement.functions.rates(truth, frames)[3].numpy())
 
 
 def limited_by_formula(rate, linear, concentration, graph, dt):
@@ -171,11 +172,11 @@ def test_lengths_wrong_together_are_put_right_and_right_ones_left(setup):
             pattern, log_k = truth.pattern.clone(), truth.log_k.clone()
             pattern[edges] = wrong
             log_k[reaction] -= float(torch.log10(wrong / truth.pattern[edges])[0])
-            found = choose_lengths(refinement.equations, replace(truth, pattern=pattern, log_k=log_k))
+            found = choose_columns(refinement.equations, replace(truth, pattern=pattern, log_k=log_k))
             right += torch.equal(found.pattern[edges], truth.pattern[edges])
             tried += 1
     assert tried >= 4 and right >= 0.75 * tried
-    assert torch.equal(choose_lengths(refinement.equations, truth).pattern, truth.pattern)
+    assert torch.equal(choose_columns(refinement.equations, truth).pattern, truth.pattern)
 
 
 def test_smallest_quadratic_against_all_choices(rng):

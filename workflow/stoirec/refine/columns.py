@@ -9,7 +9,6 @@ from torch import Tensor
 
 from stoirec.graph import Graph
 from stoirec.network import balanced_coefficients
-from stoirec.refine.descent import SCORE_DAMPING, damped, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.state import State
 
@@ -92,6 +91,14 @@ def decode(equations: Equations, state: State) -> State:
     return replace(state, linear=linear, pattern=pattern, log_k=log_k, settled=state.settled + 1 if unchanged else 0)
 
 
+def as_fast(equations: Equations, before: State, after: State) -> State:
+    """`after` with B such that every reaction is as fast as `before`, whatever the functions make of its new column."""
+    weight = equations.frames.weight
+    old, new = (equations.functions.rates(state, equations.frames) @ weight for state in (before, after))
+    factor = (old * new).sum(1) / new.square().sum(1).clamp(min=torch.finfo(new.dtype).tiny)
+    return replace(after, linear=after.linear * factor[equations.reaction], log_k=after.log_k + torch.log10(factor))
+
+
 def _log_k(linear: Tensor, column: Tensor) -> Tensor:
     """log10 of the factor between B and an integer column."""
     return torch.log10((column @ linear / column.square().sum()).clamp(min=1e-12))
@@ -108,68 +115,3 @@ def _levels(graph: Graph, learned: Tensor, pattern: Tensor, excluded: list[int],
             if len(edges):
                 levels[number][size] = learned[torch.as_tensor(edges, device=learned.device)].median()
     return levels
-
-
-def choose_lengths(equations: Equations, state: State) -> State:
-    """Score tests: take the lengths of columns under which a Gauss-Newton step on everything leaves the smallest residual.
-
-    With all else fixed the test finds nothing: the functions have absorbed a wrong length. And one wrong length makes
-    others look wrong: all lengths are chosen together. Changing those marked by x (0 or 1 each) adds x'D to the
-    residuals, so the residual left after the step is quadratic in x.
-    """
-    swaps = [
-        (reaction, column)
-        for reaction in range(equations.graph.n_reactions)
-        if (column := other_length(state.pattern[equations.graph.edges_of(reaction)])) is not None
-    ]
-    matrix, right = free_equations(equations, state)
-    factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING) * equations.n_residuals)
-    if failed or not swaps:
-        return state
-
-    linear, change_of_k = state.linear, state.linear.new_ones(len(swaps))
-    for swap, (reaction, column) in enumerate(swaps):
-        rate, other = (equations.functions.rates_of(reaction, state, p, equations.frames) @ equations.frames.weight for p in (state.pattern[equations.graph.edges_of(reaction)], column))
-        change_of_k[swap] = (rate @ other) / (other @ other)
-
-    slope, gradient, curvature = linear.new_zeros(len(swaps)), linear.new_zeros(len(swaps), len(right)), linear.new_zeros(len(swaps), len(swaps))
-    for frames, rate, jacobian in equations.linearised(state):
-        before = equations.predicted(rate, linear, frames)
-        change = before.new_empty(len(swaps), *before.shape)  # D: of the residuals, the rate constant refitted
-        for swap, (reaction, column) in enumerate(swaps):
-            edges = equations.graph.edges_of(reaction)
-            with_column, with_k = rate.clone(), linear.clone()
-            with_column[reaction] = equations.functions.rates_of(reaction, state, column, frames)
-            with_k[edges] *= change_of_k[swap]
-            change[swap] = equations.predicted(with_column, with_k, frames) - before
-        slope += change.flatten(1) @ jacobian.residual.flatten()
-        gradient += jacobian.project(change)  # D J
-        curvature += change.flatten(1) @ change.flatten(1).T
-    after = torch.cholesky_solve(gradient.T, factor)
-    slope, curvature = slope - after.T @ (right * equations.n_residuals), curvature - gradient @ after
-
-    chosen = _smallest_quadratic(slope, curvature)
-    if not chosen:
-        return state
-    pattern, linear, log_k = state.pattern.clone(), state.linear.clone(), state.log_k.clone()
-    for swap in chosen:
-        reaction, column = swaps[swap]
-        edges = equations.graph.edges_of(reaction)
-        log_k[reaction] += torch.log10(change_of_k[swap] * pattern[edges].norm() / column.norm())
-        pattern[edges], linear[edges] = column, change_of_k[swap] * linear[edges]
-    return replace(state, pattern=pattern, linear=linear, log_k=log_k, settled=-1)
-
-
-def _smallest_quadratic(slope: Tensor, curvature: Tensor) -> list[int]:
-    """The marked positions of the x in {0, 1}^n with the smallest 2 slope'x + x'curvature x found by changing one or two at a time."""
-    x = torch.zeros_like(slope)
-    while True:
-        side = 1 - 2 * x  # what changing each position adds to x
-        single = 2 * side * (slope + curvature @ x) + curvature.diagonal()
-        pair = single[:, None] + single + 2 * side[:, None] * side * curvature
-        pair.diagonal().copy_(single)
-        best = int(pair.argmin())
-        if pair.flatten()[best] >= 0:
-            return torch.nonzero(x)[:, 0].tolist()
-        for position in {best // len(x), best % len(x)}:
-            x[position] = 1 - x[position]

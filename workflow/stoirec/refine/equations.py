@@ -42,12 +42,16 @@ class Equations:
         """What the limiter leaves of F (R, frames) at concentrations (frames, M), and the metabolites that limit."""
         return self.limiter(rate, -linear[self.functions.substrates].clamp(max=0), concentration)
 
+    def kept(self, rate: Tensor, linear: Tensor, frames: Frames) -> Tensor:
+        """(R, windows, nodes) of F (R, windows, nodes), what the limiter leaves."""
+        if self.limiter is None:
+            return rate
+        share, _ = self.shares(rate.flatten(1), linear, frames.concentration.flatten(0, 1))
+        return rate * share.unflatten(1, rate.shape[1:])
+
     def predicted(self, rate: Tensor, linear: Tensor, frames: Frames) -> Tensor:
         """(M, windows) means of dc/dt over scale, for F (R, windows, nodes)."""
-        if self.limiter is not None:
-            share, _ = self.shares(rate.flatten(1), linear, frames.concentration.flatten(0, 1))
-            rate = rate * share.unflatten(1, rate.shape[1:])
-        return self.matrix(linear) @ (rate @ frames.weight)
+        return self.matrix(linear) @ (self.kept(rate, linear, frames) @ frames.weight)
 
     def cost(self, state: State) -> tuple[float, float]:
         """(objective, mean squared residual)."""

@@ -65,13 +65,13 @@ class Functions:
             rate = self._rates(state.weights, features, self.present[:, None])
         return rate.unflatten(1, frames.concentration.shape[:2])
 
-    def rates_of(self, reaction: int, state: State, column: Tensor, frames: Frames) -> Tensor:
-        """(windows, nodes) F of one reaction, were its column `column` (n,)."""
+    def rates_of(self, reaction: int, state: State, columns: Tensor, frames: Frames) -> Tensor:
+        """(columns, windows, nodes) F of one reaction, were its column one of `columns` (columns, n)."""
         edges = self.slot[reaction][self.slot[reaction] >= 0]
-        c = frames.concentration[..., self.metabolite[edges]]
-        order = column[edges - self.graph.edges_of(reaction).start].abs().expand_as(c)
+        order = columns[:, edges - self.graph.edges_of(reaction).start].abs()[:, None, None]
+        c = frames.concentration[..., self.metabolite[edges]].expand(len(columns), -1, -1, -1)
         with torch.no_grad():
-            return self._rates(state.weights, torch.stack([c, order], dim=-1), torch.ones_like(c))
+            return self._rates(state.weights, torch.stack([c, order.expand_as(c)], dim=-1), torch.ones_like(order))
 
     def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor]:
         """(reactions, frames, P) dF/dweights and (S, frames) dF/dq of every substrate edge, at `concentration` (frames, M)."""

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from stoirec.graph import Graph
 from stoirec.limiter import FluxLimiter
-from stoirec.refine.columns import choose_lengths, decode
+from stoirec.refine.choice import choose_columns
+from stoirec.refine.columns import as_fast, decode
 from stoirec.refine.descent import EXACT, SCORE_DAMPING, damped, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.frames import Frames
@@ -51,10 +52,10 @@ class Refinement:
         return descend(self.equations, state, steps, _RELAXED)
 
     def round(self, state: State, steps: int) -> State:
-        """Fit with the columns fixed inside the functions, test lengths, decode; decodes first if there are no columns yet."""
-        state = state if state.pattern is not None else decode(self.equations, state)
-        state = choose_lengths(self.equations, descend(self.equations, state, steps))
-        return decode(self.equations, state)
+        """Fit with the columns fixed inside the functions, test other columns, decode; decodes first if there are no columns yet."""
+        if state.pattern is None:
+            state = as_fast(self.equations, state, decode(self.equations, state))
+        return decode(self.equations, choose_columns(self.equations, descend(self.equations, state, steps)))
 
     @staticmethod
     def finished(state: State) -> bool:
