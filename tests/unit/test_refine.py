@@ -12,13 +12,15 @@ from stoirec.config import FitConfig
 from stoirec.graph import from_pairs
 from stoirec.limiter import FluxLimiter
 from stoirec.model import MetabolismPropagation
-from stoirec.refine import Refinement, State
-from stoirec.refine.choice import _smallest_quadratic, choose_columns
-from stoirec.refine.columns import candidates, decode
+from stoirec.network import candidate_graph
+from stoirec.refine import Refinement, State, selection
+from stoirec.refine.columns import as_fast, candidates, decode
 from stoirec.refine.descent import descend, free_equations
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.functions import Functions
 from stoirec.refine.frames import Frames, relative_noise, spread
+from stoirec.refine.lengths import _smallest_quadratic, choose_lengths
+from stoirec.refine.selection import close_unlikely, weigh
 
 
 @pytest.fixture
@@ -172,11 +174,102 @@ def test_lengths_wrong_together_are_put_right_and_right_ones_left(setup):
             pattern, log_k = truth.pattern.clone(), truth.log_k.clone()
             pattern[edges] = wrong
             log_k[reaction] -= float(torch.log10(wrong / truth.pattern[edges])[0])
-            found = choose_columns(refinement.equations, replace(truth, pattern=pattern, log_k=log_k))
+            found = choose_lengths(refinement.equations, replace(truth, pattern=pattern, log_k=log_k))
             right += torch.equal(found.pattern[edges], truth.pattern[edges])
             tried += 1
     assert tried >= 4 and right >= 0.75 * tried
-    assert torch.equal(choose_columns(refinement.equations, truth).pattern, truth.pattern)
+    assert torch.equal(choose_lengths(refinement.equations, truth).pattern, truth.pattern)
+
+
+@pytest.fixture
+def with_decoys(setup, tiny_truth):
+    """The true state on a graph with as many decoys as true edges, and the (E,) true columns."""
+    refinement, truth = setup
+    graph, _ = candidate_graph(tiny_truth.stoichiometry, 1.0, seed=3)
+    functions = torch.nn.Sequential(*refinement.functions.functions["substrate"]), torch.nn.Sequential(*refinement.functions.functions["rate"])
+    found = Refinement(graph, np.where(graph.edge_is_substrate, -1, 1), *functions, refinement.equations.frames, gated=True)
+    pattern = torch.as_tensor(graph.on_edges(tiny_truth.stoichiometry).astype(float))
+    return found, replace(truth, pattern=pattern, linear=pattern * 10 ** truth.log_k[found.functions.reaction])
+
+
+def brute_force_gain(equations, state, reaction, column):
+    """|P y|^2 less what is left with the best k, over the rows' residuals, by ordinary least squares."""
+    graph, functions, frames = equations.graph, equations.functions, equations.frames
+    edges = graph.edges_of(reaction)
+    rate = functions.rates(state, frames)[..., 0].numpy()
+    other = functions.rates_of(reaction, state, column[None], frames)[0, :, 0].numpy()
+    residual = (equations.matrix(state.linear).numpy() @ rate - frames.dcdt.T.numpy()) ** 2
+    targets, designs = [], []
+    for edge, p in zip(range(edges.start, edges.stop), column.numpy()):
+        metabolite = graph.edge_metabolite[edge]
+        beside = [e for e in np.flatnonzero(graph.edge_metabolite == metabolite) if e != edge and state.linear[e] != 0]
+        x = rate[graph.edge_reaction[beside]].T
+        project = np.eye(len(other)) - x @ np.linalg.pinv(x)
+        weight = (residual[metabolite].mean() + 1e-9) ** -0.5
+        targets.append(weight * project @ frames.dcdt[:, metabolite].numpy())
+        designs.append(weight * project @ (p * other / float(frames.scale[metabolite])))
+    y, x = np.concatenate(targets), np.concatenate(designs)
+    k = max(0.0, x @ y / (x @ x))
+    return y @ y - (y - k * x) @ (y - k * x)
+
+
+def test_evidence_against_brute_force(with_decoys, rng, monkeypatch):
+    """Probabilities of edges from the gains of all columns, each by a least-squares fit of its own."""
+    refinement, truth = with_decoys
+    equations, graph = refinement.equations, refinement.graph
+    monkeypatch.setattr(selection, "_levels", lambda *_: torch.arange(3, dtype=torch.float64))
+    state = disturbed(replace(truth, pattern=None), rng, 0.05, 0.1)
+    evidence = weigh(equations, state)
+    for reaction in (1, 6):
+        edges = graph.edges_of(reaction)
+        sign = torch.where(torch.as_tensor(graph.edge_is_substrate[edges]), -1, 1).double()
+        columns = [sign * torch.tensor(sizes).double() for sizes in product(range(3), repeat=len(sign))]
+        columns = [c for c in columns if c.sum() == 0 and 1 <= (c < 0).sum() <= 3 and (c > 0).sum() <= 3]
+        gain = np.array([brute_force_gain(equations, state, reaction, column) for column in columns])
+        chance = np.exp((gain - gain.max()) / 64) * (gain > 0)
+        chance /= chance.sum()
+        expected = sum(p * (column != 0).double().numpy() for p, column in zip(chance, columns))
+        assert evidence.probability[edges].numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_selection_closes_decoys_and_no_true_edge(with_decoys):
+    refinement, truth = with_decoys
+    k = 10 ** truth.log_k[refinement.functions.reaction]
+    linear = torch.where(truth.pattern == 0, 0.02 * refinement.functions.sign * k, truth.linear)
+    state = refinement.relax(replace(truth, linear=linear, pattern=None), 5)
+    closed = close_unlikely(refinement.equations, state).closed
+    assert not (closed & (truth.pattern != 0)).any()
+    assert closed.sum() >= 5
+
+
+def test_a_reaction_that_the_descent_let_go_takes_its_mean_column(with_decoys):
+    refinement, truth = with_decoys
+    edges = refinement.graph.edges_of(3)
+    linear = truth.linear.clone()
+    linear[edges] *= 0.01
+    state = replace(truth, linear=linear, pattern=None)
+    evidence, found = weigh(refinement.equations, state), close_unlikely(refinement.equations, state)
+    assert torch.equal(found.linear[edges], torch.where(found.closed, 0.0, evidence.linear)[edges])
+    assert found.log_k[3] == evidence.log_k[3]
+    others = (refinement.functions.reaction != 3) & ~found.closed
+    assert torch.equal(found.linear[others], linear[others])
+
+
+def test_closed_edges_stay_at_zero(with_decoys, rng):
+    refinement, truth = with_decoys
+    state = disturbed(replace(truth, pattern=None, closed=truth.pattern == 0), rng, 0.02, 0.05)
+    found = descend(refinement.equations, state, 6)
+    assert (found.linear[state.closed] == 0).all()
+    assert found.cost < 1e-2 * refinement.equations.cost(state)[1]
+
+
+def test_a_reaction_stays_as_fast_when_its_column_changes(setup):
+    refinement, truth = setup
+    edges = refinement.graph.edges_of(4)
+    other = replace(truth, pattern=truth.pattern.index_put((torch.arange(edges.start, edges.stop),), torch.sign(truth.pattern[edges])))
+    after = as_fast(refinement.equations, truth, other)
+    assert refinement.equations.cost(after)[1] < refinement.equations.cost(other)[1]
+    assert torch.equal(after.linear[: edges.start], truth.linear[: edges.start])
 
 
 def test_smallest_quadratic_against_all_choices(rng):
@@ -226,7 +319,7 @@ def test_rounds_find_the_columns(setup, rng):
     refinement, truth = setup
     state = refinement.relax(disturbed(replace(truth, pattern=None), rng, 0.02, 0.05), 30)
     while not refinement.finished(state):
-        state = refinement.round(state, 6)
+        state = refinement.round(state, 12)
     assert torch.equal(state.pattern, truth.pattern)
 
 

@@ -104,7 +104,7 @@ class _Job:
         self.snapshot_steps = set(np.linspace(0, self.n_steps, config.n_snapshots + 1).round().astype(int).tolist())
         self.step = 0
         self.status = "ok"
-        self.round = 0
+        self.selections = self.round = 0
         self.refined: State | None = None
         self.history: list[dict[str, Any]] = []
         self.sums = torch.zeros(len(losses.COMPONENTS), dtype=torch.float64, device=device)
@@ -165,12 +165,18 @@ class _Job:
         return self.round < self.config.refinement_rounds and not (self.refined is not None and Refinement.finished(self.refined))
 
     def refine(self) -> None:
-        """Relaxation, the first time, then a round, in double precision; the model then holds its result."""
+        """Relaxation, the first time, then a selection or a round, in double precision; the model then holds its result."""
         refinement, config = self._refinement(), self.config
         if self.refined is None and config.relaxation_steps:
             self.refined = refinement.relax(self._trained_state(), config.relaxation_steps)
             self.step += config.relaxation_steps
             _log.info("relaxation: mean squared residual %.1e", self.refined.cost)
+        elif self._edges_left():
+            self.refined = refinement.select(self.refined or self._trained_state(), config.selection_steps)
+            self.selections += 1
+            self.step += config.selection_steps
+            closed = int(self.refined.closed.sum())
+            _log.info("selection %d of at most %d: %d edges closed, mean squared residual %.1e", self.selections, config.selection_rounds, closed, self.refined.cost)
         else:
             self.refined = refinement.round(self.refined or self._trained_state(), config.refinement_steps)
             self.round += 1
@@ -178,6 +184,12 @@ class _Job:
             _log.info("refinement round %d of at most %d: mean squared residual %.1e", self.round, config.refinement_rounds, self.refined.cost)
         self._take(refinement, self.refined)
         self.snapshot()
+
+    def _edges_left(self) -> bool:
+        """Whether candidate edges are still to be selected."""
+        if not self.model.gated or self.selections == self.config.selection_rounds:
+            return False
+        return self.refined is None or (self.refined.pattern is None and not Refinement.relaxed(self.refined))
 
     def _refinement(self) -> Refinement:
         """On some training frames, in double precision; from then on everything is."""
@@ -252,13 +264,14 @@ class _Job:
             "sums": self.sums,
             "summed_steps": self.summed_steps,
             "seconds": self._seconds(),
+            "selections": self.selections,
             "round": self.round,
             "refined": None if self.refined is None else asdict(self.refined),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.step, self.status = state["step"], state["status"]
-        self.round = state["round"]
+        self.selections, self.round = state["selections"], state["round"]
         if state["refined"] is not None:
             self.refined = State(**state["refined"])
             self._refinement()  # to double precision

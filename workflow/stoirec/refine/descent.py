@@ -64,10 +64,13 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
 
 
 def _held(functions: Functions, state: State, gradient: Tensor) -> Tensor:
-    """(E,) bool: edges that stay at zero, because their column says so or because they would leave their sign."""
+    """(E,) bool: edges that stay at zero, because their column says so, they are closed, or they would leave their sign."""
     if state.pattern is not None:
         return state.pattern == 0
-    return (state.linear == 0) & (functions.sign * gradient >= 0) if functions.gated else torch.zeros_like(gradient, dtype=torch.bool)
+    if not functions.gated:
+        return torch.zeros_like(gradient, dtype=torch.bool)
+    leaving = (state.linear == 0) & (functions.sign * gradient >= 0)
+    return leaving if state.closed is None else leaving | state.closed
 
 
 def descend(equations: Equations, state: State, steps: int, enough: float = EXACT) -> State:

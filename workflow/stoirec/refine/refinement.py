@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from stoirec.graph import Graph
 from stoirec.limiter import FluxLimiter
-from stoirec.refine.choice import choose_columns
 from stoirec.refine.columns import as_fast, decode
 from stoirec.refine.descent import EXACT, SCORE_DAMPING, damped, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
+from stoirec.refine.lengths import choose_lengths
+from stoirec.refine.selection import close_unlikely
 from stoirec.refine.state import State
 
 _RELAXED = 3e-8  # mean squared residual from which rounds do the rest faster
@@ -28,7 +29,7 @@ class Refinement:
         sign: (E,) -1 or +1, the sign every edge's coefficient is held to.
         substrate_func, rate_func: MLPs of the shapes to refine.
         frames: what is fitted, in double precision.
-        gated: whether a coefficient of 0 silences a substrate; then columns may have zeros.
+        gated: whether a coefficient of 0 silences a substrate; then columns may have zeros, and edges are selected.
         limiter: of the model, or None.
     """
 
@@ -51,11 +52,20 @@ class Refinement:
         """Levenberg-Marquardt steps on the model as it was trained, with real coefficients inside the functions."""
         return descend(self.equations, state, steps, _RELAXED)
 
+    def select(self, state: State, steps: int) -> State:
+        """Close the candidate edges that seem to be decoys, open those that do not, then relax."""
+        return descend(self.equations, close_unlikely(self.equations, state), steps, _RELAXED)
+
+    @staticmethod
+    def relaxed(state: State) -> bool:
+        """Whether rounds do the rest faster."""
+        return state.cost < _RELAXED
+
     def round(self, state: State, steps: int) -> State:
-        """Fit with the columns fixed inside the functions, test other columns, decode; decodes first if there are no columns yet."""
+        """Fit with the columns fixed inside the functions, test lengths, decode; decodes first if there are no columns yet."""
         if state.pattern is None:
             state = as_fast(self.equations, state, decode(self.equations, state))
-        return decode(self.equations, choose_columns(self.equations, descend(self.equations, state, steps)))
+        return decode(self.equations, choose_lengths(self.equations, descend(self.equations, state, steps)))
 
     @staticmethod
     def finished(state: State) -> bool:

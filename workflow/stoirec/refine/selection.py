@@ -1,0 +1,133 @@
+"""Which candidate edges are real, where some may be decoys: what each possible column of a reaction explains.
+
+All columns of a reaction are tried: whatever gradient descent made of its edges, none is out of reach. A column is judged
+by what it explains of the rows of its metabolites once the other reactions of those rows are refitted (the rows are
+linear in B); without that, other reactions have taken over what a missing one should explain.
+"""
+
+import itertools
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from stoirec.refine.columns import LARGEST, decode
+from stoirec.refine.equations import Equations
+from stoirec.refine.state import State
+
+_MOST = 3  # substrates of a reaction, and products
+_SAME = 32.0  # residuals that say as much as one: neighbouring frames share their errors
+_UNLIKELY = 0.01  # an edge of less probability is closed
+_RESOLVED = 0.35, 5.0  # largest |S| of a reaction that the descent did not let go towards 0 or infinity
+_NOISE = 1e-9  # mean squared residual of a row, at least
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Over all columns of each reaction, by their probabilities.
+
+    Attributes:
+        probability: (E,) that the coefficient is not 0.
+        linear: (E,) B of the mean column and the mean log10 rate constant.
+        log_k: (R,) mean log10 rate constant.
+    """
+
+    probability: Tensor
+    linear: Tensor
+    log_k: Tensor
+
+
+@cache
+def _sides(n: int) -> Tensor:
+    """(columns, n) entries 0 to LARGEST, 1 to _MOST of them not 0."""
+    found = [torch.zeros(0, n, dtype=torch.float64)]
+    for size in range(1, min(n, _MOST) + 1):
+        values = torch.tensor(list(itertools.product(range(1, LARGEST + 1), repeat=size)), dtype=torch.float64)
+        for edges in itertools.combinations(range(n), size):
+            columns = torch.zeros(len(values), n, dtype=torch.float64)
+            columns[:, list(edges)] = values
+            found.append(columns)
+    return torch.cat(found)
+
+
+def weigh(equations: Equations, state: State) -> Evidence:
+    """The evidence for every zero-sum column p of at most _MOST substrates and products, at a relaxed `state`.
+
+    With y_i the measured dc_i/dt and P_i the projection off the rates of the other open reactions of row i,
+
+        gain(p) = max over k > 0 of sum_i (|P_i y_i|^2 - |P_i (y_i - p_i k F(|p|))|^2) / variance_i
+
+    and log probability(p) = gain / (2 _SAME) + constant.
+    """
+    graph, functions, frames = equations.graph, equations.functions, equations.frames
+    level = _levels(equations, state)
+    rates = functions.rates(state, frames)
+    residual = equations.predicted(rates, state.linear, frames) - frames.dcdt.T
+    weight = 1 / (residual.square().mean(1) + _NOISE)
+    rate = equations.kept(rates, state.linear, frames) @ frames.weight
+
+    probability, linear = torch.zeros_like(state.linear), torch.zeros_like(state.linear)
+    log_k = state.log_k.clone()
+    for reaction in range(graph.n_reactions):
+        edges = graph.edges_of(reaction)
+        sign = functions.sign[edges]
+        consumed = sign < 0
+        substrates, products = (_sides(int(side.sum())).to(sign.device) for side in (consumed, ~consumed))
+        if not len(substrates) or not len(products):  # an exchange
+            probability[edges], linear[edges] = 1.0, state.linear[edges]
+            continue
+        columns = torch.zeros(len(substrates), len(sign), dtype=torch.float64, device=sign.device)
+        columns[:, consumed] = level[substrates.long()]
+        other = functions.rates_of(reaction, state, columns, frames) @ frames.weight
+
+        explained, size = torch.empty_like(columns), torch.empty_like(columns)  # per unit of p_i
+        for place, edge in enumerate(range(edges.start, edges.stop)):
+            metabolite = functions.metabolite[edge]
+            row = functions.edges_of_metabolite[int(metabolite)]
+            beside = row[(row != edge) & (state.linear[row] != 0)]
+            basis = torch.linalg.qr(torch.nn.functional.normalize(rate[functions.reaction[beside]], dim=1).T)[0]
+            left, measured = other - (other @ basis) @ basis.T, frames.dcdt[:, metabolite]
+            scale = sign[place] / frames.scale[metabolite]
+            explained[:, place] = weight[metabolite] * scale * (left @ measured)
+            size[:, place] = weight[metabolite] * scale**2 * left.square().sum(1)
+        slope = (substrates * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ products.T
+        curvature = (substrates.square() * size[:, consumed]).sum(1)[:, None] + size[:, ~consumed] @ products.square().T
+        k = slope.clamp(min=0) / curvature
+        allowed = (substrates.sum(1)[:, None] == products.sum(1)) & (k > 0)
+        if not allowed.any():
+            continue
+        gain = torch.where(allowed, k * slope, -torch.inf)
+        chance = (gain / (2 * _SAME)).flatten().softmax(0).reshape(gain.shape)
+        nonzero, mean = torch.empty_like(sign), torch.empty_like(sign)
+        nonzero[consumed], nonzero[~consumed] = chance.sum(1) @ (substrates > 0).double(), chance.sum(0) @ (products > 0).double()
+        mean[consumed], mean[~consumed] = chance.sum(1) @ substrates, chance.sum(0) @ products
+        mean_log_k = (chance * torch.where(allowed, k, 1.0).log10()).sum()
+        probability[edges], linear[edges] = nonzero, sign * mean * 10**mean_log_k
+        log_k[reaction] = mean_log_k - level[1].log10()
+    return Evidence(probability, linear, log_k)
+
+
+def _levels(equations: Equations, state: State) -> Tensor:
+    """(LARGEST + 1,) what stands for 0, 1 and 2 in the functions: median learned |S| in the faster half of the reactions."""
+    functions = equations.functions
+    size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())
+    learned, pattern = functions.relaxed_order(state)[0], decode(equations, state).pattern
+    level = torch.arange(LARGEST + 1, dtype=torch.float64, device=learned.device)
+    for number in range(1, LARGEST + 1):
+        known = (pattern == -number) & (size >= size.median())[functions.reaction]
+        if known.any():
+            level[number] = learned[known].median()
+    return level
+
+
+def close_unlikely(equations: Equations, state: State) -> State:
+    """`state` with unlikely edges closed, others open, and reactions that the descent let go at their mean column."""
+    functions, evidence = equations.functions, weigh(equations, state)
+    coefficient = state.linear.abs() / 10 ** state.log_k[functions.reaction]
+    largest = torch.segment_reduce(coefficient, "max", offsets=torch.as_tensor(equations.graph.reaction_ptr, device=coefficient.device))
+    let_go = (largest < _RESOLVED[0]) | (largest > _RESOLVED[1])
+    closed = evidence.probability < _UNLIKELY
+    linear = torch.where(let_go[functions.reaction], evidence.linear, state.linear)
+    log_k = torch.where(let_go, evidence.log_k, state.log_k)
+    return replace(state, linear=torch.where(closed, 0.0, linear), log_k=log_k, closed=closed)
