@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -121,15 +122,24 @@ def score(
     _print_table(result["methods"])
 
 
+class Recipe(StrEnum):
+    """The files in recipes/."""
+
+    best = "best"
+    flux_limited = "flux_limited"
+    decoys = "decoys"
+
+
 @app.command(epilog="Example: stoirec recover data.nc -o recovery.nc")
 def recover(
     data: Annotated[Path, typer.Argument(metavar="DATA.nc")],
     output: Output,
+    recipe: Annotated[Recipe, typer.Option(help="flux_limited: no substrate is used up within a time step; decoys: candidate edges may not be real.")] = Recipe.best,
     device: Device = "auto",
     threads: Threads = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
 ) -> None:
-    """Recover S from data.nc: train with the bundled best recipe, then round. Never reads /truth."""
+    """Recover S from data.nc: train with a bundled recipe, then round. Never reads /truth."""
     from importlib.resources import as_file, files
 
     from stoirec import netcdf
@@ -138,8 +148,8 @@ def recover(
     from stoirec.recovery import read_fit
     from stoirec.recovery import recover as decode_fit
 
-    with as_file(files("stoirec") / "recipes" / "best.yaml") as recipe:
-        config = load_fit_config(recipe)
+    with as_file(files("stoirec") / "recipes" / f"{recipe.value}.yaml") as path:
+        config = load_fit_config(path)
     content = read_data(data)
     config = config.model_copy(update={"n_runs": content.n_training_runs})  # all there are
     fit = output.with_suffix(".fit.nc")

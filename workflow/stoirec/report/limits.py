@@ -7,20 +7,22 @@ from stoirec.report.mistakes import calibration
 from stoirec.report.results import REFERENCES, Results
 
 SURE = 0.99
+_BLIND = "oracle_scale_blind"
 
 
 def beside_ceilings(found: Results) -> pd.DataFrame:
     """One row per configuration: entry_exact over its networks beside baseline and oracles, decoded by the same method on the same data.
 
     Columns: fits, exact (fits with every entry right), mean, lowest, with decoys entry_exact_true_edges and support_f1,
-    better baseline, and the oracles. Diverged fits count as 0.
+    better baseline, and the oracles (the scale-blind one on true edges too, with decoys). Diverged fits count as 0.
     """
     rows = {}
     decoys = (found.baselines["entry_exact"] != found.baselines["entry_exact_true_edges"]).any()
     for name, group in found.answers.groupby("configuration", sort=False):
         method, data = group["method"].iloc[0], sorted(set(group["data"]))
         exact = group["entry_exact"].where(group["status"] == "ok", 0.0)
-        references = found.references(method, data)["entry_exact"]
+        table = found.references(method, data)
+        references = table["entry_exact"]
         rows[name] = {
             "fits": len(group),
             "exact": int((exact == 1).sum()),
@@ -29,6 +31,7 @@ def beside_ceilings(found: Results) -> pd.DataFrame:
             **({key: group[key].where(group["status"] == "ok", 0.0).mean() for key in ("entry_exact_true_edges", "support_f1")} if decoys else {}),
             "better baseline": found.best_baseline(method, data),
             **{REFERENCES[key]: references[key] for key in REFERENCES if key.startswith("oracle") and key in references.index},
+            **({f"{REFERENCES[_BLIND]}, true edges": table.loc[_BLIND, "entry_exact_true_edges"]} if decoys and _BLIND in table.index else {}),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
