@@ -66,7 +66,7 @@ def nested(dotted: dict[str, Any]) -> dict[str, Any]:
 
 
 _DEFAULTS = flat(FitConfig())
-_MEANING = 2
+_MEANING = 3
 
 
 def differing(config: FitConfig) -> dict[str, Any]:
@@ -77,7 +77,8 @@ def differing(config: FitConfig) -> dict[str, Any]:
 def config_id(config: FitConfig) -> str:
     """What differs from the defaults, readable, and a hash of it: `batch_size~8+role_prior~True-1f2e3d4c5b`.
 
-    A new key with a default renames nothing. A changed default changes what every name means: then raise _MEANING.
+    A new key with a default renames nothing. A changed default, or a change in what a key does,
+    changes what names mean: then raise _MEANING.
     """
     own = differing(config)
     digest = hashlib.sha256(repr((_MEANING, sorted(own.items()))).encode()).hexdigest()[:10]
