@@ -1,6 +1,7 @@
 """Rounds of refinement on fixed frames: the whole of it, step by step."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from stoirec.refine.equations import Equations
 from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
 from stoirec.refine.lengths import choose_lengths
-from stoirec.refine.selection import close_unlikely
+from stoirec.refine.selection import close_unlikely, levels
 from stoirec.refine.state import State
 
 _RELAXED = 3e-8  # mean squared residual from which rounds do the rest faster
@@ -64,7 +65,10 @@ class Refinement:
     def round(self, state: State, steps: int) -> State:
         """Fit with the columns fixed inside the functions, test lengths, decode; decodes first if there are no columns yet."""
         if state.pattern is None:
-            state = as_fast(self.equations, state, decode(self.equations, state))
+            decoded = decode(self.equations, state)
+            if self.functions.gated:  # zeros, and gates between 0 and 1, leave the functions less free to adapt
+                decoded = replace(decoded, level=levels(self.equations, state))
+            state = as_fast(self.equations, state, decoded)
         return decode(self.equations, choose_lengths(self.equations, descend(self.equations, state, steps)))
 
     @staticmethod

@@ -19,7 +19,8 @@ from stoirec.refine.state import State
 _MOST = 3  # substrates of a reaction, and products
 _SAME = 32.0  # residuals that say as much as one: neighbouring frames share their errors
 _UNLIKELY = 0.01  # an edge of less probability is closed
-_RESOLVED = 0.35, 5.0  # largest |S| of a reaction that the descent did not let go towards 0 or infinity
+_LIKELY = 0.9  # an edge of more probability should not be faint
+_FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functions
 _NOISE = 1e-9  # mean squared residual of a row, at least
 
 
@@ -31,11 +32,13 @@ class Evidence:
         probability: (E,) that the coefficient is not 0.
         linear: (E,) B of the mean column and the mean log10 rate constant.
         log_k: (R,) mean log10 rate constant.
+        unit: what stands for an |S| of 1 in the functions.
     """
 
     probability: Tensor
     linear: Tensor
     log_k: Tensor
+    unit: Tensor
 
 
 @cache
@@ -61,7 +64,7 @@ def weigh(equations: Equations, state: State) -> Evidence:
     and log probability(p) = gain / (2 _SAME) + constant.
     """
     graph, functions, frames = equations.graph, equations.functions, equations.frames
-    level = _levels(equations, state)
+    level = levels(equations, state)
     rates = functions.rates(state, frames)
     residual = equations.predicted(rates, state.linear, frames) - frames.dcdt.T
     weight = 1 / (residual.square().mean(1) + _NOISE)
@@ -105,10 +108,10 @@ def weigh(equations: Equations, state: State) -> Evidence:
         mean_log_k = (chance * torch.where(allowed, k, 1.0).log10()).sum()
         probability[edges], linear[edges] = nonzero, sign * mean * 10**mean_log_k
         log_k[reaction] = mean_log_k - level[1].log10()
-    return Evidence(probability, linear, log_k)
+    return Evidence(probability, linear, log_k, level[1])
 
 
-def _levels(equations: Equations, state: State) -> Tensor:
+def levels(equations: Equations, state: State) -> Tensor:
     """(LARGEST + 1,) what stands for 0, 1 and 2 in the functions: median learned |S| in the faster half of the reactions."""
     functions = equations.functions
     size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())
@@ -122,12 +125,21 @@ def _levels(equations: Equations, state: State) -> Tensor:
 
 
 def close_unlikely(equations: Equations, state: State) -> State:
-    """`state` with unlikely edges closed, others open, and reactions that the descent let go at their mean column."""
+    """`state` with unlikely edges closed, others open, and reactions that the descent let go at their mean column.
+
+    It did if |S| runs away, or is faint on all edges or on a likely one.
+    """
     functions, evidence = equations.functions, weigh(equations, state)
-    coefficient = state.linear.abs() / 10 ** state.log_k[functions.reaction]
-    largest = torch.segment_reduce(coefficient, "max", offsets=torch.as_tensor(equations.graph.reaction_ptr, device=coefficient.device))
-    let_go = (largest < _RESOLVED[0]) | (largest > _RESOLVED[1])
+    size = state.linear.abs() / 10 ** state.log_k[functions.reaction] / evidence.unit
+    largest = _by_reaction(equations, size, "max")
+    faint = _by_reaction(equations, torch.where(evidence.probability > _LIKELY, size, torch.inf), "min") < _FAINT
+    let_go = (largest < _FAINT) | (largest > _RUN_AWAY) | faint
     closed = evidence.probability < _UNLIKELY
     linear = torch.where(let_go[functions.reaction], evidence.linear, state.linear)
     log_k = torch.where(let_go, evidence.log_k, state.log_k)
     return replace(state, linear=torch.where(closed, 0.0, linear), log_k=log_k, closed=closed)
+
+
+def _by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:
+    """(R,) from (E,)."""
+    return torch.segment_reduce(values, reduce, offsets=torch.as_tensor(equations.graph.reaction_ptr, device=values.device))
