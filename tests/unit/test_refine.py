@@ -217,7 +217,7 @@ def test_evidence_against_brute_force(with_decoys, rng, monkeypatch):
     """Probabilities of edges from the gains of all columns, each by a least-squares fit of its own."""
     refinement, truth = with_decoys
     equations, graph = refinement.equations, refinement.graph
-    monkeypatch.setattr(selection, "levels", lambda *_: torch.arange(3, dtype=torch.float64))
+    monkeypatch.setattr(selection, "_levels", lambda *_: torch.arange(3, dtype=torch.float64))
     state = disturbed(replace(truth, pattern=None), rng, 0.05, 0.1)
     evidence = weigh(equations, state)
     for reaction in (1, 6):

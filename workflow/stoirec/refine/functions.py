@@ -42,8 +42,8 @@ class Functions:
         self.present = (self.slot >= 0).double()
 
     def order(self, state: State) -> Tensor:
-        """(E,) q: what stands for |p|, or the relaxed |S| while there are no integer columns."""
-        return _stands_for(state, state.pattern) if state.pattern is not None else self.relaxed_order(state)[0]
+        """(E,) q: |p|, or the relaxed |S| while there are no integer columns."""
+        return state.pattern.abs() if state.pattern is not None else self.relaxed_order(state)[0]
 
     def relaxed_order(self, state: State) -> tuple[Tensor, Tensor]:
         """(E,) q for real coefficients s = B / k, signs taken off, and dq/ds.
@@ -68,7 +68,7 @@ class Functions:
     def rates_of(self, reaction: int, state: State, columns: Tensor, frames: Frames) -> Tensor:
         """(columns, windows, nodes) F of one reaction, were its column one of `columns` (columns, n)."""
         edges = self.slot[reaction][self.slot[reaction] >= 0]
-        order = _stands_for(state, columns[:, edges - self.graph.edges_of(reaction).start])[:, None, None]
+        order = columns[:, edges - self.graph.edges_of(reaction).start].abs()[:, None, None]
         c = frames.concentration[..., self.metabolite[edges]].expand(len(columns), -1, -1, -1)
         with torch.no_grad():
             return self._rates(state.weights, torch.stack([c, order.expand_as(c)], dim=-1), torch.ones_like(order))
@@ -94,8 +94,3 @@ class Functions:
         message = functional_call(self.functions["substrate"], own["substrate"], (features,))
         weight = present * gate(features[..., 1]) if self.gated else present
         return nn.functional.softplus(functional_call(self.functions["rate"], own["rate"], ((weight[..., None] * message).sum(-2),))[..., 0])
-
-
-def _stands_for(state: State, column: Tensor) -> Tensor:
-    """What stands inside the functions for the coefficients of a column."""
-    return column.abs() if state.level is None else state.level[column.abs().long()]

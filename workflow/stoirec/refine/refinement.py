@@ -15,7 +15,7 @@ from stoirec.refine.equations import Equations
 from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
 from stoirec.refine.lengths import choose_lengths
-from stoirec.refine.selection import close_unlikely, levels
+from stoirec.refine.selection import close_unlikely
 from stoirec.refine.state import State
 
 _RELAXED = 3e-8  # mean squared residual from which rounds do the rest faster
@@ -63,13 +63,16 @@ class Refinement:
         return state.cost < _RELAXED
 
     def round(self, state: State, steps: int) -> State:
-        """Fit with the columns fixed inside the functions, test lengths, decode; decodes first if there are no columns yet."""
+        """Fit with the columns fixed inside the functions, test lengths, decode; decodes first if there are no columns yet.
+
+        Where edges were selected there is one round, of decode and fit: one wrong edge makes many lengths look wrong.
+        """
         if state.pattern is None:
-            decoded = decode(self.equations, state)
-            if self.functions.gated:  # zeros, and gates between 0 and 1, leave the functions less free to adapt
-                decoded = replace(decoded, level=levels(self.equations, state))
-            state = as_fast(self.equations, state, decoded)
-        return decode(self.equations, choose_lengths(self.equations, descend(self.equations, state, steps)))
+            state = as_fast(self.equations, state, decode(self.equations, state))
+        fitted = descend(self.equations, state, steps)
+        if self.functions.gated:
+            return replace(fitted, settled=_SETTLED)
+        return decode(self.equations, choose_lengths(self.equations, fitted))
 
     @staticmethod
     def finished(state: State) -> bool:

@@ -64,7 +64,7 @@ def weigh(equations: Equations, state: State) -> Evidence:
     and log probability(p) = gain / (2 _SAME) + constant.
     """
     graph, functions, frames = equations.graph, equations.functions, equations.frames
-    level = levels(equations, state)
+    level = _levels(equations, state)
     rates = functions.rates(state, frames)
     residual = equations.predicted(rates, state.linear, frames) - frames.dcdt.T
     weight = 1 / (residual.square().mean(1) + _NOISE)
@@ -111,7 +111,7 @@ def weigh(equations: Equations, state: State) -> Evidence:
     return Evidence(probability, linear, log_k, level[1])
 
 
-def levels(equations: Equations, state: State) -> Tensor:
+def _levels(equations: Equations, state: State) -> Tensor:
     """(LARGEST + 1,) what stands for 0, 1 and 2 in the functions: median learned |S| in the faster half of the reactions."""
     functions = equations.functions
     size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())

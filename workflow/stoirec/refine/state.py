@@ -15,7 +15,6 @@ class State:
         linear: (E,) B, the coefficient of each edge times its reaction's rate constant.
         log_k: (R,) log10 rate constants.
         pattern: (E,) integer coefficients inside the functions; None: |B| / k stands there.
-        level: (3,) what stands for 0, 1 and 2 inside the functions once there are columns; None: the numbers themselves.
         closed: (E,) bool, edges held at 0 because they seem to be decoys; None before any was judged.
         cost: mean squared residual, each metabolite divided by its std of dc/dt; inf before the first step.
         settled: rounds in a row that changed no column.
@@ -25,7 +24,6 @@ class State:
     linear: Tensor
     log_k: Tensor
     pattern: Tensor | None = None
-    level: Tensor | None = None
     closed: Tensor | None = None
     cost: float = math.inf
     settled: int = 0
