@@ -1,6 +1,7 @@
 """Training: repeatable, resumable, blind to the truth."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import xarray as xr
 from stoirec import checkpoint
 from stoirec.config import FitConfig
 from stoirec.dataset import read_data
-from stoirec.train import _Job, train
+from stoirec.errors import BadInput
+from stoirec.train import _Job, new_model, train
 
 CPU = torch.device("cpu")
 
@@ -58,14 +60,17 @@ def test_a_killed_run_resumes_to_the_same_numbers(fit, tiny_data, tiny_fit, tmp_
     assert same(fit, resumed)
 
 
-def test_a_run_killed_in_its_refinement_resumes_to_the_same_numbers(tiny_data, tiny_fit, tmp_path, monkeypatch):
-    config = tiny_fit.model_copy(update={"role_prior": True, "refinement_rounds": 2, "relaxation_steps": 3, "refinement_steps": 2, "refinement_frames": 40})
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_run_killed_in_its_refinement_resumes_to_the_same_numbers(tiny_data, tiny_fit, tmp_path, monkeypatch, gated):
+    steps = {"relaxation_steps": 3, "selection_rounds": 2, "selection_steps": 2, "refinement_rounds": 2, "refinement_steps": 2}
+    shape = tiny_fit.graph_model.model_copy(update={"substrate_gate": gated})
+    config = tiny_fit.model_copy(update={"role_prior": True, "refinement_frames": 40, "graph_model": shape} | steps)
     whole = train(tiny_data, config, CPU)
-    assert whole.attrs["n_steps"] == 100 + 3 + 2 * 2
+    assert whole.attrs["n_steps"] == 100 + 3 + (2 * 2 + 2 if gated else 2 * 2)  # with a gate two selections, one round
     path, refine = tmp_path / "fit.ckpt", _Job.refine
 
     def die_in_the_second(job):
-        if job.round == 1:
+        if job.selections + job.round == 1:
             raise KeyboardInterrupt
         return refine(job)
 
@@ -149,3 +154,20 @@ def test_val_loss_of_predicting_nothing_is_the_mean_square_over_the_variance(tin
         job.model.sto_all.zero_()
     dcdt = tiny_data.dcdt[2]
     assert job._val_loss(1) == pytest.approx((np.mean(dcdt**2, axis=0) / np.var(dcdt, axis=0, ddof=1)).mean())
+
+
+def test_the_limiter_needs_equal_time_steps(tiny_data):
+    config = FitConfig(n_runs=2, graph_model={"flux_limiter": True})
+    uneven = replace(tiny_data, time=tiny_data.time**2)
+    with pytest.raises(BadInput, match="time: found unequal steps; allowed: equally spaced frames"):
+        new_model(uneven, config)
+    assert new_model(tiny_data, config).limiter.dt == pytest.approx(0.1)
+
+
+def test_frames_are_drawn_in_proportion_to_their_activity(tiny_data):
+    """The mean over drawn frames of the squared size is that of frames weighted by their size."""
+    config = FitConfig(n_runs=2, frame_sampling="activity")
+    job = _Job(tiny_data, config, torch.device("cpu"))
+    size = (job.dcdt / job.scale).double().square().mean(1).sqrt().numpy()
+    drawn = np.concatenate([job._draw(1000) for _ in range(20)])
+    assert size[drawn].mean() == pytest.approx((size**2).sum() / size.sum(), rel=0.005)
