@@ -118,8 +118,16 @@ class Dense:
 
 
 def with_limiter(
-    functions: Functions, matrix: Tensor, scale: Tensor, linear: Tensor, rate: Tensor, share: Tensor, limiting: Tensor,
-    residual: Tensor, on_weights: Tensor, on_order: Tensor,
+    functions: Functions,
+    matrix: Tensor,
+    scale: Tensor,
+    linear: Tensor,
+    rate: Tensor,
+    share: Tensor,
+    limiting: Tensor,
+    residual: Tensor,
+    on_weights: Tensor,
+    on_order: Tensor,
 ) -> Dense:
     """J where reaction j runs at share_j F_j.
 
