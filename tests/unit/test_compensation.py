@@ -102,12 +102,12 @@ def test_messages_are_compared_up_to_an_affine_map():
     assert compensation.message_r2(rng.normal(size=(200, 5)), true) < 0.2
 
 
-@pytest.mark.parametrize("shape", [{"n_layers": 4}, {"embedding_dim": 2}, {"substrate_gate": True}, {"n_layers": 2, "output_size": 3}])
+@pytest.mark.parametrize("shape", [{"n_layers": 4}, {"embedding_dim": 2}, {"substrate_gate": True}, {"flux_limiter": True}, {"n_layers": 2, "output_size": 3}])
 def test_every_architecture_is_rebuilt(simulated, shape):
     """The rebuilt network computes what the trained one computed."""
     data, truth = simulated
     config = CONFIG.model_copy(update={"graph_model": CONFIG.graph_model.model_copy(update=shape)})
-    model = MetabolismPropagation(data.graph, config).double()
+    model = MetabolismPropagation(data.graph, config, data.dt).double()
     stored = {"sto_all": "coefficient", "log_k": "log_k"}
     variables = {}
     for name, parameter in model.named_parameters():

@@ -255,6 +255,16 @@ def test_a_reaction_that_the_descent_let_go_takes_its_mean_column(with_decoys):
     assert torch.equal(found.linear[others], linear[others])
 
 
+def test_a_reaction_that_nothing_explains_stays_as_it_is(with_decoys):
+    """Where nothing changes, no column explains anything: no evidence for edges, and none against them."""
+    refinement, truth = with_decoys
+    equations, state = refinement.equations, replace(truth, pattern=None)
+    equations.frames = replace(equations.frames, dcdt=torch.zeros_like(equations.frames.dcdt))
+    evidence = weigh(equations, state)
+    assert (evidence.probability == 1).all()
+    assert torch.equal(evidence.linear, state.linear) and torch.equal(evidence.log_k, state.log_k)
+
+
 def test_closed_edges_stay_at_zero(with_decoys, rng):
     refinement, truth = with_decoys
     state = disturbed(replace(truth, pattern=None, closed=truth.pattern == 0), rng, 0.02, 0.05)

@@ -60,7 +60,7 @@ def budget(study: Study, path: str | Path, store: Path) -> Budget:
         (done if (store / "fits" / fit.fit_id / "recovery.nc").exists() else todo).append(fit)
     per_step = _measured(store, done)
     left_steps = steps_more + sum(fit.config.n_steps(n_frames) for fit in todo)
-    left_rounds = rounds_more + sum(fit.config.refinement_rounds for fit in todo)
+    left_rounds = rounds_more + sum(fit.config.n_refinements for fit in todo)
     left = n_more + len(todo)
     return Budget(
         fits=len(known) + n_more,

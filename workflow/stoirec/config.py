@@ -163,6 +163,13 @@ class FitConfig(_Strict):
     def n_steps(self, n_frames: int) -> int:
         return self.n_epochs * self.steps_per_epoch(n_frames)
 
+    @property
+    def n_refinements(self) -> int:
+        """Selections and rounds of the refinement, at most; with a gate there is one round."""
+        if self.graph_model.substrate_gate and self.refinement_rounds:
+            return self.selection_rounds + 1
+        return self.refinement_rounds
+
 
 # --- study: grids of fits ---------------------------------------------------------------------------------------------
 

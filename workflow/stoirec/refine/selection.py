@@ -70,15 +70,14 @@ def weigh(equations: Equations, state: State) -> Evidence:
     weight = 1 / (residual.square().mean(1) + _NOISE)
     rate = equations.kept(rates, state.linear, frames) @ frames.weight
 
-    probability, linear = torch.zeros_like(state.linear), torch.zeros_like(state.linear)
-    log_k = state.log_k.clone()
+    # as they are, where no column explains anything: an exchange has none that is balanced
+    probability, linear, log_k = torch.ones_like(state.linear), state.linear.clone(), state.log_k.clone()
     for reaction in range(graph.n_reactions):
         edges = graph.edges_of(reaction)
         sign = functions.sign[edges]
         consumed = sign < 0
         substrates, products = (_sides(int(side.sum())).to(sign.device) for side in (consumed, ~consumed))
-        if not len(substrates) or not len(products):  # an exchange
-            probability[edges], linear[edges] = 1.0, state.linear[edges]
+        if not len(substrates) or not len(products):
             continue
         columns = torch.zeros(len(substrates), len(sign), dtype=torch.float64, device=sign.device)
         columns[:, consumed] = level[substrates.long()]
