@@ -113,6 +113,11 @@ def gate(order: Tensor) -> Tensor:
     return 1 - (1 - order.clamp(max=1)) ** 2
 
 
+def gate_slope(order: Tensor) -> Tensor:
+    """dg/d|S|."""
+    return 2 * (1 - order.clamp(max=1))
+
+
 def _mlp(n_in: int, n_hidden: int, n_layers: int, n_out: int) -> nn.Sequential:
     """`n_layers` layers of units, input and output counted, with Tanh between the Linear maps."""
     sizes = [n_in, *[n_hidden] * (n_layers - 2), n_out]

@@ -12,7 +12,7 @@ from stoirec.refine.jacobian import Dense, Normal, RowWise, with_limiter
 from stoirec.refine.state import State
 
 MASS = 1e-2  # weight of the relative column sums, against the mean squared residual
-_CHUNK = 50  # windows per block of the Jacobian: bounds memory
+_CHUNK = 120  # windows per block of the Jacobian: bounds memory
 _FRAMES_AT_ONCE = 1000  # in an evaluation of the rates alone
 
 

@@ -1,12 +1,14 @@
 """The rates F of all reactions and their derivatives, for weights given as one vector."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call
 
 from stoirec.graph import Graph
-from stoirec.model import gate
+from stoirec.model import gate, gate_slope
 from stoirec.refine.frames import Frames
 from stoirec.refine.state import State
 
@@ -66,19 +68,36 @@ class Functions:
         return rate.unflatten(1, frames.concentration.shape[:2])
 
     def rates_of(self, reaction: int, state: State, columns: Tensor, frames: Frames) -> Tensor:
-        """(columns, windows, nodes) F of one reaction, were its column one of `columns` (columns, n)."""
+        """(columns, windows, nodes) F of one reaction, were its column one of `columns` (columns, n).
+
+        A substrate has the same message in all columns in which its coefficient is the same: messages come first.
+        """
         edges = self.slot[reaction][self.slot[reaction] >= 0]
-        order = columns[:, edges - self.graph.edges_of(reaction).start].abs()[:, None, None]
-        c = frames.concentration[..., self.metabolite[edges]].expand(len(columns), -1, -1, -1)
+        size = columns[:, edges - self.graph.edges_of(reaction).start].abs()
+        levels, level = size.unique(return_inverse=True)
+        c = frames.concentration[..., self.metabolite[edges]].movedim(-1, 0)[:, None].expand(-1, len(levels), -1, -1)
         with torch.no_grad():
-            return self._rates(state.weights, torch.stack([c, order.expand_as(c)], dim=-1), torch.ones_like(order))
+            message = self._messages(state.weights, torch.stack([c, levels[:, None, None].expand_as(c)], dim=-1))
+            summed = sum(own[chosen] for own, chosen in zip(message, level.T))
+            return self._rates_at(state.weights, summed)
 
     def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor]:
-        """(reactions, frames, P) dF/dweights and (S, frames) dF/dq of every substrate edge, at `concentration` (frames, M)."""
-        features = self._features(concentration, self.order(state))
-        by_frame = vmap(grad(self._rates, argnums=(0, 1)), in_dims=(None, 0, None))
-        on_weights, on_features = vmap(by_frame, in_dims=(None, 0, 0))(state.weights, features, self.present)
-        return on_weights, on_features[..., 1].permute(0, 2, 1).flatten(0, 1)[self.position]
+        """(reactions, frames, P) dF/dweights and (S, frames) dF/dq of every substrate edge, at `concentration` (frames, M).
+
+        Backpropagation written out: one product of matrices a layer, for all reactions and frames.
+        """
+        order = self.order(state)[self.slot][:, None]  # (reactions, 1, substrates)
+        silence = self.present[:, None] * gate(order) if self.gated else self.present[:, None]
+        messages = _layers(self._own("substrate", state.weights), self._features(concentration, self.order(state)))
+        rates = _layers(self._own("rate", state.weights), (silence[..., None] * messages[-1].output).sum(-2))
+
+        on_rate, on_summed = _backward(rates, torch.sigmoid(rates[-1].output))
+        on_message = silence[..., None] * on_summed[..., None, :]
+        on_substrate, on_features = _backward(messages, on_message)
+        on_order = on_features[..., 1]
+        if self.gated:
+            on_order = on_order + self.present[:, None] * gate_slope(order) * (messages[-1].output @ on_summed[..., None])[..., 0]
+        return torch.cat([*on_substrate, *on_rate], dim=-1), on_order.permute(0, 2, 1).flatten(0, 1)[self.position]
 
     def _features(self, concentration: Tensor, order: Tensor) -> Tensor:
         """(reactions, frames, substrates, 2) inputs of substrate_func."""
@@ -87,10 +106,60 @@ class Functions:
 
     def _rates(self, weights: Tensor, features: Tensor, present: Tensor) -> Tensor:
         """F for features (..., substrates, 2) and presence (..., substrates): (...)."""
-        own: dict[str, dict[str, Tensor]] = {"substrate": {}, "rate": {}}
-        for (name, shape), piece in zip(self.shapes.items(), weights.split([shape.numel() for shape in self.shapes.values()])):
-            function, _, parameter = name.partition(".")
-            own[function][parameter] = piece.reshape(shape)
-        message = functional_call(self.functions["substrate"], own["substrate"], (features,))
-        weight = present * gate(features[..., 1]) if self.gated else present
-        return nn.functional.softplus(functional_call(self.functions["rate"], own["rate"], ((weight[..., None] * message).sum(-2),))[..., 0])
+        return self._rates_at(weights, (present[..., None] * self._messages(weights, features)).sum(-2))
+
+    def _messages(self, weights: Tensor, features: Tensor) -> Tensor:
+        """(..., output_size) messages of substrates with features (..., 2), silenced by the gate."""
+        message = functional_call(self.functions["substrate"], self._own("substrate", weights), (features,))
+        return gate(features[..., 1])[..., None] * message if self.gated else message
+
+    def _rates_at(self, weights: Tensor, summed: Tensor) -> Tensor:
+        """F (...) for summed messages (..., output_size)."""
+        return nn.functional.softplus(functional_call(self.functions["rate"], self._own("rate", weights), (summed,))[..., 0])
+
+    def _own(self, function: str, weights: Tensor) -> dict[str, Tensor]:
+        """The parameters of one of the two MLPs."""
+        pieces = zip(self.shapes.items(), weights.split([shape.numel() for shape in self.shapes.values()]))
+        return {name.removeprefix(f"{function}."): piece.reshape(shape) for (name, shape), piece in pieces if name.startswith(f"{function}.")}
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A Linear map, with what went in and came out.
+
+    Attributes:
+        weight: (out, in).
+        input, output: (..., in), (..., out); inputs of all but the first layer are tanh of the output before.
+    """
+
+    weight: Tensor
+    input: Tensor
+    output: Tensor
+
+
+def _layers(parameters: dict[str, Tensor], x: Tensor) -> list[_Layer]:
+    """Forward through Linear maps with Tanh between, of `parameters` in order (weight, bias, weight, bias, ...)."""
+    values = list(parameters.values())
+    layers: list[_Layer] = []
+    for weight, bias in zip(values[::2], values[1::2]):
+        x = torch.tanh(layers[-1].output) if layers else x
+        layers.append(_Layer(weight, x, x @ weight.T + bias))
+    return layers
+
+
+def _backward(layers: list[_Layer], on_output: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Derivatives by each parameter, (reactions, frames, numbers) in order, summed over substrates if there are any; and by the first input.
+
+    `on_output`: (reactions, frames, [substrates,] out), by the last layer's output.
+    """
+    found: list[Tensor] = []
+    for layer in reversed(layers):
+        if on_output.dim() == 4:
+            on_weight, on_bias = on_output.transpose(-1, -2) @ layer.input, on_output.sum(-2)
+        else:
+            on_weight, on_bias = on_output[..., None] * layer.input[..., None, :], on_output
+        found = [on_weight.flatten(2), on_bias, *found]
+        on_output = on_output @ layer.weight
+        if layer is not layers[0]:
+            on_output = on_output * (1 - layer.input.square())
+    return found, on_output
