@@ -27,6 +27,7 @@ def test_recover_works_on_a_users_own_file_and_score_and_oracle_give_json(tiny_p
         dataset.load().drop_attrs().to_netcdf(blind)
     log = stoirec("recover", blind, "--device", "cpu", "--threads", 1, "-o", answer).stderr
     assert "train: step" in log and "val_loss" in log  # plain lines where there is no terminal
+    assert [line.startswith("recipe best: ") for line in log.splitlines() if "recipe" in line] == [True]  # which, and why, in one line
     with xr.open_dataset(answer) as recovery:
         assert np.issubdtype(recovery["stoichiometry"].dtype, np.integer)
         assert recovery["stoichiometry"].shape == (10, 16)

@@ -1,15 +1,14 @@
 """Studies: which fits they ask for, and how a fit is known."""
 
 import json
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from stoirec.cli import Recipe
-from stoirec.config import FitConfig, load_fit_config, load_regime, load_study
+from stoirec.config import FitConfig, load_regime, load_study
 from stoirec.errors import BadInput
+from stoirec.recipe import load as load_recipe
 from stoirec.study import config_id, data_sets, expand, flat
 
 ROOT = Path(__file__).parents[2]
@@ -184,9 +183,8 @@ def test_a_regime_like_another_has_its_keys_and_its_own_over_them(tmp_path):
         load_regime(chain)
 
 
-@pytest.mark.parametrize("recipe, stage", [(Recipe.best, "clean"), (Recipe.flux_limited, "flux_limited"), (Recipe.decoys, "decoys")])
-def test_the_recipes_of_recover_are_those_that_the_recovery_study_measures(recipe, stage):
+@pytest.mark.parametrize("name, stage", [("best", "clean"), ("flux_limited", "flux_limited"), ("decoys", "decoys")])
+def test_the_recipes_of_recover_are_those_that_the_recovery_study_measures(name, stage):
     _, fits = expand(ROOT / "config/studies/recovery.yaml")
     trained = [fit.config for fit in fits if fit.stage == stage]
-    with as_file(files("stoirec") / "recipes" / f"{recipe.value}.yaml") as path:
-        assert trained and all(config == load_fit_config(path) for config in trained)
+    assert trained and all(config == load_recipe(name) for config in trained)

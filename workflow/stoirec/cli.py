@@ -13,6 +13,7 @@ import typer
 
 from stoirec.errors import BadInput
 
+_log = logging.getLogger(__name__)
 _UsageError = typer.BadParameter.__mro__[1]  # typer bundles its own click and exports only this subclass
 
 app = typer.Typer(
@@ -123,8 +124,9 @@ def score(
 
 
 class Recipe(StrEnum):
-    """The files in recipes/."""
+    """The files in recipes/, and the choice among them."""
 
+    auto = "auto"
     best = "best"
     flux_limited = "flux_limited"
     decoys = "decoys"
@@ -134,24 +136,24 @@ class Recipe(StrEnum):
 def recover(
     data: Annotated[Path, typer.Argument(metavar="DATA.nc")],
     output: Output,
-    recipe: Annotated[Recipe, typer.Option(help="flux_limited: no substrate is used up within a time step; decoys: candidate edges may not be real.")] = Recipe.best,
+    recipe: Annotated[
+        Recipe, typer.Option(help="auto: by the data; flux_limited: no substrate is used up within a time step; decoys: candidate edges may not be real.")
+    ] = Recipe.auto,
     device: Device = "auto",
     threads: Threads = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
 ) -> None:
     """Recover S from data.nc: train with a bundled recipe, then round. Never reads /truth."""
-    from importlib.resources import as_file, files
-
     from stoirec import netcdf
-    from stoirec.config import load_fit_config
+    from stoirec import recipe as recipes
     from stoirec.dataset import read_data
     from stoirec.recovery import read_fit
     from stoirec.recovery import recover as decode_fit
 
-    with as_file(files("stoirec") / "recipes" / f"{recipe.value}.yaml") as path:
-        config = load_fit_config(path)
     content = read_data(data)
-    config = config.model_copy(update={"n_runs": content.n_training_runs})  # all there are
+    name, reason = recipes.choose(content) if recipe is Recipe.auto else (recipe.value, "as asked for")
+    _log.info("recipe %s: %s", name, reason)
+    config = recipes.load(name).model_copy(update={"n_runs": content.n_training_runs})  # all there are
     fit = output.with_suffix(".fit.nc")
     _train(content, config, device, threads, fit, checkpoint_seconds)
     netcdf.write(output, decode_fit(read_fit(fit), str(fit)))

@@ -1,0 +1,78 @@
+"""The recipe `stoirec recover` takes where none is asked for: by what a learner may see."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from stoirec.cli import Recipe
+from stoirec.dataset import read_data, write_simulation
+from stoirec.recipe import MOST, choose, euler_steps, load, n_crowded
+from stoirec.refine import selection
+from stoirec.simulate import simulate
+
+
+@pytest.fixture(scope="module")
+def data_of(tmp_path_factory):
+    """Simulate a regime and read what a learner may see of it."""
+    folder = tmp_path_factory.mktemp("recipes")
+
+    def read(regime, **changes):
+        regime = regime.model_copy(update=changes)
+        path = folder / f"{regime.name}{len(changes)}.nc"
+        write_simulation(path, simulate(regime), regime)
+        return read_data(path)
+
+    return read
+
+
+def test_the_best_recipe_is_for_smooth_trajectories_of_real_edges(tiny_data):
+    name, reason = choose(tiny_data)
+    assert name == "best" and "no explicit Euler steps" in reason
+    assert n_crowded(tiny_data) == 0 and not euler_steps(tiny_data)
+
+
+def test_euler_steps_call_for_the_limiter(limited_regime, data_of):
+    limited = data_of(limited_regime)
+    assert choose(limited)[0] == "flux_limited"
+    stored = replace(limited, concentration=limited.concentration.astype(np.float32).astype(float), dcdt=limited.dcdt.astype(np.float32).astype(float))
+    assert euler_steps(stored)  # single precision is enough
+    unequal = replace(limited, time=np.where(np.arange(limited.n_frames) > 5, limited.time + 0.5, limited.time))
+    still = replace(limited, concentration=np.ones_like(limited.concentration), dcdt=np.zeros_like(limited.dcdt))
+    one = replace(limited, time=limited.time[:1], concentration=limited.concentration[:, :1], dcdt=limited.dcdt[:, :1])
+    assert not any(euler_steps(other) for other in (unequal, still, one))
+
+
+def test_more_candidates_than_can_be_real_call_for_the_decoys_recipe(tiny_regime, limited_regime, data_of):
+    crowded = data_of(tiny_regime, decoy_edges=1.0)
+    name, reason = choose(crowded)
+    assert name == "decoys" and f"{n_crowded(crowded)} of 16 reactions" in reason and "untested" not in reason
+    name, reason = choose(data_of(limited_regime, decoy_edges=1.0))
+    assert name == "decoys" and "untested" in reason
+
+
+def test_candidates_are_counted_on_each_side(tiny_data):
+    graph = tiny_data.graph
+    per_reaction = np.bincount(graph.edge_reaction)
+    assert per_reaction.max() > MOST  # both sides together may have more
+    substrates_only = replace(graph, edge_is_substrate=np.ones(graph.n_edges, bool))
+    assert n_crowded(replace(tiny_data, graph=substrates_only)) == (per_reaction > MOST).sum()
+
+
+def test_a_users_own_file_is_chosen_for_as_well(limited_regime, data_of, tmp_path):
+    path = tmp_path / "own.nc"
+    with xr.open_dataset(data_of(limited_regime).path) as dataset:
+        dataset.load().drop_vars(["run_role", "reaction", "metabolite"]).drop_attrs().to_netcdf(path)
+    assert choose(read_data(path))[0] == "flux_limited"
+
+
+def test_every_recipe_can_be_chosen_and_loaded():
+    names = {recipe.value for recipe in Recipe} - {"auto"}
+    assert names == {"best", "flux_limited", "decoys"}
+    assert load("flux_limited").graph_model.flux_limiter and load("decoys").graph_model.substrate_gate
+    assert load("best").graph_model == type(load("best").graph_model)()
+
+
+def test_a_real_reaction_is_as_large_as_the_refinement_assumes():
+    assert MOST == selection._MOST
