@@ -188,3 +188,17 @@ def test_the_recipes_of_recover_are_those_that_the_recovery_study_measures(name,
     _, fits = expand(ROOT / "config/studies/recovery.yaml")
     trained = [fit.config for fit in fits if fit.stage == stage]
     assert trained and all(config == load_recipe(name) for config in trained)
+
+
+def test_the_recovery_study_varies_runs_and_noise_alone(bundled):
+    """On networks the clean stage has as well, so that their figures make curves."""
+    study, fits = bundled("recovery")
+    of = {stage.name: [fit for fit in fits if fit.stage == stage.name] for stage in study.stages}
+    assert sorted({fit.network_seed for fit in of["clean"]}) == list(range(301, 311))
+    assert all({fit.network_seed for fit in own} == {301, 302, 303} for name, own in of.items() if name != "clean")
+    (clean,) = {fit.config for fit in of["clean"]}
+    assert {fit.config for fit in of["runs"]} == {clean.model_copy(update={"n_runs": n_runs}) for n_runs in (1, 2, 3)}
+    noisy = {name: own for name, own in of.items() if name.startswith("noise")}
+    assert {fit.config for own in noisy.values() for fit in own} == {clean}
+    levels = [load_regime(data_sets(study)[own[0].data][0]).dcdt_noise for own in noisy.values()]
+    assert levels == [0.001, 0.01, 0.05, 0.1]
