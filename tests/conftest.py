@@ -1,11 +1,21 @@
 """A tiny regime, simulated once per session, for every test that needs data."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from ruamel.yaml import YAML
 
+from stoirec import netcdf
 from stoirec.config import FitConfig, Regime
 from stoirec.dataset import read_data, read_truth, write_simulation
+from stoirec.recovery import recover
+from stoirec.report import results
+from stoirec.score import baselines_table, metrics_table
 from stoirec.simulate import simulate
+from stoirec.study import data_sets, expand
+from stoirec.train import train
 
 TINY = {
     "name": "tiny",
@@ -81,6 +91,29 @@ def tiny_truth(tiny_path, tiny_data):
 @pytest.fixture
 def tiny_fit() -> FitConfig:
     return FitConfig(**TINY_FIT)
+
+
+@pytest.fixture(scope="session")
+def finish_study():
+    """A study and its regimes (file stem -> regime) to be written to a folder, and done there as the workflow would."""
+
+    def finish(folder, study: dict, regimes: dict[str, Regime]) -> results.Results:
+        for name, content in ({"study": study} | {stem: regime.model_dump(mode="json") for stem, regime in regimes.items()}).items():
+            with open(folder / f"{name}.yaml", "w") as handle:
+                YAML().dump(content, handle)
+        content, fits = expand(folder / "study.yaml")
+        for name, (file, seed) in data_sets(content).items():
+            settings = regimes[Path(file).stem].with_master_seed(seed)
+            write_simulation(folder / "data" / f"{name}.nc", simulate(settings), settings, seed)
+        for fit in fits:
+            path = folder / "fits" / fit.fit_id / "fit.nc"
+            netcdf.write(path, train(read_data(folder / "data" / f"{fit.data}.nc"), fit.config, torch.device("cpu")))
+            netcdf.write(path.with_name("recovery.nc"), recover(netcdf.read(path), str(path)))
+        metrics_table(content.name, fits, folder).to_csv(folder / "metrics.csv", index=False)
+        baselines_table(content.name, fits, folder).to_csv(folder / "baselines.csv", index=False)
+        return results.load(folder / "study.yaml", folder, folder / "metrics.csv", folder / "baselines.csv")
+
+    return finish
 
 
 @pytest.fixture

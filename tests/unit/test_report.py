@@ -8,29 +8,20 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from ruamel.yaml import YAML
 
-from stoirec import dataset, netcdf
 from stoirec.report import effects, limits, mistakes, present, results, tables
 from stoirec.report import page as pages
-from stoirec.config import load_regime
 from stoirec.decode import METHODS
 from stoirec.errors import BadInput
 from stoirec.metrics import NAMES
-from stoirec.recovery import recover
-from stoirec.score import baselines_table, metrics_table
-from stoirec.simulate import simulate
-from stoirec.study import expand
-from stoirec.train import train
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 HOSTILE = "<script>alert(1)</script>"
 
 
 @pytest.fixture(scope="module")
-def store(small_regime, tmp_path_factory):
+def store(small_regime, finish_study, tmp_path_factory):
     """A finished study on two networks: three variants, one of which diverges, and one with a name that is no name."""
     folder = tmp_path_factory.mktemp("store")
     study = {
@@ -45,21 +36,7 @@ def store(small_regime, tmp_path_factory):
             }
         ],
     }
-    for name, content in (("regime", small_regime.model_dump(mode="json")), ("study", study)):
-        with open(folder / f"{name}.yaml", "w") as handle:
-            YAML().dump(content, handle)
-    regime = load_regime(folder / "regime.yaml")
-    content, fits = expand(folder / "study.yaml")
-    for fit in fits:
-        data = folder / "data" / f"{fit.data}.nc"
-        if not data.is_file():
-            settings = regime.with_master_seed(fit.network_seed)
-            dataset.write_simulation(data, simulate(settings), settings, fit.network_seed)
-        path = folder / "fits" / fit.fit_id / "fit.nc"
-        netcdf.write(path, train(dataset.read_data(data), fit.config, torch.device("cpu")))
-        netcdf.write(path.with_name("recovery.nc"), recover(netcdf.read(path), str(path)))
-    metrics_table(content.name, fits, folder).to_csv(folder / "metrics.csv", index=False)
-    baselines_table(content.name, fits, folder).to_csv(folder / "baselines.csv", index=False)
+    finish_study(folder, study, {"regime": small_regime})
     write_notebooks(folder / "notebooks")
     return folder
 

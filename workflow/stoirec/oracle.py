@@ -16,9 +16,9 @@ _SUM_WEIGHT = 10.0  # of a column-sum equation, against flux columns of length a
 _SAME = 1 - 1e-9  # absolute cosine above which two fluxes are the same up to a factor
 
 
-def true_frames(data: Data, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, R) true fluxes and (frames, M) dc/dt of all training frames: what every oracle works on."""
-    concentration, dcdt = data.training_frames(data.n_training_runs)
+def true_frames(data: Data, truth: Truth, n_runs: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(frames, R) true fluxes and (frames, M) dc/dt of the first `n_runs` (default: all) training runs: what every oracle works on."""
+    concentration, dcdt = data.training_frames(data.n_training_runs if n_runs is None else n_runs)
     return truth.flux(concentration), dcdt
 
 

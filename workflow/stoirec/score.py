@@ -175,15 +175,30 @@ def reference_metrics(graph: Graph, truth: Truth, flux: np.ndarray, dcdt: np.nda
 
 
 def baselines_table(study_name: str, fits: list[Fit], store: Path) -> pd.DataFrame:
-    """baselines.csv: the references on every data set of the study, in the form of metrics.csv."""
+    """baselines.csv: the references on every data set of the study, in the form of metrics.csv.
+
+    They are computed on all training runs (param.n_runs is empty), and again on the first n_runs where fits see no more.
+    """
+    asked: dict[tuple[str, int], set[int]] = {}
+    for fit in fits:
+        asked.setdefault((fit.data, fit.network_seed), set()).add(fit.config.n_runs)
     rows = []
-    for data, seed in dict.fromkeys((fit.data, fit.network_seed) for fit in fits):
+    for (data, seed), runs in asked.items():
         content = read_data(data_path(store, data))
         truth = read_truth(data_path(store, data), content.graph)
-        for name, methods in reference_metrics(content.graph, truth, *true_frames(content, truth)).items():
-            kind = name.split("_")[0]
-            rows += [
-                {**_identity(f"{data}/{name}", study_name, kind, method, kind, seed, None), **metrics, "val_loss": math.nan, "variant": name, "is_answer": False}
-                for method, metrics in methods.items()
-            ]
+        for n_runs in (None, *sorted(n for n in runs if n < content.n_training_runs)):
+            found = reference_metrics(content.graph, truth, *true_frames(content, truth, n_runs))
+            rows += _reference_rows(study_name, data, seed, n_runs, found)
     return pd.DataFrame(rows)
+
+
+def _reference_rows(study: str, data: str, seed: int, n_runs: int | None, references: dict[str, dict[str, dict[str, float]]]) -> list[dict[str, Any]]:
+    """Rows of baselines.csv: `references` on the first `n_runs` training runs of a data set; None: on all."""
+    suffix = "" if n_runs is None else f"+n_runs~{n_runs}"
+    rows = []
+    for name, methods in references.items():
+        kind = name.split("_")[0]
+        for method, metrics in methods.items():
+            row = _identity(f"{data}/{name}{suffix}", study, kind, method, kind, seed, None)
+            rows.append(row | {"param.n_runs": n_runs, **metrics, "val_loss": math.nan, "variant": name, "is_answer": False})
+    return rows

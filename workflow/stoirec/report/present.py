@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 _PIXELS_PER_INCH = 100  # CSS pixels; the picture itself has twice as many
-_FORMATS = {"val_loss": ".3g", "k": ".3g", "wall time [s]": ".1f", "core minutes": ".1f"}  # all other real numbers are shares, R2 and the like
+_FORMATS = {"val_loss": ".3g", "k": ".3g", "wall time [s]": ".1f", "of the recipe [s]": ".1f", "cost": ".3g", "core minutes": ".1f"}  # all other real numbers are shares, R2 and the like
 
 
 class Html:

@@ -10,12 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from stoirec import netcdf
-from stoirec.config import FitConfig, Study
+from stoirec.config import FitConfig, Regime, Study, load_regime
 from stoirec.dataset import Data, Truth, read_data, read_truth
 from stoirec.errors import BadInput
 from stoirec.metrics import NAMES
 from stoirec.score import data_path, read_recovery, recovery_path, score_history
-from stoirec.study import Fit, expand, fits_of, flat, plan_path, read_plan, waves
+from stoirec.study import Fit, data_sets, expand, fits_of, flat, plan_path, read_plan, waves
 
 # What the references of baselines.csv know; the order in which every table shows them.
 REFERENCES = {
@@ -168,20 +168,31 @@ class Results:
 
     # --- references -------------------------------------------------------------------------------------------------
 
-    def references(self, method: str, data: list[str] | None = None) -> pd.DataFrame:
+    def references(self, method: str, data: list[str] | None = None, n_runs: int | None = None) -> pd.DataFrame:
         """Metrics of baselines and oracles decoded by `method`, means over data sets (default: the study's).
 
-        The scale-blind oracle has no scale to decode at; it is always decoded by the scaled form of the method.
+        The oracles see the first `n_runs` training runs of each data set (default: all). The scale-blind oracle has no scale to decode at; it is always decoded by the scaled form of the method.
         """
         blind = self.baselines["variant"] == "oracle_scale_blind"
         rows = self.baselines[self.baselines["method"] == np.where(blind, _SCALED.get(method, method), method)]
-        rows = rows[rows["fit_id"].str.split("/").str[0].isin(data or self.data_names)]
+        of = rows["fit_id"].str.split("/").str[0]
+        fewer = rows["param.n_runs"] == n_runs
+        rows = rows[of.isin(data or self.data_names) & (fewer | (rows["param.n_runs"].isna() & ~of.isin(of[fewer])))]
         means = rows.groupby("variant", sort=False)[list(NAMES)].mean()
         return means.loc[[name for name in REFERENCES if name in means.index]]
 
     def best_baseline(self, method: str, data: list[str] | None = None, metric: str = "entry_exact") -> float:
         """What the better of the two baselines reaches."""
         return float(self.references(method, data).filter(like="baseline", axis=0)[metric].max())
+
+    # --- data ---------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def regimes(self) -> dict[str, Regime]:
+        """The regime of every data set the study may ask for."""
+        sets = data_sets(self.study)
+        loaded = {file: load_regime(file) for file in dict.fromkeys(file for file, _ in sets.values())}
+        return {name: loaded[file] for name, (file, _) in sets.items()}
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -262,17 +273,13 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
             raise BadInput(plan_path(content, wave.name), "file", "nothing that fits the study", "the plan of a wave: the study is not finished, or was changed since")
     evaluation = next((fits_of(content, wave, study) for wave in waves(content) if wave.stage is None), None) or []
     table = _read(metrics, ("fit_id", "stage", "variant", "method", "status", "is_answer", "network_seed", "val_loss", *NAMES))
-    references = _read(baselines, ("fit_id", "method", "variant", *NAMES))
+    references = _read(baselines, ("fit_id", "method", "variant", "param.n_runs", *NAMES))
     answered = set(table.loc[table["is_answer"], "fit_id"])
     missing = [fit.fit_id for fit in everything if fit.fit_id not in answered]
     if missing:
         raise BadInput(metrics, "fit_id", f"no row for {missing[0]} ({len(missing)} such fits)", f"a row for every fit of {study}")
-    known = set(references["fit_id"].str.split("/").str[0])
-    for fit in everything:
-        if fit.data not in known:
-            raise BadInput(baselines, "fit_id", f"no row for {fit.data}", f"rows for every data set of {study}")
     held_out = {fit.fit_id for fit in evaluation}
-    return Results(
+    found = Results(
         content,
         [fit for fit in everything if fit.fit_id not in held_out],
         Path(store),
@@ -281,6 +288,13 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
         evaluation,
         {wave.name: read_plan(plan_path(content, wave.name)) for wave in waves(content) if wave.planned},
     )
+    known = set(zip(references["fit_id"].str.split("/").str[0], references["param.n_runs"].fillna(0)))
+    for fit in everything:
+        fewer = fit.config.n_runs < found.regimes[fit.data].n_runs
+        if (fit.data, fit.config.n_runs if fewer else 0) not in known:
+            runs = f" with n_runs {fit.config.n_runs}" if fewer else ""
+            raise BadInput(baselines, "fit_id", f"no row for {fit.data}{runs}", f"rows for every data set and n_runs of {study}: stoirec collect writes them")
+    return found
 
 
 def _read(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -5,9 +5,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stoirec.report.figures.style import BLUE, GREY, PALE, VERMILION, grid, panels, share_axis, styled
+from stoirec.report.figures.style import BLACK, BLUE, GREY, PALE, VERMILION, grid, panels, share_axis, styled
+from stoirec.report.variations import Curve
 
 _MANY = 30  # configurations one figure can name
+_LABELS = {"n_runs": "training runs", "dcdt_noise": "noise of dc/dt [std of each metabolite's dc/dt]"}
+_REFERENCES = (  # in the order of Curve.references
+    {"color": GREY, "linestyle": "--"},
+    {"color": BLACK, "linestyle": ":"},
+    {"color": VERMILION, "linestyle": "-."},
+    {"color": VERMILION, "linestyle": "--"},
+)
 
 
 @styled()
@@ -32,6 +40,32 @@ def attainable(answers: pd.DataFrame, ceilings: pd.DataFrame) -> Figure:
     axis.set(xlabel="entry_exact (share of entries right)", xlim=(min(0.4, float(table["lowest"].min()) - 0.02), 1.01), ylim=(len(table) - 0.4, -0.6))
     grid(axis, "x")
     figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled()
+def curves(found: dict[str, Curve]) -> Figure:
+    """entry_exact against a property of the data, a panel each: fits as points, a line through their means, references as lines.
+
+    Args:
+        found: of variations.curves, at least one. Values are evenly spaced.
+    """
+    figure, axes = panels(1, len(found), 3.4, sharey=True)
+    lowest = 1.0
+    for axis, (name, curve) in zip(axes.flat, found.items()):
+        values = list(curve.references.index)
+        for (label, column), look in zip(curve.references.items(), _REFERENCES):
+            axis.plot(range(len(values)), column, label=label, **look)
+        axis.plot(range(len(values)), curve.means[values], "-", color=BLUE, label="mean of the fits")
+        for place, value in enumerate(values):
+            own = curve.points.loc[curve.points["value"] == value, "entry_exact"].to_numpy()
+            axis.plot(place + np.linspace(-0.06, 0.06, len(own)) * (len(own) > 1), own, "o", color=BLUE, markersize=4, alpha=0.7, label="a fit" if place == 0 else None)
+        axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        axis.set(xlabel=_LABELS[name], xlim=(-0.3, len(values) - 0.7))
+        grid(axis)
+        lowest = min(lowest, curve.points["entry_exact"].min(), curve.references.min(axis=None))
+    axes[0, 0].set(ylabel="entry_exact (share of entries right)", ylim=(lowest - 0.03, 1.015))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 
