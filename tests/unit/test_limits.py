@@ -122,8 +122,8 @@ def test_curves_hold_the_recipes_fits_on_common_networks_only(found):
 def test_curves_stand_beside_references_of_the_same_data(found):
     curves = variations.curves(found)
     clean, noisy = (["tiny-seed1", "tiny-seed2"], ["noisy-seed1", "noisy-seed2"])
-    for references, value, data, n_runs in ((curves["n_runs"].references, 1, clean, 1), (curves["n_runs"].references, 3, clean, 3), (curves["dcdt_noise"].references, 0.1, noisy, 3)):
-        row = references.loc[value]
+    for name, value, data, n_runs in (("n_runs", 1, clean, 1), ("n_runs", 3, clean, 3), ("dcdt_noise", 0.0, clean, 3), ("dcdt_noise", 0.1, noisy, 3)):
+        row = curves[name].references.loc[value]
         assert row["better baseline"] == found.best_baseline("mass_balanced", data)
         assert row["oracle: true fluxes, nearest"] == found.references("nearest", data, n_runs).at["oracle_least_squares", "entry_exact"]
         assert row["oracle: true fluxes, mass_balanced"] == found.references("mass_balanced", data, n_runs).at["oracle_least_squares", "entry_exact"]

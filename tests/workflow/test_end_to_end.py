@@ -129,6 +129,11 @@ def test_report_starts_with_the_answer(page, metrics):
     assert "baseline" in text[: len(text) // 3]
 
 
+def test_report_says_what_the_study_did_not_vary(page):
+    text = " ".join(" ".join(page.text).split())
+    assert "did not vary the number of runs or the noise of dc/dt" in text and "no variants beside its recipe" in text
+
+
 def test_report_shows_the_numbers_of_the_metrics(page, metrics):
     text = " ".join(page.text)
     answers = metrics[metrics.is_answer & (metrics.status == "ok")]

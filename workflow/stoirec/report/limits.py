@@ -1,4 +1,4 @@
-"""Every configuration on every kind of data beside what is attainable there, and how far its confidence can be trusted."""
+"""Every configuration on every kind of data beside what is attainable there, how far its confidence can be trusted, and where it is unsure."""
 
 from typing import Any
 
@@ -91,14 +91,15 @@ def unsure_reactions(found: Results, most: int = 20) -> tuple[pd.DataFrame, int]
             lowest = np.ones(graph.n_reactions)
             np.minimum.at(lowest, graph.edge_reaction, found.recovery(identity)["confidence"].values)
             unsure = np.flatnonzero(lowest < SURE)
-            parts.append(pd.DataFrame({"configuration": answer["configuration"], "data set": name, "fit_id": identity, "reaction": unsure, "confidence": lowest[unsure]}))
-    if not sum(map(len, parts)):
+            which = {"configuration": answer["configuration"], "data set": name, "fit_id": identity}
+            parts.append(pd.DataFrame({**which, "reaction": unsure, "confidence": lowest[unsure]}))
+    if not any(map(len, parts)):
         return pd.DataFrame(), 0
     every = pd.concat(parts, ignore_index=True).sort_values("confidence", kind="stable")
     place = every.groupby("configuration").cumcount()  # one of each configuration, then the next of each
-    order = {name: index for index, name in enumerate(dict.fromkeys(found.answers["configuration"]))}
     rows = every.loc[place.sort_values(kind="stable").index[:most]]
-    rows = rows.sort_values(["configuration", "confidence"], key=lambda column: column.map(order) if column.name == "configuration" else column, kind="stable")
+    order = {name: index for index, name in enumerate(dict.fromkeys(found.answers["configuration"]))}
+    rows = rows.sort_values("confidence").sort_values("configuration", key=lambda names: names.map(order), kind="stable")
     columns = [_beside_next_best(found, row["fit_id"], row["data set"], row["reaction"]) for _, row in rows.iterrows()]
     return pd.concat([rows.drop(columns="fit_id").reset_index(drop=True), pd.DataFrame(columns)], axis=1), len(every)
 

@@ -293,7 +293,7 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
         fewer = fit.config.n_runs < found.regimes[fit.data].n_runs
         if (fit.data, fit.config.n_runs if fewer else 0) not in known:
             runs = f" with n_runs {fit.config.n_runs}" if fewer else ""
-            raise BadInput(baselines, "fit_id", f"no row for {fit.data}{runs}", f"rows for every data set and n_runs of {study}: stoirec collect writes them")
+            raise BadInput(baselines, "fit_id", f"no row for {fit.data}{runs}", f"rows for every data set and n_runs of {study} (stoirec collect)")
     return found
 
 

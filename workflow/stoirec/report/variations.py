@@ -77,7 +77,8 @@ def ablations(results: Results) -> pd.DataFrame:
     answers = results.answers[["configuration", "data", "param.seed"]].join(_values(results)["entry_exact"]).reset_index()
     own = recipe(base(results))
     is_recipe = answers["fit_id"].map(lambda fit: recipe(results.job(fit).config) == own)
-    is_variant = answers["fit_id"].map(lambda fit: results.job(fit).variant != "base")
+    names = {name for stage in results.study.stages for name in stage.variants} - {"base"}
+    is_variant = answers["fit_id"].map(lambda fit: results.job(fit).variant in names)
     keys, rows = ["data", "param.seed"], {}
     for name, group in answers[is_variant & ~is_recipe].groupby("configuration", sort=False):
         pairs = group.merge(answers[is_recipe], on=keys, suffixes=("", " of the recipe"))

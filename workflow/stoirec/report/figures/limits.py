@@ -1,4 +1,4 @@
-"""Chapter 5: recovery beside what is attainable, and calibration."""
+"""Chapter 5: recovery beside what is attainable, with fewer runs and more noise, and calibration."""
 
 import matplotlib
 import numpy as np
@@ -59,7 +59,8 @@ def curves(found: dict[str, Curve]) -> Figure:
         axis.plot(range(len(values)), curve.means[values], "-", color=BLUE, label="mean of the fits")
         for place, value in enumerate(values):
             own = curve.points.loc[curve.points["value"] == value, "entry_exact"].to_numpy()
-            axis.plot(place + np.linspace(-0.06, 0.06, len(own)) * (len(own) > 1), own, "o", color=BLUE, markersize=4, alpha=0.7, label="a fit" if place == 0 else None)
+            apart = np.linspace(-0.06, 0.06, len(own)) * (len(own) > 1)
+            axis.plot(place + apart, own, "o", color=BLUE, markersize=4, alpha=0.7, label="a fit" if place == 0 else None)
         axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         axis.set(xlabel=_LABELS[name], xlim=(-0.3, len(values) - 0.7))
         grid(axis)
