@@ -42,6 +42,12 @@ def setup(tiny_data, tiny_truth):
     return refinement, State(weights, pattern * 10 ** log_k[refinement.functions.reaction], log_k, pattern)
 
 
+def mlps_of(refinement):
+    """substrate_func and rate_func of its shapes."""
+    model = MetabolismPropagation(refinement.graph, FitConfig(precision="float64", graph_model={"hidden_dim": 12, "output_size": 6}))
+    return model.substrate_func, model.rate_func
+
+
 def equations_of(graph, gated=False) -> Equations:
     """Equations whose residuals nobody asks for."""
     config = FitConfig(precision="float64")
@@ -68,6 +74,16 @@ def test_rates_are_the_generators(setup, tiny_truth):
     assert refinement.equations.cost(truth)[1] < 1e-20
     column = truth.pattern[refinement.graph.edges_of(3)]
     assert refinement.functions.rates_of(3, truth, column[None], frames)[0].numpy() == pytest.approx(refinement.functions.rates(truth, frames)[3].numpy())
+
+
+def test_a_reaction_without_substrates_runs_at_the_rate_of_no_message(setup):
+    """An inflow: its columns differ in nothing that the functions see."""
+    refinement, truth = setup
+    graph = from_pairs(10, 2, [0, 1, 2], [0, 0, 1], [True, False, False])
+    functions = Functions(graph, *mlps_of(refinement), torch.tensor([-1.0, 1.0, 1.0]).double(), False)
+    found = functions.rates_of(1, truth, torch.tensor([[1.0], [2.0]]).double(), refinement.equations.frames)
+    assert torch.allclose(found, functions.rates(replace(truth, pattern=torch.tensor([-1.0, 1.0, 1.0]).double()), refinement.equations.frames)[1])
+    assert found.unique().numel() == 1
 
 
 def limited_by_formula(rate, linear, concentration, graph, dt):
@@ -186,7 +202,7 @@ def with_decoys(setup, tiny_truth):
     """The true state on a graph with as many decoys as true edges, and the (E,) true columns."""
     refinement, truth = setup
     graph, _ = candidate_graph(tiny_truth.stoichiometry, 1.0, seed=3)
-    functions = torch.nn.Sequential(*refinement.functions.functions["substrate"]), torch.nn.Sequential(*refinement.functions.functions["rate"])
+    functions = mlps_of(refinement)
     found = Refinement(graph, np.where(graph.edge_is_substrate, -1, 1), *functions, refinement.equations.frames, gated=True)
     pattern = torch.as_tensor(graph.on_edges(tiny_truth.stoichiometry).astype(float))
     return found, replace(truth, pattern=pattern, linear=pattern * 10 ** truth.log_k[found.functions.reaction])

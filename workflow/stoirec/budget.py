@@ -76,7 +76,7 @@ def summary(study: Study, path: str | Path, store: Path) -> str:
     """One line: what the study asks for, and what is left of it."""
     need = budget(study, path, store)
     most = "at most " if need.at_most else ""
-    networks = len(study.network_seeds)
+    networks = len({seed for stage in study.stages for seed in stage.network_seeds or study.network_seeds})
     held_out = f" and {len(study.evaluation_seeds)} held-out network(s)" if study.evaluation_seeds else ""
     line = f"study {study.name}: {most}{need.fits} fits on {networks} network(s){held_out}, {most}{need.steps:,} steps"
     if not need.left:

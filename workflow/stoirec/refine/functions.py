@@ -1,15 +1,13 @@
 """The rates F of all reactions and their derivatives, for weights given as one vector."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from stoirec.graph import Graph
 from stoirec.model import gate, gate_slope
 from stoirec.refine.frames import Frames
+from stoirec.refine.mlp import backward, forward
 from stoirec.refine.state import State
 
 _LOWEST, _BEND = 0.5, 0.3  # where a relaxed |S| levels off, and how sharply
@@ -28,8 +26,8 @@ class Functions:
     def __init__(self, graph: Graph, substrate_func: nn.Sequential, rate_func: nn.Sequential, sign: Tensor, gated: bool) -> None:
         self.sign, self.gated = sign, gated
         device = sign.device
-        self.functions = nn.ModuleDict({"substrate": substrate_func, "rate": rate_func})
-        self.shapes = {name: parameter.shape for name, parameter in self.functions.named_parameters()}
+        functions = {"substrate": substrate_func, "rate": rate_func}
+        self.shapes = {f"{function}.{name}": own.shape for function, mlp in functions.items() for name, own in mlp.named_parameters()}
         self.graph = graph
         self.metabolite = torch.as_tensor(graph.edge_metabolite, dtype=torch.int64, device=device)
         self.reaction = torch.as_tensor(graph.edge_reaction, dtype=torch.int64, device=device)
@@ -78,22 +76,21 @@ class Functions:
         c = frames.concentration[..., self.metabolite[edges]].movedim(-1, 0)[:, None].expand(-1, len(levels), -1, -1)
         with torch.no_grad():
             message = self._messages(state.weights, torch.stack([c, levels[:, None, None].expand_as(c)], dim=-1))
-            summed = sum(own[chosen] for own, chosen in zip(message, level.T))
+            summed = message.new_zeros(len(columns), *message.shape[2:])  # stays so without substrates
+            for own, chosen in zip(message, level.T):
+                summed += own[chosen]
             return self._rates_at(state.weights, summed)
 
     def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor]:
-        """(reactions, frames, P) dF/dweights and (S, frames) dF/dq of every substrate edge, at `concentration` (frames, M).
-
-        Backpropagation written out: one product of matrices a layer, for all reactions and frames.
-        """
+        """(reactions, frames, P) dF/dweights and (S, frames) dF/dq of every substrate edge, at `concentration` (frames, M)."""
         order = self.order(state)[self.slot][:, None]  # (reactions, 1, substrates)
         silence = self.present[:, None] * gate(order) if self.gated else self.present[:, None]
-        messages = _layers(self._own("substrate", state.weights), self._features(concentration, self.order(state)))
-        rates = _layers(self._own("rate", state.weights), (silence[..., None] * messages[-1].output).sum(-2))
+        messages = forward(self._own("substrate", state.weights), self._features(concentration, self.order(state)))
+        rates = forward(self._own("rate", state.weights), (silence[..., None] * messages[-1].output).sum(-2))
 
-        on_rate, on_summed = _backward(rates, torch.sigmoid(rates[-1].output))
+        on_rate, on_summed = backward(rates, torch.sigmoid(rates[-1].output))
         on_message = silence[..., None] * on_summed[..., None, :]
-        on_substrate, on_features = _backward(messages, on_message)
+        on_substrate, on_features = backward(messages, on_message)
         on_order = on_features[..., 1]
         if self.gated:
             on_order = on_order + self.present[:, None] * gate_slope(order) * (messages[-1].output @ on_summed[..., None])[..., 0]
@@ -110,56 +107,14 @@ class Functions:
 
     def _messages(self, weights: Tensor, features: Tensor) -> Tensor:
         """(..., output_size) messages of substrates with features (..., 2), silenced by the gate."""
-        message = functional_call(self.functions["substrate"], self._own("substrate", weights), (features,))
+        message = forward(self._own("substrate", weights), features)[-1].output
         return gate(features[..., 1])[..., None] * message if self.gated else message
 
     def _rates_at(self, weights: Tensor, summed: Tensor) -> Tensor:
         """F (...) for summed messages (..., output_size)."""
-        return nn.functional.softplus(functional_call(self.functions["rate"], self._own("rate", weights), (summed,))[..., 0])
+        return nn.functional.softplus(forward(self._own("rate", weights), summed)[-1].output[..., 0])
 
     def _own(self, function: str, weights: Tensor) -> dict[str, Tensor]:
         """The parameters of one of the two MLPs."""
         pieces = zip(self.shapes.items(), weights.split([shape.numel() for shape in self.shapes.values()]))
         return {name.removeprefix(f"{function}."): piece.reshape(shape) for (name, shape), piece in pieces if name.startswith(f"{function}.")}
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A Linear map, with what went in and came out.
-
-    Attributes:
-        weight: (out, in).
-        input, output: (..., in), (..., out); inputs of all but the first layer are tanh of the output before.
-    """
-
-    weight: Tensor
-    input: Tensor
-    output: Tensor
-
-
-def _layers(parameters: dict[str, Tensor], x: Tensor) -> list[_Layer]:
-    """Forward through Linear maps with Tanh between, of `parameters` in order (weight, bias, weight, bias, ...)."""
-    values = list(parameters.values())
-    layers: list[_Layer] = []
-    for weight, bias in zip(values[::2], values[1::2]):
-        x = torch.tanh(layers[-1].output) if layers else x
-        layers.append(_Layer(weight, x, x @ weight.T + bias))
-    return layers
-
-
-def _backward(layers: list[_Layer], on_output: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Derivatives by each parameter, (reactions, frames, numbers) in order, summed over substrates if there are any; and by the first input.
-
-    `on_output`: (reactions, frames, [substrates,] out), by the last layer's output.
-    """
-    found: list[Tensor] = []
-    for layer in reversed(layers):
-        if on_output.dim() == 4:
-            on_weight, on_bias = on_output.transpose(-1, -2) @ layer.input, on_output.sum(-2)
-        else:
-            on_weight, on_bias = on_output[..., None] * layer.input[..., None, :], on_output
-        found = [on_weight.flatten(2), on_bias, *found]
-        on_output = on_output @ layer.weight
-        if layer is not layers[0]:
-            on_output = on_output * (1 - layer.input.square())
-    return found, on_output

@@ -16,7 +16,7 @@ from stoirec.refine.columns import LARGEST, decode
 from stoirec.refine.equations import Equations
 from stoirec.refine.state import State
 
-_MOST = 3  # substrates of a reaction, and products
+MOST = 3  # substrates of a reaction, and products: more candidates than that cannot all be real
 _SAME = 32.0  # residuals that say as much as one: neighbouring frames share their errors
 _UNLIKELY = 0.01  # an edge of less probability is closed
 _LIKELY = 0.9  # an edge of more probability should not be faint
@@ -43,9 +43,9 @@ class Evidence:
 
 @cache
 def _sides(n: int) -> Tensor:
-    """(columns, n) entries 0 to LARGEST, 1 to _MOST of them not 0."""
+    """(columns, n) entries 0 to LARGEST, 1 to MOST of them not 0."""
     found = [torch.zeros(0, n, dtype=torch.float64)]
-    for size in range(1, min(n, _MOST) + 1):
+    for size in range(1, min(n, MOST) + 1):
         values = torch.tensor(list(itertools.product(range(1, LARGEST + 1), repeat=size)), dtype=torch.float64)
         for edges in itertools.combinations(range(n), size):
             columns = torch.zeros(len(values), n, dtype=torch.float64)
@@ -55,7 +55,7 @@ def _sides(n: int) -> Tensor:
 
 
 def weigh(equations: Equations, state: State) -> Evidence:
-    """The evidence for every zero-sum column p of at most _MOST substrates and products, at a relaxed `state`.
+    """The evidence for every zero-sum column p of at most MOST substrates and products, at a relaxed `state`.
 
     With y_i the measured dc_i/dt and P_i the projection off the rates of the other open reactions of row i,
 

@@ -171,7 +171,8 @@ class Results:
     def references(self, method: str, data: list[str] | None = None, n_runs: int | None = None) -> pd.DataFrame:
         """Metrics of baselines and oracles decoded by `method`, means over data sets (default: the study's).
 
-        The oracles see the first `n_runs` training runs of each data set (default: all). The scale-blind oracle has no scale to decode at; it is always decoded by the scaled form of the method.
+        The oracles see the first `n_runs` training runs of each data set (default: all). The scale-blind oracle has no scale
+        to decode at; it is always decoded by the scaled form of the method.
         """
         blind = self.baselines["variant"] == "oracle_scale_blind"
         rows = self.baselines[self.baselines["method"] == np.where(blind, _SCALED.get(method, method), method)]
