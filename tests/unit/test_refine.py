@@ -15,12 +15,12 @@ from stoirec.model import MetabolismPropagation
 from stoirec.network import candidate_graph
 from stoirec.refine import Refinement, State, selection
 from stoirec.refine.columns import as_fast, candidates, decode
-from stoirec.refine.descent import descend, free_equations
+from stoirec.refine.descent import _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.functions import Functions
 from stoirec.refine.frames import Frames, relative_noise, spread
 from stoirec.refine.lengths import _smallest_quadratic, choose_lengths
-from stoirec.refine.selection import close_unlikely, weigh
+from stoirec.refine.selection import select, weigh
 
 
 @pytest.fixture
@@ -245,7 +245,9 @@ def test_evidence_against_brute_force(with_decoys, rng, monkeypatch):
         chance = np.exp((gain - gain.max()) / 64) * (gain > 0)
         chance /= chance.sum()
         expected = sum(p * (column != 0).double().numpy() for p, column in zip(chance, columns))
-        assert evidence.probability[edges].numpy() == pytest.approx(expected, abs=1e-5)
+        assert evidence.probability[edges].numpy() == pytest.approx(expected, abs=1e-4)
+        assert evidence.certainty[reaction] == pytest.approx(chance.max(), abs=1e-4)
+        assert torch.equal(evidence.column[edges], columns[chance.argmax()])
 
 
 def test_selection_closes_decoys_and_no_true_edge(with_decoys):
@@ -253,7 +255,7 @@ def test_selection_closes_decoys_and_no_true_edge(with_decoys):
     k = 10 ** truth.log_k[refinement.functions.reaction]
     linear = torch.where(truth.pattern == 0, 0.02 * refinement.functions.sign * k, truth.linear)
     state = refinement.relax(replace(truth, linear=linear, pattern=None), 5)
-    closed = close_unlikely(refinement.equations, state).closed
+    closed = select(refinement.equations, state, "close").closed
     assert not (closed & (truth.pattern != 0)).any()
     assert closed.sum() >= 5
 
@@ -264,11 +266,70 @@ def test_a_reaction_that_the_descent_let_go_takes_its_mean_column(with_decoys):
     linear = truth.linear.clone()
     linear[edges] *= 0.01
     state = replace(truth, linear=linear, pattern=None)
-    evidence, found = weigh(refinement.equations, state), close_unlikely(refinement.equations, state)
+    evidence, found = weigh(refinement.equations, state, 64.0), select(refinement.equations, state, "close")
     assert torch.equal(found.linear[edges], torch.where(found.closed, 0.0, evidence.linear)[edges])
     assert found.log_k[3] == evidence.log_k[3]
     others = ~found.closed & (refinement.functions.reaction == 5)
     assert torch.equal(found.linear[others], linear[others])
+
+
+def test_clear_columns_are_kept_and_committing_makes_integers_of_all(with_decoys):
+    """From a model in which 0.8 and 1.6 stand for 1 and 2: the functions then mean the same by 1 and 2."""
+    refinement, truth = with_decoys
+    functions, unit = refinement.functions, torch.tensor(0.8).double()
+    start = replace(truth, weights=functions.with_unit(truth.weights, 1 / unit), log_k=truth.log_k - unit.log10(), pattern=None)
+    state = refinement.relax(start, 15)
+    clear = select(refinement.equations, state, "tie")
+    edges = clear.tied[functions.reaction]
+    assert clear.tied.sum() >= 8
+    assert ((refinement.coefficient(clear) / unit)[edges].round() == truth.pattern[edges]).double().mean() > 0.95
+    committed = refinement.select(clear, 10, "commit")
+    column = refinement.coefficient(committed)
+    assert column.numpy() == pytest.approx(column.round().numpy())
+    assert (column.round() == truth.pattern).double().mean() > 0.85
+    assert torch.equal(committed.closed, column.round() == 0)
+    assert committed.cost < 1e-3
+    again = select(refinement.equations, replace(committed, linear=truth.linear, log_k=truth.log_k, weights=truth.weights, closed=truth.pattern == 0), "commit")
+    assert again.settled == committed.settled + 1
+    assert refinement.coefficient(again).numpy() == pytest.approx(truth.pattern.numpy())
+
+
+def test_tied_reactions_move_along_their_columns(with_decoys, rng):
+    refinement, truth = with_decoys
+    tied = torch.as_tensor(rng.random(len(truth.log_k)) < 0.6)
+    state = disturbed(replace(truth, pattern=None, closed=truth.pattern == 0), rng, 0.02, 0.0)
+    state = replace(state, tied=tied)
+    _, right = free_equations(refinement.equations, state)
+    reaction = int(torch.nonzero(tied)[0, 0])
+    own = (refinement.functions.reaction == reaction).double()
+
+    def objective(by):
+        along = torch.nn.functional.one_hot(torch.tensor(reaction), len(tied)).double() * by
+        return refinement.equations.cost(replace(state, linear=state.linear * 10 ** (own * by), log_k=state.log_k + along))[0]
+
+    slope = (objective(1e-5) - objective(-1e-5)) / 2e-5
+    assert 2 * right[len(state.weights) + len(state.linear) + reaction] == pytest.approx(slope, rel=1e-4)
+    found = descend(refinement.equations, state, 8)
+    edges = tied[refinement.functions.reaction]
+    assert refinement.coefficient(found)[edges].numpy() == pytest.approx(refinement.coefficient(state)[edges].numpy())
+    assert found.cost < 1e-2 * refinement.equations.cost(state)[1]
+
+
+def test_a_step_keeps_signs_and_gains_more_than_one_cut_off(with_decoys, rng):
+    refinement, truth = with_decoys
+    functions = refinement.functions
+    linear = truth.linear + 0.1 * functions.sign * 10 ** truth.log_k[functions.reaction]
+    state = disturbed(replace(truth, linear=linear, pattern=None), rng, 0.05, 0.3)
+    matrix, right = free_equations(refinement.equations, state)
+    gain = lambda step: float(step @ (2 * right - damped(matrix, 1e-3) @ step))  # noqa: E731
+    step = _step(functions, state, matrix, right, 1e-3)
+    on_linear = slice(len(state.weights), len(state.weights) + len(linear))
+    assert (functions.sign * (state.linear - step[on_linear]) >= -1e-12).all()
+    free = torch.linalg.solve(damped(matrix, 1e-3), right)
+    cut = free.clone()
+    cut[on_linear] = state.linear - functions.sign * (functions.sign * (state.linear - free[on_linear])).clamp(min=0)
+    assert not torch.equal(cut, free)
+    assert gain(free) > gain(step) > gain(cut)
 
 
 def test_a_reaction_that_nothing_explains_stays_as_it_is(with_decoys):

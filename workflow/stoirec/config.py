@@ -129,6 +129,7 @@ class FitConfig(_Strict):
 
     # code-level parameters
     role_prior: bool = Field(False, description="start sto_all at -/+ initial_magnitude by candidate role")
+    role_signs: bool = Field(False, description="hold every entry of sto_all to the sign of its candidate role in every step")
     initial_magnitude: float = Field(1.4, gt=0, le=2, description="|sto_all| at the start; without role_prior its std")
     frame_sampling: Literal["uniform", "activity"] = Field("uniform", description="chance of a frame: equal, or as the RMS of its scaled dc/dt")
     optimiser: Literal["adam", "nadam", "radam"] = "adam"
@@ -152,6 +153,8 @@ class FitConfig(_Strict):
             raise ValueError("n_epochs_init must not exceed n_epochs")
         if self.refinement_rounds and not self.role_prior:
             raise ValueError("refinement_rounds needs role_prior: columns are sought among those with the signs of the roles")
+        if self.refinement_rounds and self.graph_model.substrate_gate and not self.role_signs:
+            raise ValueError("refinement_rounds with graph_model.substrate_gate needs role_signs: refinement holds them too")
         if self.refinement_rounds and self.graph_model.embedding_dim:
             raise ValueError("refinement_rounds needs graph_model.embedding_dim 0")
         return self

@@ -64,6 +64,10 @@ class Graph:
     def edges_of(self, reaction: int) -> slice:
         return slice(self.reaction_ptr[reaction], self.reaction_ptr[reaction + 1])
 
+    def part(self, edges: np.ndarray) -> "Graph":
+        """The same metabolites and reactions with some of the edges (positions, in order)."""
+        return Graph(self.n_metabolites, self.n_reactions, self.edge_metabolite[edges], self.edge_reaction[edges], self.edge_is_substrate[edges])
+
     def matrix(self, coefficient: np.ndarray) -> np.ndarray:
         """(M, R) stoichiometric matrix with `coefficient` (E,) on the edges and zeros elsewhere."""
         dense = np.zeros((self.n_metabolites, self.n_reactions), dtype=coefficient.dtype)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from stoirec import checkpoint, losses
 from stoirec.config import FitConfig
 from stoirec.dataset import Data, graph_variables
 from stoirec.model import MetabolismPropagation
-from stoirec.refine import Refinement, State
+from stoirec.refine import Refinement, Stage, State
 from stoirec.refine.frames import spread
 from stoirec.streams import learner_stream
 from stoirec.uncertainty import coefficient_se
@@ -90,6 +90,9 @@ class _Job:
         # chance of each frame; None: equal
         self.chance = None if config.frame_sampling == "uniform" else _activity(self.dcdt, self.scale).cpu().numpy()
 
+        # sign each coefficient is held to; None: free
+        self.role_sign = self._tensor(np.where(data.graph.edge_is_substrate, -1, 1)) if config.role_signs else None
+
         start, on_s = config.learning_rate_start, config.learning_rate_S_start
         groups = [
             {"params": [*self.model.substrate_func.parameters(), *self.model.rate_func.parameters(), self.model.log_k], "start": start},
@@ -127,6 +130,9 @@ class _Job:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
+        if self.role_sign is not None:
+            with torch.no_grad():
+                self.model.sto_all.copy_(self.role_sign * (self.role_sign * self.model.sto_all).clamp(min=0))
         self.sums += torch.stack(components).detach()
         self.summed_steps += 1
         self.step += 1
@@ -172,11 +178,11 @@ class _Job:
             self.step += config.relaxation_steps
             _log.info("relaxation: mean squared residual %.1e", self.refined.cost)
         elif self._edges_left():
-            self.refined = refinement.select(self.refined or self._trained_state(), config.selection_steps)
+            self.refined = refinement.select(self.refined or self._trained_state(), config.selection_steps, self._stage())
             self.selections += 1
             self.step += config.selection_steps
-            closed = int(self.refined.closed.sum())
-            _log.info("selection %d of at most %d: %d edges closed, mean squared residual %.1e", self.selections, config.selection_rounds, closed, self.refined.cost)
+            progress = int(self.refined.tied.sum()), len(self.refined.tied), int(self.refined.closed.sum()), self.refined.cost
+            _log.info("selection %d of at most %d: %d of %d columns kept, %d edges closed, mean squared residual %.1e", self.selections, config.selection_rounds, *progress)
         else:
             self.refined = refinement.round(self.refined or self._trained_state(), config.refinement_steps)
             self.round += 1
@@ -190,6 +196,10 @@ class _Job:
         if not self.model.gated or self.selections == self.config.selection_rounds:
             return False
         return self.refined is None or (self.refined.pattern is None and not Refinement.relaxed(self.refined))
+
+    def _stage(self) -> Stage:
+        """Of the next selection: there are three, of equal length."""
+        return get_args(Stage)[3 * self.selections // self.config.selection_rounds]
 
     def _refinement(self) -> Refinement:
         """On some training frames, in double precision; from then on everything is."""

@@ -7,7 +7,8 @@ Gradient descent leaves the weak reactions unresolved and some columns of S at a
 with B = S k; with the flux limiter F_j is multiplied by the share it leaves. Steps of three kinds follow each other:
 
     relax     Levenberg-Marquardt on the weights of both MLPs, B and k, with real q, about |B| / k as in training
-    select    where candidate edges may be decoys: weigh all columns of every reaction, close unlikely edges, relax
+    select    where candidate edges may be decoys: weigh all columns of every reaction, close unlikely edges, tie B to
+              columns that are clear, relax
     round     decode   integer columns p from the directions of B; q = |p| from then on
               fit      Levenberg-Marquardt on the weights and B, the columns inside the functions fixed
               lengths  columns of one direction, such as (-1, 1) and (-2, 2), differ only through q: score tests
@@ -19,6 +20,7 @@ state, frames, mlp -> functions -> jacobian -> equations -> descent -> columns -
 
 from stoirec.refine.frames import Frames
 from stoirec.refine.refinement import Refinement
+from stoirec.refine.selection import Stage
 from stoirec.refine.state import State
 
-__all__ = ["Frames", "Refinement", "State"]
+__all__ = ["Frames", "Refinement", "Stage", "State"]

@@ -16,6 +16,7 @@ _FLOOR = 1e-3  # least curvature the damping acts on: saturated units have next 
 _LEAST_GAIN = 1.01  # a step that gains less is idle
 _PATIENCE = 3  # idle steps in a row that end the descent
 _LONGEST = 0.4  # largest change of a log10 rate constant in one step
+_RESOLVED = 4  # solutions of a step with bounds, at most; what still leaves them then, little, is cut off
 _LN10 = math.log(10)
 
 
@@ -57,6 +58,12 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
     on_sums = _sparse(parts, (n_reactions, n_free))
     weight = MASS / n_reactions
     matrix, right = matrix + weight * on_sums.T @ on_sums.to_dense(), right + weight * (on_sums.T @ sums)
+    if relaxed and state.tied is not None:
+        own = torch.nonzero(state.tied[functions.reaction])[:, 0]
+        tie = _sparse([(n_weights + n_edges + functions.reaction[own], n_weights + own, _LN10 * state.linear[own])], (n_free, n_free))
+        along = tie @ matrix
+        matrix = matrix + along + along.T + tie @ along.T
+        right = right + tie @ right
     held = n_weights + torch.nonzero(_held(functions, state, right[n_weights : n_weights + n_edges]))[:, 0]
     matrix[held], matrix[:, held], right[held] = 0.0, 0.0, 0.0
     matrix[held, held] = 1.0
@@ -69,8 +76,10 @@ def _held(functions: Functions, state: State, gradient: Tensor) -> Tensor:
         return state.pattern == 0
     if not functions.gated:
         return torch.zeros_like(gradient, dtype=torch.bool)
-    leaving = (state.linear == 0) & (functions.sign * gradient >= 0)
-    return leaving if state.closed is None else leaving | state.closed
+    held = (state.linear == 0) & (functions.sign * gradient >= 0)
+    if state.closed is not None:
+        held = held | state.closed
+    return held if state.tied is None else held | state.tied[functions.reaction]
 
 
 def descend(equations: Equations, state: State, steps: int, enough: float = EXACT) -> State:
@@ -84,7 +93,7 @@ def descend(equations: Equations, state: State, steps: int, enough: float = EXAC
     for _ in range(steps):
         matrix, right = free_equations(equations, state)
         for _ in range(10):
-            step = _step(matrix, right, damping)
+            step = _step(equations.functions, state, matrix, right, damping)
             if step is not None:
                 trial = _moved(equations, state, step)
                 trial_objective, cost = equations.cost(trial)
@@ -108,10 +117,32 @@ def damped(matrix: Tensor, damping: float) -> Tensor:
     return matrix + torch.diag(damping * matrix.diagonal().clamp(min=_FLOOR))
 
 
-def _step(matrix: Tensor, right: Tensor, damping: float) -> Tensor | None:
-    """The damped Gauss-Newton step, to be subtracted, or None if the system cannot be solved at this damping."""
-    factor, failed = torch.linalg.cholesky_ex(damped(matrix, damping))
-    return None if failed else torch.cholesky_solve(right[:, None], factor)[:, 0]
+def _step(functions: Functions, state: State, matrix: Tensor, right: Tensor, damping: float) -> Tensor | None:
+    """The damped Gauss-Newton step, to be subtracted, or None if the system cannot be solved at this damping.
+
+    While q follows B, and a zero has a meaning, the step is the best of those that keep B to its signs: edges that would
+    leave them go to zero, and the others are solved for again. Cutting such edges off afterwards spoils the step.
+    """
+    held = (right == 0) & (matrix.diagonal() == 1)
+    matrix = damped(matrix, damping)
+    linear = slice(len(state.weights), len(state.weights) + len(state.linear))
+    bounded = state.pattern is None and functions.gated
+    at_zero = torch.zeros_like(held)
+    to_zero = torch.zeros_like(right)
+    to_zero[linear] = state.linear
+    for _ in range(_RESOLVED if bounded else 1):
+        free = torch.nonzero(~(held | at_zero))[:, 0]
+        factor, failed = torch.linalg.cholesky_ex(matrix[free][:, free])
+        if failed:
+            return None
+        step = torch.where(at_zero, to_zero, 0.0)
+        step[free] = torch.cholesky_solve((right - matrix @ step)[free, None], factor)[:, 0]
+        leaving = torch.zeros_like(at_zero)
+        leaving[linear] = functions.sign * (state.linear - step[linear]) < 0
+        if not bounded or not (leaving & ~at_zero).any():
+            break
+        at_zero |= leaving
+    return step
 
 
 def _moved(equations: Equations, state: State, step: Tensor) -> State:
@@ -119,6 +150,9 @@ def _moved(equations: Equations, state: State, step: Tensor) -> State:
     on_weights, on_linear, on_log_k = step.tensor_split([len(state.weights), len(state.weights) + len(state.linear)])
     log_k = state.log_k - on_log_k.clamp(-_LONGEST, _LONGEST) if len(on_log_k) else state.log_k
     linear = state.linear - on_linear
+    if state.pattern is None and state.tied is not None:
+        factor = torch.where(state.tied, 10 ** (log_k - state.log_k), 1.0)
+        linear = linear * factor[equations.reaction]
     if state.pattern is None and equations.functions.gated:
         linear = equations.functions.sign * (equations.functions.sign * linear).clamp(min=0)
     return replace(state, weights=state.weights - on_weights, linear=linear, log_k=log_k)

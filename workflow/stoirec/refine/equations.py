@@ -24,6 +24,12 @@ class Equations:
         self.graph = functions.graph
         self.metabolite, self.reaction = functions.metabolite, functions.reaction
 
+    def part(self, edges: Tensor) -> "Equations":
+        """Those of the graph with `edges` (positions) alone."""
+        functions = self.functions.part(edges)
+        limiter = None if self.limiter is None else FluxLimiter(functions.graph, self.limiter.dt).to(self.frames.dcdt.device)
+        return Equations(functions, self.frames, limiter)
+
     @property
     def n_residuals(self) -> int:
         return self.frames.dcdt.numel()

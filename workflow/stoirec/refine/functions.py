@@ -25,6 +25,7 @@ class Functions:
 
     def __init__(self, graph: Graph, substrate_func: nn.Sequential, rate_func: nn.Sequential, sign: Tensor, gated: bool) -> None:
         self.sign, self.gated = sign, gated
+        self.mlps = substrate_func, rate_func
         device = sign.device
         functions = {"substrate": substrate_func, "rate": rate_func}
         self.shapes = {f"{function}.{name}": own.shape for function, mlp in functions.items() for name, own in mlp.named_parameters()}
@@ -57,6 +58,17 @@ class Functions:
         above = s - _LOWEST
         root = (above**2 + _BEND**2).sqrt()
         return _LOWEST + (above + root) / 2, (1 + above / root) / 2
+
+    def with_unit(self, weights: Tensor, unit: Tensor) -> Tensor:
+        """(P,) weights that make of an |S| of 1 what `weights` make of `unit`, the gate aside."""
+        own = self._own("substrate", weights)
+        scale = torch.ones_like(own["0.weight"])
+        scale[:, 1] = unit
+        return torch.cat([(scale * own["0.weight"]).flatten(), weights[scale.numel() :]])
+
+    def part(self, edges: Tensor) -> "Functions":
+        """Those of the graph with `edges` (positions) alone."""
+        return Functions(self.graph.part(edges.cpu().numpy()), *self.mlps, self.sign[edges], self.gated)
 
     def rates(self, state: State, frames: Frames) -> Tensor:
         """(reactions, windows, nodes) F."""

@@ -15,7 +15,7 @@ from stoirec.refine.equations import Equations
 from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
 from stoirec.refine.lengths import choose_lengths
-from stoirec.refine.selection import close_unlikely
+from stoirec.refine.selection import Stage, select
 from stoirec.refine.state import State
 
 _RELAXED = 3e-8  # mean squared residual from which rounds do the rest faster
@@ -53,14 +53,14 @@ class Refinement:
         """Levenberg-Marquardt steps on the model as it was trained, with real coefficients inside the functions."""
         return descend(self.equations, state, steps, _RELAXED)
 
-    def select(self, state: State, steps: int) -> State:
-        """Close the candidate edges that seem to be decoys, open those that do not, then relax."""
-        return descend(self.equations, close_unlikely(self.equations, state), steps, _RELAXED)
+    def select(self, state: State, steps: int, stage: Stage) -> State:
+        """Weigh the columns of all reactions, close the edges that seem to be decoys, keep what is clear, then relax."""
+        return self._descend(select(self.equations, state, stage), steps, _RELAXED)
 
     @staticmethod
     def relaxed(state: State) -> bool:
-        """Whether rounds do the rest faster."""
-        return state.cost < _RELAXED
+        """Whether rounds do the rest faster, or selections that committed themselves change no column."""
+        return state.cost < _RELAXED or (state.pattern is None and state.settled >= _SETTLED)
 
     def round(self, state: State, steps: int) -> State:
         """Fit with the columns fixed inside the functions, test lengths, decode; decodes first if there are no columns yet.
@@ -69,7 +69,7 @@ class Refinement:
         """
         if state.pattern is None:
             state = as_fast(self.equations, state, decode(self.equations, state))
-        fitted = descend(self.equations, state, steps)
+        fitted = self._descend(state, steps)
         if self.functions.gated:
             return replace(fitted, settled=_SETTLED)
         return decode(self.equations, choose_lengths(self.equations, fitted))
@@ -77,7 +77,17 @@ class Refinement:
     @staticmethod
     def finished(state: State) -> bool:
         """Whether another round would change nothing."""
-        return state.settled >= _SETTLED or state.cost < EXACT
+        return (state.pattern is not None and state.settled >= _SETTLED) or state.cost < EXACT
+
+    def _descend(self, state: State, steps: int, enough: float = EXACT) -> State:
+        """`descend` on the open edges: a graph without the closed ones is smaller."""
+        if state.closed is None:
+            return descend(self.equations, state, steps, enough)
+        edges = torch.nonzero(~state.closed)[:, 0]
+        pattern = None if state.pattern is None else state.pattern[edges]
+        found = descend(self.equations.part(edges), replace(state, linear=state.linear[edges], pattern=pattern, closed=None), steps, enough)
+        linear = torch.zeros_like(state.linear).index_copy(0, edges, found.linear)
+        return replace(found, linear=linear, pattern=state.pattern, closed=state.closed)
 
     def coefficient(self, state: State) -> Tensor:
         """(E,) real coefficients B / k."""

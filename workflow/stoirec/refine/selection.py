@@ -8,19 +8,27 @@ linear in B); without that, other reactions have taken over what a missing one s
 import itertools
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from stoirec.refine.columns import LARGEST, decode
+from stoirec.refine.columns import LARGEST, as_fast, decode
 from stoirec.refine.equations import Equations
 from stoirec.refine.state import State
 
+Stage = Literal["close", "tie", "commit"]
+
 MOST = 3  # substrates of a reaction, and products: more candidates than that cannot all be real
 _SAME = 32.0  # residuals that say as much as one: neighbouring frames share their errors
+_SAME_AT_FIRST = 64.0  # while the functions are coarse: errors are more alike
 _UNLIKELY = 0.01  # an edge of less probability is closed
+_DECIDED = 0.9  # a reaction whose likeliest column has more probability is tied to it
+_MOST = 0.9  # of the reactions decided, from which the others are tied to their likeliest columns as well
+_UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
 _LIKELY = 0.9  # an edge of more probability should not be faint
 _FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functions
+_ALIKE = 1e-6  # of a rate's square: what is left of it beside the row's other rates is not less, or its k would be anything
 _NOISE = 1e-9  # mean squared residual of a row, at least
 
 
@@ -32,12 +40,18 @@ class Evidence:
         probability: (E,) that the coefficient is not 0.
         linear: (E,) B of the mean column and the mean log10 rate constant.
         log_k: (R,) mean log10 rate constant.
+        certainty: (R,) probability of the likeliest column.
+        column: (E,) the likeliest column, integers.
+        column_log_k: (R,) log10 of its rate constant.
         unit: what stands for an |S| of 1 in the functions.
     """
 
     probability: Tensor
     linear: Tensor
     log_k: Tensor
+    certainty: Tensor
+    column: Tensor
+    column_log_k: Tensor
     unit: Tensor
 
 
@@ -54,14 +68,14 @@ def _sides(n: int) -> Tensor:
     return torch.cat(found)
 
 
-def weigh(equations: Equations, state: State) -> Evidence:
+def weigh(equations: Equations, state: State, same: float = _SAME) -> Evidence:
     """The evidence for every zero-sum column p of at most MOST substrates and products, at a relaxed `state`.
 
     With y_i the measured dc_i/dt and P_i the projection off the rates of the other open reactions of row i,
 
         gain(p) = max over k > 0 of sum_i (|P_i y_i|^2 - |P_i (y_i - p_i k F(|p|))|^2) / variance_i
 
-    and log probability(p) = gain / (2 _SAME) + constant.
+    and log probability(p) = gain / (2 same) + constant.
     """
     graph, functions, frames = equations.graph, equations.functions, equations.frames
     level = _levels(equations, state)
@@ -72,6 +86,8 @@ def weigh(equations: Equations, state: State) -> Evidence:
 
     # as they are, where no column explains anything: an exchange has none that is balanced
     probability, linear, log_k = torch.ones_like(state.linear), state.linear.clone(), state.log_k.clone()
+    certainty, column_log_k = torch.zeros_like(log_k), state.log_k + level[1].log10()
+    column = state.linear / 10 ** column_log_k[functions.reaction]
     for reaction in range(graph.n_reactions):
         edges = graph.edges_of(reaction)
         sign = functions.sign[edges]
@@ -92,7 +108,7 @@ def weigh(equations: Equations, state: State) -> Evidence:
             left, measured = other - (other @ basis) @ basis.T, frames.dcdt[:, metabolite]
             scale = sign[place] / frames.scale[metabolite]
             explained[:, place] = weight[metabolite] * scale * (left @ measured)
-            size[:, place] = weight[metabolite] * scale**2 * left.square().sum(1)
+            size[:, place] = weight[metabolite] * scale**2 * (left.square().sum(1) + _ALIKE * other.square().sum(1))
         slope = (substrates * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ products.T
         curvature = (substrates.square() * size[:, consumed]).sum(1)[:, None] + size[:, ~consumed] @ products.square().T
         k = slope.clamp(min=0) / curvature
@@ -100,14 +116,19 @@ def weigh(equations: Equations, state: State) -> Evidence:
         if not allowed.any():
             continue
         gain = torch.where(allowed, k * slope, -torch.inf)
-        chance = (gain / (2 * _SAME)).flatten().softmax(0).reshape(gain.shape)
+        chance = (gain / (2 * same)).flatten().softmax(0).reshape(gain.shape)
         nonzero, mean = torch.empty_like(sign), torch.empty_like(sign)
         nonzero[consumed], nonzero[~consumed] = chance.sum(1) @ (substrates > 0).double(), chance.sum(0) @ (products > 0).double()
         mean[consumed], mean[~consumed] = chance.sum(1) @ substrates, chance.sum(0) @ products
         mean_log_k = (chance * torch.where(allowed, k, 1.0).log10()).sum()
         probability[edges], linear[edges] = nonzero, sign * mean * 10**mean_log_k
         log_k[reaction] = mean_log_k - level[1].log10()
-    return Evidence(probability, linear, log_k, level[1])
+        substrate, product = divmod(int(chance.argmax()), len(products))
+        certainty[reaction], column_log_k[reaction] = chance[substrate, product], k[substrate, product].log10()
+        own = torch.empty_like(sign)
+        own[consumed], own[~consumed] = substrates[substrate], products[product]
+        column[edges] = sign * own
+    return Evidence(probability, linear, log_k, certainty, column, column_log_k, level[1])
 
 
 def _levels(equations: Equations, state: State) -> Tensor:
@@ -123,20 +144,39 @@ def _levels(equations: Equations, state: State) -> Tensor:
     return level
 
 
-def close_unlikely(equations: Equations, state: State) -> State:
-    """`state` with unlikely edges closed, others open, and reactions that the descent let go at their mean column.
+def select(equations: Equations, state: State, stage: Stage) -> State:
+    """`state` with what the evidence says of its columns, in three stages.
 
-    It did if |S| runs away, or is faint on all edges or on a likely one.
+    close    Unlikely edges are closed, the others are open. Reactions that the descent let go (|S| runs away, or is faint
+             on all edges or on a likely one) take their mean column.
+    tie      Reactions whose column is clear are tied to it as well, which leaves the others less to make up for.
+    commit   All are tied to their likeliest columns, and |S| becomes these integers. Most guesses are right by then, and
+             the functions that follow from them show which are not. It begins early once most columns are clear.
     """
-    functions, evidence = equations.functions, weigh(equations, state)
-    size = state.linear.abs() / 10 ** state.log_k[functions.reaction] / evidence.unit
-    largest = _by_reaction(equations, size, "max")
+    functions, evidence = equations.functions, weigh(equations, state, _SAME_AT_FIRST if stage == "close" else _SAME)
+    reaction, unit = functions.reaction, evidence.unit
+    size = state.linear.abs() / 10 ** state.log_k[reaction] / unit
+    tied = (evidence.certainty > _DECIDED) & (stage != "close")
+    committed = stage == "commit" or bool(tied.double().mean() > _MOST)
+    if committed:
+        tied = torch.ones_like(tied)
+    kept = torch.zeros_like(tied)
+    if state.tied is not None:
+        kept = state.tied & tied & (_by_reaction(equations, (evidence.column.abs() - size).abs(), "max") < _UNCHANGED)
+    k = torch.where(kept, state.log_k + unit.log10(), evidence.column_log_k)
+
     faint = _by_reaction(equations, torch.where(evidence.probability > _LIKELY, size, torch.inf), "min") < _FAINT
+    largest = _by_reaction(equations, size, "max")
     let_go = (largest < _FAINT) | (largest > _RUN_AWAY) | faint
-    closed = evidence.probability < _UNLIKELY
-    linear = torch.where(let_go[functions.reaction], evidence.linear, state.linear)
-    log_k = torch.where(let_go, evidence.log_k, state.log_k)
-    return replace(state, linear=torch.where(closed, 0.0, linear), log_k=log_k, closed=closed)
+    closed = torch.where(tied[reaction], evidence.column == 0, evidence.probability < _UNLIKELY)
+    open_linear = torch.where(let_go[reaction], evidence.linear, state.linear)
+    linear = torch.where(closed, 0.0, torch.where(tied[reaction], evidence.column * 10 ** k[reaction], open_linear))
+    log_k = torch.where(tied, k - unit.log10(), torch.where(let_go, evidence.log_k, state.log_k))
+    found = replace(state, linear=linear, log_k=log_k, closed=closed, tied=tied, settled=0)
+    if not committed:
+        return found
+    in_integers = replace(found, weights=functions.with_unit(state.weights, unit), log_k=k, settled=state.settled + 1 if kept.all() else 0)
+    return as_fast(equations, found, in_integers)
 
 
 def _by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:

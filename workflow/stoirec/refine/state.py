@@ -16,6 +16,7 @@ class State:
         log_k: (R,) log10 rate constants.
         pattern: (E,) integer coefficients inside the functions; None: |B| / k stands there.
         closed: (E,) bool, edges held at 0 because they seem to be decoys; None before any was judged.
+        tied: (R,) bool, reactions whose B only moves along itself: their column seems known; None before any was judged.
         cost: mean squared residual, each metabolite divided by its std of dc/dt; inf before the first step.
         settled: rounds in a row that changed no column.
     """
@@ -25,5 +26,6 @@ class State:
     log_k: Tensor
     pattern: Tensor | None = None
     closed: Tensor | None = None
+    tied: Tensor | None = None
     cost: float = math.inf
     settled: int = 0
