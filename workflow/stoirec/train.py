@@ -198,8 +198,8 @@ class _Job:
         return self.refined is None or (self.refined.pattern is None and not Refinement.relaxed(self.refined))
 
     def _stage(self) -> Stage:
-        """Of the next selection: there are three, of equal length."""
-        return get_args(Stage)[3 * self.selections // self.config.selection_rounds]
+        """Of the next selection: a quarter of them close, half may tie, the last quarter commits."""
+        return get_args(Stage)[int(4 * self.selections / self.config.selection_rounds + 1) // 2]
 
     def _refinement(self) -> Refinement:
         """On some training frames, in double precision; from then on everything is."""
