@@ -83,6 +83,7 @@ CONFIGS = [
     ("train", "fit.yaml", {"graph_model": {"hiden_dim": 8}}, ["graph_model.hiden_dim", "unknown key", "hidden_dim"]),
     ("train", "fit.yaml", {"batch_size": "many"}, ["batch_size", "many", "integer"]),
     ("train", "fit.yaml", {"batch_size": 8.5}, ["batch_size", "8.5", "integer"]),
+    ("train", "fit.yaml", {"refinement_rounds": 1, "role_prior": True, "graph_model": {"substrate_gate": True}}, ["substrate_gate", "role_signs"]),
     ("train", "fit.yaml", {"role_prior": 1}, ["role_prior", "1", "boolean"]),
     ("train", "fit.yaml", {"batch_size": 0}, ["batch_size", "0", "greater than or equal to 1"]),
     ("train", "fit.yaml", {"learning_rate_start": -1e-3}, ["learning_rate_start", "-0.001", "greater than 0"]),

@@ -82,6 +82,25 @@ def test_a_run_killed_in_its_refinement_resumes_to_the_same_numbers(tiny_data, t
     assert same(whole, train(tiny_data, config, CPU, path))
 
 
+@pytest.mark.parametrize("n, expected", [(1, "t"), (2, "tc"), (4, "cttc"), (20, "c" * 5 + "t" * 10 + "c" * 5)])
+def test_selections_close_first_and_commit_last(tiny_data, tiny_fit, n, expected):
+    job = _Job(tiny_data, tiny_fit.model_copy(update={"selection_rounds": n}), CPU)
+    found = []
+    for job.selections in range(n):
+        found.append(job._stage())
+    assert "".join(stage[0] for stage in found) == expected
+    assert found[-1] == "commit" or n == 1
+    assert found[0] == "close" or n < 3
+
+
+def test_coefficients_keep_the_signs_of_their_roles(tiny_data, tiny_fit):
+    config = tiny_fit.model_copy(update={"role_prior": True, "role_signs": True, "learning_rate_start": 0.3})
+    coefficient = train(tiny_data, config, CPU)["coefficient"].values
+    is_substrate = tiny_data.graph.edge_is_substrate
+    assert (coefficient[is_substrate] <= 0).all() and (coefficient[~is_substrate] >= 0).all()
+    assert (coefficient == 0).any()
+
+
 def test_another_jobs_checkpoint_and_a_damaged_one_are_started_over(fit, tiny_data, tiny_fit, tmp_path):
     path = tmp_path / "fit.ckpt"
     other = tiny_fit.model_copy(update={"seed": 2})

@@ -199,7 +199,7 @@ class _Job:
 
     def _stage(self) -> Stage:
         """Of the next selection: a quarter of them close, half may tie, the last quarter commits."""
-        return get_args(Stage)[int(4 * self.selections / self.config.selection_rounds + 1) // 2]
+        return get_args(Stage)[int(2 * (self.selections + 0.5) / self.config.selection_rounds + 0.5)]
 
     def _refinement(self) -> Refinement:
         """On some training frames, in double precision; from then on everything is."""
