@@ -138,7 +138,7 @@ class FitConfig(_Strict):
     precision: Literal["float32", "float64"] = "float32"
     refinement_rounds: int = Field(0, ge=0, description="rounds of Gauss-Newton refinement after the last epoch, at most")
     relaxation_steps: int = Field(60, ge=0, description="Levenberg-Marquardt steps before the first round, with real |S| in the functions, at most")
-    selection_rounds: int = Field(15, ge=0, description="with substrate_gate: times all columns are weighed and edges closed, after the relaxation, at most")
+    selection_rounds: int = Field(15, ge=0, description="with substrate_gate: times all columns are weighed, after the relaxation, at most: a quarter close edges, half may tie B to clear columns, the last tie all")
     selection_steps: int = Field(10, ge=1, description="Levenberg-Marquardt steps after each selection")
     refinement_steps: int = Field(8, ge=1, description="Levenberg-Marquardt steps per round, with integers in the functions")
     refinement_frames: int = Field(120, ge=1, description="training frames, or windows of frames, the refinement fits")
