@@ -410,6 +410,15 @@ def test_rounds_find_the_columns(setup, rng):
     assert torch.equal(state.pattern, truth.pattern)
 
 
+def test_rounds_go_on_while_the_residual_falls(setup, rng):
+    refinement, truth = setup
+    start = refinement.round(disturbed(truth, rng, 0.02, 0.05), 1)
+    falling = refinement.round(start, 4)
+    assert torch.equal(falling.pattern, start.pattern) and falling.cost < start.cost / 3
+    assert falling.settled == 0 and not refinement.finished(falling)
+    assert refinement.round(replace(start, cost=2 * falling.cost), 4).settled == start.settled + 1
+
+
 def test_standard_errors_are_positive_and_fall_with_the_residual(setup):
     refinement, truth = setup
     coarse, fine = (refinement.coefficient_se(replace(truth, cost=cost)) for cost in (1e-4, 1e-8))

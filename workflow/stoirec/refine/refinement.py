@@ -20,6 +20,7 @@ from stoirec.refine.state import State
 
 _RELAXED = 3e-8  # mean squared residual from which rounds do the rest faster
 _SETTLED = 2  # rounds that change no column, after which there are no more
+_FALLING = 1 / 3  # a round that leaves less of the residual counts as a change: the directions of weak reactions still turn
 
 
 class Refinement:
@@ -72,7 +73,8 @@ class Refinement:
         fitted = self._descend(state, steps)
         if self.functions.gated:
             return replace(fitted, settled=_SETTLED)
-        return decode(self.equations, choose_lengths(self.equations, fitted))
+        decoded = decode(self.equations, choose_lengths(self.equations, fitted))
+        return replace(decoded, settled=0) if fitted.cost < _FALLING * state.cost else decoded
 
     @staticmethod
     def finished(state: State) -> bool:
