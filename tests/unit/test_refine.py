@@ -412,11 +412,11 @@ def test_rounds_find_the_columns(setup, rng):
 
 def test_rounds_go_on_while_the_residual_falls(setup, rng):
     refinement, truth = setup
-    start = refinement.round(disturbed(truth, rng, 0.02, 0.05), 1)
-    falling = refinement.round(start, 4)
-    assert torch.equal(falling.pattern, start.pattern) and falling.cost < start.cost / 3
-    assert falling.settled == 0 and not refinement.finished(falling)
-    assert refinement.round(replace(start, cost=2 * falling.cost), 4).settled == start.settled + 1
+    start = disturbed(truth, rng, 0.02, 0.02)
+    found = refinement.round(start, 8)
+    assert torch.equal(found.pattern, truth.pattern)
+    assert refinement.round(replace(start, cost=10 * found.cost), 8).settled == 0
+    assert refinement.round(replace(start, cost=found.cost), 8).settled == 1
 
 
 def test_standard_errors_are_positive_and_fall_with_the_residual(setup):
