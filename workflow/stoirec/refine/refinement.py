@@ -15,7 +15,7 @@ from stoirec.refine.equations import Equations
 from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
 from stoirec.refine.lengths import choose_lengths
-from stoirec.refine.selection import Stage, select
+from stoirec.refine.selection import Stage, in_integers, select
 from stoirec.refine.state import State
 
 _RELAXED = 3e-8  # mean squared residual from which rounds do the rest faster
@@ -69,6 +69,8 @@ class Refinement:
         Where edges were selected there is one round, of decode and fit: one wrong edge makes many lengths look wrong.
         """
         if state.pattern is None:
+            if state.tied is not None and state.tied.all():
+                state = in_integers(self.equations, state)
             state = as_fast(self.equations, state, decode(self.equations, state))
         fitted = self._descend(state, steps)
         if self.functions.gated:

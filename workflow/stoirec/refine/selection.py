@@ -150,8 +150,8 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
     close    Unlikely edges are closed, the others are open. Reactions that the descent let go (|S| runs away, or is faint
              on all edges or on a likely one) take their mean column.
     tie      Reactions whose column is clear are tied to it as well, which leaves the others less to make up for.
-    commit   All are tied to their likeliest columns, and |S| becomes these integers. Most guesses are right by then, and
-             the functions that follow from them show which are not. It begins early once most columns are clear.
+    commit   All are tied to their likeliest columns. Most guesses are right by then, and the functions that follow from
+             them show which are not. It begins early once most columns are clear.
     """
     functions, evidence = equations.functions, weigh(equations, state, _SAME_AT_FIRST if stage == "close" else _SAME)
     reaction, unit = functions.reaction, evidence.unit
@@ -172,11 +172,16 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
     open_linear = torch.where(let_go[reaction], evidence.linear, state.linear)
     linear = torch.where(closed, 0.0, torch.where(tied[reaction], evidence.column * 10 ** k[reaction], open_linear))
     log_k = torch.where(tied, k - unit.log10(), torch.where(let_go, evidence.log_k, state.log_k))
-    found = replace(state, linear=linear, log_k=log_k, closed=closed, tied=tied, settled=0)
-    if not committed:
-        return found
-    in_integers = replace(found, weights=functions.with_unit(state.weights, unit), log_k=k, settled=state.settled + 1 if kept.all() else 0)
-    return as_fast(equations, found, in_integers)
+    settled = state.settled + 1 if committed and kept.all() else 0
+    return replace(state, linear=linear, log_k=log_k, closed=closed, tied=tied, settled=settled)
+
+
+def in_integers(equations: Equations, state: State) -> State:
+    """`state` with |S| in integers where all reactions are tied: 1 for what stood for 1 in the functions."""
+    functions = equations.functions
+    unit = _levels(equations, state)[1]
+    integers = replace(state, weights=functions.with_unit(state.weights, unit), log_k=state.log_k + unit.log10())
+    return as_fast(equations, state, integers)
 
 
 def _by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:
