@@ -289,6 +289,9 @@ def test_clear_columns_are_kept_and_committing_makes_integers_of_all(with_decoys
     assert (column.round() == truth.pattern).double().mean() > 0.85
     assert torch.equal(committed.closed, column.round() == 0)
     assert refinement.equations.cost(committed)[1] < 1e-2
+    final = refinement.round(replace(committed, linear=1.1 * committed.linear, log_k=committed.log_k + math.log10(1.1)), 3)
+    assert torch.equal(final.pattern, column.round()) and refinement.finished(final)
+    assert refinement.coefficient(final).numpy() == pytest.approx(column.round().numpy())
     again = select(refinement.equations, replace(committed, linear=truth.linear, log_k=truth.log_k, weights=truth.weights, closed=truth.pattern == 0), "commit")
     assert again.settled == committed.settled + 1
     assert refinement.coefficient(again).numpy() == pytest.approx(truth.pattern.numpy())

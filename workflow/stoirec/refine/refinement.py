@@ -66,11 +66,14 @@ class Refinement:
     def round(self, state: State, steps: int) -> State:
         """Fit with the columns fixed inside the functions, test lengths, decode; decodes first if there are no columns yet.
 
-        Where edges were selected there is one round, of decode and fit: one wrong edge makes many lengths look wrong.
+        Where edges were selected there is one round, of decode and fit: one wrong edge makes many lengths look wrong. Where
+        all reactions are tied to columns these are the answer, for the directions of weak reactions' B say less than the
+        evidence of all columns.
         """
+        if state.pattern is None and state.tied is not None and state.tied.all():
+            fitted = self._descend(in_integers(self.equations, state), steps)
+            return replace(decode(self.equations, fitted), settled=_SETTLED)
         if state.pattern is None:
-            if state.tied is not None and state.tied.all():
-                state = in_integers(self.equations, state)
             state = as_fast(self.equations, state, decode(self.equations, state))
         fitted = self._descend(state, steps)
         if self.functions.gated:
