@@ -120,10 +120,10 @@ def damped(matrix: Tensor, damping: float) -> Tensor:
 def _step(functions: Functions, state: State, matrix: Tensor, right: Tensor, damping: float) -> Tensor | None:
     """The damped Gauss-Newton step, to be subtracted, or None if the system cannot be solved at this damping.
 
-    While q follows B, and a zero has a meaning, the step is the best of those that keep B to its signs: edges that would
-    leave them go to zero, and the others are solved for again. Cutting such edges off afterwards spoils the step.
+    While q follows B, and a zero has a meaning, the step keeps B to its signs: edges that would leave them go to zero,
+    and the others are solved for again, with no edge taken back. Cutting such edges off afterwards spoils the step.
     """
-    held = (right == 0) & (matrix.diagonal() == 1)
+    held = (right == 0) & (matrix.diagonal() == 1)  # as free_equations marks them: they need no solving
     matrix = damped(matrix, damping)
     linear = slice(len(state.weights), len(state.weights) + len(state.linear))
     bounded = state.pattern is None and functions.gated
