@@ -9,7 +9,7 @@ import xarray as xr
 from stoirec.cli import Recipe
 from stoirec.dataset import read_data, write_simulation
 from stoirec.recipe import MOST, choose, euler_steps, load, n_crowded
-from stoirec.refine import selection
+from stoirec.refine import evidence
 from stoirec.simulate import simulate
 
 
@@ -76,4 +76,4 @@ def test_every_recipe_can_be_chosen_and_loaded():
 
 def test_a_real_reaction_is_as_large_as_the_refinement_assumes():
     """Columns the refinement weighs have that many substrates or products, and never more."""
-    assert (selection._sides(MOST + 2) > 0).sum(1).max() == MOST == selection.MOST
+    assert (evidence._sides(MOST + 2) > 0).sum(1).max() == MOST == evidence.MOST

@@ -13,14 +13,15 @@ from stoirec.graph import from_pairs
 from stoirec.limiter import FluxLimiter
 from stoirec.model import MetabolismPropagation
 from stoirec.network import candidate_graph
-from stoirec.refine import Refinement, State, selection
+from stoirec.refine import Refinement, State, evidence
 from stoirec.refine.columns import as_fast, candidates, decode
 from stoirec.refine.descent import _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.functions import Functions
 from stoirec.refine.frames import Frames, relative_noise, spread
 from stoirec.refine.lengths import _smallest_quadratic, choose_lengths
-from stoirec.refine.selection import in_integers, select, weigh
+from stoirec.refine.evidence import weigh
+from stoirec.refine.selection import in_integers, select
 
 
 @pytest.fixture
@@ -209,33 +210,44 @@ def with_decoys(setup, tiny_truth):
 
 
 def brute_force_gain(equations, state, reaction, column):
-    """|P y|^2 less what is left with the best k, over the rows' residuals, by ordinary least squares."""
+    """|P y|^2 less what is left with the best k, over the residuals of all rows, by ordinary least squares."""
     graph, functions, frames = equations.graph, equations.functions, equations.frames
     edges = graph.edges_of(reaction)
     rate = functions.rates(state, frames)[..., 0].numpy()
     other = functions.rates_of(reaction, state, column[None], frames)[0, :, 0].numpy()
-    residual = (equations.matrix(state.linear).numpy() @ rate - frames.dcdt.T.numpy()) ** 2
-    targets, designs = [], []
-    for edge, p in zip(range(edges.start, edges.stop), column.numpy()):
-        metabolite = graph.edge_metabolite[edge]
-        beside = [e for e in np.flatnonzero(graph.edge_metabolite == metabolite) if e != edge and state.linear[e] != 0]
-        x = rate[graph.edge_reaction[beside]].T
-        project = np.eye(len(other)) - x @ np.linalg.pinv(x)
-        weight = (residual[metabolite].mean() + 1e-9) ** -0.5
-        targets.append(weight * project @ frames.dcdt[:, metabolite].numpy())
-        designs.append(weight * project @ (p * other / float(frames.scale[metabolite])))
-    y, x = np.concatenate(targets), np.concatenate(designs)
+    residual = equations.matrix(state.linear).numpy() @ rate - frames.dcdt.T.numpy()
+    weight = ((residual**2).mean(1) + 1e-9) ** -0.5
+
+    def in_rows(edges, coefficients, rate):
+        """(M, frames) what coefficients on edges, at rates of their reactions, do to the rows."""
+        rows = np.zeros_like(residual)
+        for edge, coefficient, own in zip(edges, coefficients, rate):
+            metabolite = graph.edge_metabolite[edge]
+            rows[metabolite] = weight[metabolite] * coefficient * own / float(frames.scale[metabolite])
+        return rows.flatten()
+
+    elsewhere = np.flatnonzero((graph.edge_reaction != reaction) & (state.linear != 0).numpy())
+    tied = state.tied.numpy()[graph.edge_reaction[elsewhere]]
+    groups = [[edge] for edge in elsewhere[~tied]]
+    groups += [elsewhere[graph.edge_reaction[elsewhere] == own] for own in np.unique(graph.edge_reaction[elsewhere[tied]])]
+    design = np.array([in_rows(group, state.linear[group].numpy(), rate[graph.edge_reaction[group]]) for group in groups]).T
+    design /= np.linalg.norm(design, axis=0)
+    project = lambda rows: rows - design @ np.linalg.lstsq(design, rows, rcond=1e-10)[0]  # noqa: E731
+    y = project((weight[:, None] * frames.dcdt.T.numpy()).flatten())
+    x = project(in_rows(range(edges.start, edges.stop), column.numpy(), [other] * len(column)))
     k = max(0.0, x @ y / (x @ x))
     return y @ y - (y - k * x) @ (y - k * x)
 
 
-def test_evidence_against_brute_force(with_decoys, rng, monkeypatch):
+@pytest.mark.parametrize("tied", [[], [0, 2, 6, 7, 11]])
+def test_evidence_against_brute_force(with_decoys, rng, monkeypatch, tied):
     """Probabilities of edges from the gains of all columns, each by a least-squares fit of its own."""
     refinement, truth = with_decoys
     equations, graph = refinement.equations, refinement.graph
-    monkeypatch.setattr(selection, "_levels", lambda *_: torch.arange(3, dtype=torch.float64))
+    monkeypatch.setattr(evidence, "levels", lambda *_: torch.arange(3, dtype=torch.float64))
     state = disturbed(replace(truth, pattern=None), rng, 0.05, 0.1)
-    evidence = weigh(equations, state)
+    state = replace(state, tied=torch.zeros_like(truth.log_k, dtype=torch.bool).index_fill(0, torch.tensor(tied, dtype=torch.int64), True))
+    found = weigh(equations, state)
     for reaction in (1, 6):
         edges = graph.edges_of(reaction)
         sign = torch.where(torch.as_tensor(graph.edge_is_substrate[edges]), -1, 1).double()
@@ -245,9 +257,20 @@ def test_evidence_against_brute_force(with_decoys, rng, monkeypatch):
         chance = np.exp((gain - gain.max()) / 64) * (gain > 0)
         chance /= chance.sum()
         expected = sum(p * (column != 0).double().numpy() for p, column in zip(chance, columns))
-        assert evidence.probability[edges].numpy() == pytest.approx(expected, abs=1e-4)
-        assert evidence.certainty[reaction] == pytest.approx(chance.max(), abs=1e-4)
-        assert torch.equal(evidence.column[edges], columns[chance.argmax()])
+        assert found.probability[edges].numpy() == pytest.approx(expected, abs=1e-4)
+        assert found.certainty[reaction] == pytest.approx(chance.max(), abs=1e-4)
+        assert torch.equal(found.column[edges], columns[chance.argmax()])
+
+
+def test_ties_make_other_columns_clearer(with_decoys, rng):
+    """The rows of a reaction whose neighbours are tied leave less to them."""
+    refinement, truth = with_decoys
+    state = disturbed(replace(truth, pattern=None), rng, 0.05, 0.0)
+    tied = torch.ones_like(truth.log_k, dtype=torch.bool)
+    free, held = (weigh(refinement.equations, replace(state, tied=own)) for own in (None, tied))
+    assert held.certainty.mean() > 2 * free.certainty.mean()
+    clear = (held.certainty > 0.9)[refinement.functions.reaction]
+    assert clear.any() and torch.equal(held.column[clear], truth.pattern[clear])
 
 
 def test_selection_closes_decoys_and_no_true_edge(with_decoys):
@@ -266,9 +289,9 @@ def test_a_reaction_that_the_descent_let_go_takes_its_mean_column(with_decoys):
     linear = truth.linear.clone()
     linear[edges] *= 0.01
     state = replace(truth, linear=linear, pattern=None)
-    evidence, found = weigh(refinement.equations, state, 64.0), select(refinement.equations, state, "close")
-    assert torch.equal(found.linear[edges], torch.where(found.closed, 0.0, evidence.linear)[edges])
-    assert found.log_k[3] == evidence.log_k[3]
+    weighed, found = weigh(refinement.equations, state, 64.0), select(refinement.equations, state, "close")
+    assert torch.equal(found.linear[edges], torch.where(found.closed, 0.0, weighed.linear)[edges])
+    assert found.log_k[3] == weighed.log_k[3]
     others = ~found.closed & (refinement.functions.reaction == 5)
     assert torch.equal(found.linear[others], linear[others])
 
@@ -335,14 +358,12 @@ def test_a_step_keeps_signs_and_gains_more_than_one_cut_off(with_decoys, rng):
     assert gain(free) > gain(step) > gain(cut)
 
 
-def test_a_reaction_that_nothing_explains_stays_as_it_is(with_decoys):
-    """Where nothing changes, no column explains anything: no evidence for edges, and none against them."""
+def test_where_nothing_changes_there_is_no_evidence(with_decoys):
     refinement, truth = with_decoys
     equations, state = refinement.equations, replace(truth, pattern=None)
     equations.frames = replace(equations.frames, dcdt=torch.zeros_like(equations.frames.dcdt))
-    evidence = weigh(equations, state)
-    assert (evidence.probability == 1).all()
-    assert torch.equal(evidence.linear, state.linear) and torch.equal(evidence.log_k, state.log_k)
+    assert weigh(equations, state).certainty.max() < 0.5
+    assert not select(equations, state, "tie").tied.any()
 
 
 def test_closed_edges_stay_at_zero(with_decoys, rng):

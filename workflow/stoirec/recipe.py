@@ -7,7 +7,7 @@ import numpy as np
 from stoirec.config import FitConfig, load_fit_config
 from stoirec.dataset import Data
 from stoirec.errors import BadInput
-from stoirec.refine.selection import MOST
+from stoirec.refine.evidence import MOST
 
 # RMS of what an Euler step leaves, over the RMS of the steps: 1e-14 on flux_limited (1e-5 stored as float32), 1e-3 on pde_m1
 _EXPLICIT = 1e-4

@@ -15,7 +15,7 @@ with B = S k; with the flux limiter F_j is multiplied by the share it leaves. St
 
 The truth has residual zero, so errors shrink together: right columns lower the residual, which sharpens directions.
 
-state, frames, mlp -> functions -> jacobian -> equations -> descent -> columns -> lengths, selection -> refinement: each module imports only what stands before it.
+state, frames, mlp -> functions -> jacobian -> equations -> descent -> columns -> lengths, evidence -> selection -> refinement: each module imports only what stands before it.
 """
 
 from stoirec.refine.frames import Frames

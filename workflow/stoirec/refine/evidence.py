@@ -1,0 +1,202 @@
+"""What each possible column of a reaction explains, once everything beside it is fitted anew.
+
+All columns of a reaction are tried: whatever gradient descent made of its edges, none is out of reach. A column is judged
+by what it explains when all B are refitted beside it (the residuals are linear in B); without that, other reactions have
+taken over what a missing one should explain. B of a reaction tied to its column moves along it, as one unknown: the more
+are tied, the less the others can take over, and the sharper the evidence.
+"""
+
+import itertools
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from stoirec.refine.columns import LARGEST, decode
+from stoirec.refine.equations import Equations
+from stoirec.refine.state import State
+
+MOST = 3  # substrates of a reaction, and products: more candidates than that cannot all be real
+SAME = 32.0  # residuals that say as much as one: neighbouring frames share their errors
+_ALIKE = 1e-6  # of a rate's square: what is left of it beside the row's other rates is not less, or its k would be anything
+_NOISE = 1e-9  # mean squared residual of a row, at least
+_RIDGE = 1e-9  # of the squares of an unknown's effects: rates of one row may be the same
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Over all columns of each reaction, by their probabilities.
+
+    Attributes:
+        probability: (E,) that the coefficient is not 0.
+        linear: (E,) B of the mean column and the mean log10 rate constant.
+        log_k: (R,) mean log10 rate constant.
+        certainty: (R,) probability of the likeliest column.
+        column: (E,) the likeliest column, integers.
+        column_log_k: (R,) log10 of its rate constant.
+        unit: what stands for an |S| of 1 in the functions.
+    """
+
+    probability: Tensor
+    linear: Tensor
+    log_k: Tensor
+    certainty: Tensor
+    column: Tensor
+    column_log_k: Tensor
+    unit: Tensor
+
+
+@cache
+def _sides(n: int) -> Tensor:
+    """(columns, n) entries 0 to LARGEST, 1 to MOST of them not 0."""
+    found = [torch.zeros(0, n, dtype=torch.float64)]
+    for size in range(1, min(n, MOST) + 1):
+        values = torch.tensor(list(itertools.product(range(1, LARGEST + 1), repeat=size)), dtype=torch.float64)
+        for edges in itertools.combinations(range(n), size):
+            columns = torch.zeros(len(values), n, dtype=torch.float64)
+            columns[:, list(edges)] = values
+            found.append(columns)
+    return torch.cat(found)
+
+
+def weigh(equations: Equations, state: State, same: float = SAME) -> Evidence:
+    """The evidence for every zero-sum column p of at most MOST substrates and products, at a relaxed `state`.
+
+    With y what the reaction itself and nothing explain at present, row by row, x(p) = p_i F(|p|) in the rows i of its
+    metabolites, rows over the root of their mean squared residual, and P the projection off all that other reactions' B can do,
+
+        gain(p) = max over k > 0 of |P y|^2 - |P (y - k x(p))|^2,   log probability(p) = gain / (2 same) + constant.
+    """
+    graph, functions, frames = equations.graph, equations.functions, equations.frames
+    level = levels(equations, state)
+    others = _Others(equations, state)
+
+    # as they are, where no column explains anything: an exchange has none that is balanced
+    probability, linear, log_k = torch.ones_like(state.linear), state.linear.clone(), state.log_k.clone()
+    certainty, column_log_k = torch.zeros_like(log_k), state.log_k + level[1].log10()
+    column = state.linear / 10 ** column_log_k[functions.reaction]
+    for reaction in range(graph.n_reactions):
+        edges = graph.edges_of(reaction)
+        sign = functions.sign[edges]
+        consumed = sign < 0
+        substrates, products = (_sides(int(side.sum())).to(sign.device) for side in (consumed, ~consumed))
+        if not len(substrates) or not len(products):
+            continue
+        columns = torch.zeros(len(substrates), len(sign), dtype=torch.float64, device=sign.device)
+        columns[:, consumed] = level[substrates.long()]
+        explained, size = others.beside(reaction, functions.rates_of(reaction, state, columns, frames) @ frames.weight)
+
+        slope = (substrates * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ products.T
+        of_substrates, of_products = size[:, consumed][:, :, consumed], size[:, ~consumed][:, :, ~consumed]
+        between = torch.einsum("si,sij->sj", substrates, size[:, consumed][:, :, ~consumed])
+        curvature = torch.einsum("si,sij,sj->s", substrates, of_substrates, substrates)[:, None] + 2 * between @ products.T
+        curvature = curvature + torch.einsum("pi,sij,pj->sp", products, of_products, products)
+        k = slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
+        allowed = (substrates.sum(1)[:, None] == products.sum(1)) & (k > 0)
+        if not allowed.any():
+            continue
+        gain = torch.where(allowed, k * slope, -torch.inf)
+        chance = (gain / (2 * same)).flatten().softmax(0).reshape(gain.shape)
+        nonzero, mean = torch.empty_like(sign), torch.empty_like(sign)
+        nonzero[consumed], nonzero[~consumed] = chance.sum(1) @ (substrates > 0).double(), chance.sum(0) @ (products > 0).double()
+        mean[consumed], mean[~consumed] = chance.sum(1) @ substrates, chance.sum(0) @ products
+        mean_log_k = (chance * torch.where(allowed, k, 1.0).log10()).sum()
+        probability[edges], linear[edges] = nonzero, sign * mean * 10**mean_log_k
+        log_k[reaction] = mean_log_k - level[1].log10()
+        substrate, product = divmod(int(chance.argmax()), len(products))
+        certainty[reaction], column_log_k[reaction] = chance[substrate, product], k[substrate, product].log10()
+        own = torch.empty_like(sign)
+        own[consumed], own[~consumed] = substrates[substrate], products[product]
+        column[edges] = sign * own
+    return Evidence(probability, linear, log_k, certainty, column, column_log_k, level[1])
+
+
+class _Others:
+    """The linear least-squares problem of all B at `state`, from which one reaction at a time is taken out.
+
+    Its unknowns are the B of every edge that is not 0, and one factor for every tied reaction.
+    """
+
+    def __init__(self, equations: Equations, state: State) -> None:
+        functions, frames = equations.functions, equations.frames
+        rates = functions.rates(state, frames)
+        residual = equations.predicted(rates, state.linear, frames) - frames.dcdt.T
+        weight = (residual.square().mean(1) + _NOISE).rsqrt()
+        self.functions, self.linear = functions, state.linear
+        self.edges_of = equations.graph.edges_of
+        self.rate = equations.kept(rates, state.linear, frames) @ frames.weight
+        self.left = -weight[:, None] * residual  # (M, windows)
+        self.scale = weight / frames.scale  # (M,) a row's residuals per unit of dc/dt
+
+        # (E,) the unknown that an edge moves with: its own, or its tied reaction's; -1 at 0
+        tied = torch.zeros_like(functions.sign, dtype=torch.bool) if state.tied is None else state.tied[functions.reaction]
+        own = torch.arange(len(tied), device=tied.device)
+        moved_by = torch.where(tied, len(tied) + functions.reaction, own)
+        moves = state.linear != 0
+        unknowns, position = moved_by[moves].unique(return_inverse=True)
+        self.unknown = torch.full_like(own, -1).index_put((own[moves],), position)
+        amount = torch.where(tied, state.linear, 1.0)
+
+        self.rows = []  # by metabolite: unknowns, and their effects (n, windows) on its residuals
+        square = self.linear.new_zeros(len(unknowns))
+        for metabolite, edges in enumerate(functions.edges_of_metabolite):
+            edges = edges[moves[edges]]
+            effect = self.scale[metabolite] * amount[edges, None] * self.rate[functions.reaction[edges]]
+            self.rows.append((self.unknown[edges], effect))
+            square.index_add_(0, self.unknown[edges], effect.square().sum(1))
+        size = square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
+        self.rows = [(unknown, effect / size[unknown, None]) for unknown, effect in self.rows]
+        normal = torch.diag(torch.full_like(size, _RIDGE))
+        self.right = torch.zeros_like(size)
+        for (unknown, effect), left in zip(self.rows, self.left):
+            normal[unknown[:, None], unknown] += effect @ effect.T
+            self.right.index_add_(0, unknown, effect @ left)
+        self.inverse = torch.linalg.inv(normal)
+
+    def beside(self, reaction: int, rate: Tensor) -> tuple[Tensor, Tensor]:
+        """What `rate` (columns, windows) of a reaction says of its B, the B of all others refitted without it.
+
+        Returns:
+            explained: (columns, n) P x_e times P y for each of its n edges e, per unit of B, signs taken off.
+            size: (columns, n, n) P x_d times P x_e.
+        """
+        edges = self.edges_of(reaction)
+        metabolites = self.functions.metabolite[edges]
+        scale = self.functions.sign[edges] * self.scale[metabolites]
+        target = self.left[metabolites] + self.scale[metabolites, None] * self.linear[edges, None] * self.rate[reaction]
+        rows = [self.rows[metabolite] for metabolite in metabolites.tolist()]
+
+        own = self.unknown[edges]
+        own = own[own >= 0].unique()
+        near = torch.cat([unknown for unknown, _ in rows]).unique()
+        near = near[~torch.isin(near, own)]  # the unknowns beside it in its rows; those elsewhere are refitted too
+        effect = rate.new_zeros(len(rows), len(near), rate.shape[1])
+        right = self.right.clone()
+        for place, (unknown, by) in enumerate(rows):
+            right.index_add_(0, unknown, by @ (target[place] - self.left[metabolites[place]]))
+            kept = torch.isin(unknown, near)
+            effect[place, torch.searchsorted(near, unknown[kept])] = by[kept]
+        right[own] = 0.0
+        through = self.inverse[near][:, own] @ torch.linalg.inv(self.inverse[own][:, own])
+        inverse = self.inverse[near][:, near] - through @ self.inverse[own][:, near]
+        refitted = self.inverse[near] @ right - through @ (self.inverse[own] @ right)
+
+        absorbed = scale[:, None] * torch.einsum("cw,nuw->cnu", rate, effect)
+        explained = scale * (rate @ target.T) - absorbed @ refitted
+        square = torch.diag_embed(rate.square().sum(1)[:, None] * scale**2)
+        size = square * (1 + _ALIKE) - absorbed @ inverse @ absorbed.transpose(1, 2)
+        return explained, size
+
+
+def levels(equations: Equations, state: State) -> Tensor:
+    """(LARGEST + 1,) what stands for 0, 1 and 2 in the functions: median learned |S| in the faster half of the reactions."""
+    functions = equations.functions
+    size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())
+    learned, pattern = functions.relaxed_order(state)[0], decode(equations, state).pattern
+    level = torch.arange(LARGEST + 1, dtype=torch.float64, device=learned.device)
+    for number in range(1, LARGEST + 1):
+        known = (pattern == -number) & (size >= size.median())[functions.reaction]
+        if known.any():
+            level[number] = learned[known].median()
+    return level
