@@ -63,8 +63,8 @@ def _sides(n: int) -> Tensor:
 def weigh(equations: Equations, state: State, same: float = SAME) -> Evidence:
     """The evidence for every zero-sum column p of at most MOST substrates and products, at a relaxed `state`.
 
-    With y what the reaction itself and nothing explain at present, row by row, x(p) = p_i F(|p|) in the rows i of its
-    metabolites, rows over the root of their mean squared residual, and P the projection off all that other reactions' B can do,
+    With y what the other reactions leave of dc/dt at present, x(p) = p_i F(|p|) in the rows i of the reaction's metabolites,
+    every row over the root of its mean squared residual, and P the projection off all that the other reactions' B can do,
 
         gain(p) = max over k > 0 of |P y|^2 - |P (y - k x(p))|^2,   log probability(p) = gain / (2 same) + constant.
     """
@@ -87,21 +87,14 @@ def weigh(equations: Equations, state: State, same: float = SAME) -> Evidence:
         columns[:, consumed] = level[substrates.long()]
         explained, size = others.beside(reaction, functions.rates_of(reaction, state, columns, frames) @ frames.weight)
 
-        slope = (substrates * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ products.T
-        of_substrates, of_products = size[:, consumed][:, :, consumed], size[:, ~consumed][:, :, ~consumed]
-        between = torch.einsum("si,sij->sj", substrates, size[:, consumed][:, :, ~consumed])
-        curvature = torch.einsum("si,sij,sj->s", substrates, of_substrates, substrates)[:, None] + 2 * between @ products.T
-        curvature = curvature + torch.einsum("pi,sij,pj->sp", products, of_products, products)
-        k = slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
-        allowed = (substrates.sum(1)[:, None] == products.sum(1)) & (k > 0)
-        if not allowed.any():
+        k, gain = _gains(substrates, products, consumed, explained, size)
+        if gain.max() == -torch.inf:
             continue
-        gain = torch.where(allowed, k * slope, -torch.inf)
         chance = (gain / (2 * same)).flatten().softmax(0).reshape(gain.shape)
         nonzero, mean = torch.empty_like(sign), torch.empty_like(sign)
         nonzero[consumed], nonzero[~consumed] = chance.sum(1) @ (substrates > 0).double(), chance.sum(0) @ (products > 0).double()
         mean[consumed], mean[~consumed] = chance.sum(1) @ substrates, chance.sum(0) @ products
-        mean_log_k = (chance * torch.where(allowed, k, 1.0).log10()).sum()
+        mean_log_k = (chance * torch.where(chance > 0, k, 1.0).log10()).sum()
         probability[edges], linear[edges] = nonzero, sign * mean * 10**mean_log_k
         log_k[reaction] = mean_log_k - level[1].log10()
         substrate, product = divmod(int(chance.argmax()), len(products))
@@ -110,6 +103,24 @@ def weigh(equations: Equations, state: State, same: float = SAME) -> Evidence:
         own[consumed], own[~consumed] = substrates[substrate], products[product]
         column[edges] = sign * own
     return Evidence(probability, linear, log_k, certainty, column, column_log_k, level[1])
+
+
+def _gains(substrates: Tensor, products: Tensor, consumed: Tensor, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """(columns of substrates, columns of products) best k and gain; the gain is -inf where a column is not balanced or k not positive.
+
+    Args:
+        substrates, products: (columns, edges) |p| on either side.
+        consumed: (n,) bool, the edges of the substrates.
+        explained, size: (columns of substrates, n) and (columns of substrates, n, n), as of `_Others.beside`.
+    """
+    slope = (substrates * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ products.T
+    of_substrates, of_products = size[:, consumed][:, :, consumed], size[:, ~consumed][:, :, ~consumed]
+    between = torch.einsum("si,sij->sj", substrates, size[:, consumed][:, :, ~consumed])
+    curvature = torch.einsum("si,sij,sj->s", substrates, of_substrates, substrates)[:, None] + 2 * between @ products.T
+    curvature = curvature + torch.einsum("pi,sij,pj->sp", products, of_products, products)
+    k = slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
+    balanced = substrates.sum(1)[:, None] == products.sum(1)
+    return k, torch.where(balanced & (k > 0), k * slope, -torch.inf)
 
 
 class _Others:
