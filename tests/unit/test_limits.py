@@ -8,7 +8,7 @@ from stoirec import netcdf
 from stoirec.dataset import read_truth
 from stoirec.errors import BadInput
 from stoirec.oracle import true_frames
-from stoirec.report import limits, results, variations
+from stoirec.report import limits, results, tables, variations
 from stoirec.report.figures import limits as figures
 from stoirec.report.present import table as shown
 from stoirec.score import baselines_table, reference_metrics
@@ -117,6 +117,16 @@ def test_curves_hold_the_recipes_fits_on_common_networks_only(found):
     assert {value: len(points) for value, points in noise.points.groupby("value")} == {0.0: 2, 0.1: 2}
     noisy = found.answers[found.answers["data"].str.startswith("noisy")]
     assert noise.means[0.1] == pytest.approx(noisy["entry_exact"].mean())
+
+
+def test_the_answer_stands_beside_references_of_its_own_data(found):
+    data, n_runs = found.seen_by(found.best_configuration)
+    of = found.answers[found.answers["configuration"] == found.best_configuration]
+    assert set(data) == set(of["data"]) < set(found.data_names) and {n_runs} == set(of["param.n_runs"])
+    table, own = tables.headline(found), found.references(of["method"].iloc[0], data, n_runs)
+    for name, label in results.REFERENCES.items():
+        assert table.at[label, "entry_exact"] == own.at[name, "entry_exact"]
+    assert found.seen_by(found.val_loss_configuration)[0] == data  # losses of other data do not compare
 
 
 def test_curves_stand_beside_references_of_the_same_data(found):

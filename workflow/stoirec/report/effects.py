@@ -184,9 +184,10 @@ def conclusions(results: Results) -> list[str]:
     if best is None:
         return [f"All {len(results.answers)} fits diverged: nothing was recovered."]
     row = table.loc[best]
-    reference = results.references(row["method"])["entry_exact"]
-    baseline = results.best_baseline(row["method"])
-    beaten = [name for name, other in table.iterrows() if other["entry_exact"] > results.best_baseline(other["method"])]
+    data, n_runs = results.seen_by(best)
+    reference = results.references(row["method"], data, n_runs)["entry_exact"]
+    baseline = results.best_baseline(row["method"], data)
+    beaten = [name for name, other in table.iterrows() if other["entry_exact"] > results.best_baseline(other["method"], results.seen_by(name)[0])]
     sentences = [
         f"Most was recovered by {best}: entry_exact {share(row['entry_exact'])}, "
         f"{abs(row['entry_exact'] - baseline):.3f} {'above' if row['entry_exact'] > baseline else 'below or equal to'} "

@@ -24,9 +24,9 @@ def beside_ceilings(found: Results) -> pd.DataFrame:
     rows = {}
     decoys = (found.baselines["entry_exact"] != found.baselines["entry_exact_true_edges"]).any()
     for name, group in found.answers.groupby("configuration", sort=False):
-        method, data = group["method"].iloc[0], sorted(set(group["data"]))
+        method, (data, n_runs) = group["method"].iloc[0], found.seen_by(name)
         exact = group["entry_exact"].where(group["status"] == "ok", 0.0)
-        table = found.references(method, data, int(group["param.n_runs"].iloc[0]))
+        table = found.references(method, data, n_runs)
         references = table["entry_exact"]
         rows[name] = {
             "fits": len(group),

@@ -99,7 +99,7 @@ def answer(results: Results) -> dict[str, Any]:
         "caveats": _caveats(results),
         "rows": rows,
         "metrics": list(table.columns),
-        "networks": len(results.data_names),
+        "networks": len(results.seen_by(best)[0]),
     }
 
 
@@ -135,9 +135,10 @@ def _evaluated(results: Results) -> dict[str, Any]:
 
 def _sentences(results: Results, best: str, row: pd.Series) -> list[str]:
     method = row["method"]
-    reference = results.references(method)["entry_exact"]
-    baseline = results.best_baseline(method)
-    networks = len(results.data_names)
+    data, n_runs = results.seen_by(best)
+    reference = results.references(method, data, n_runs)["entry_exact"]
+    baseline = results.best_baseline(method, data)
+    networks = len(data)
     where = "on one network" if networks == 1 else f"on {networks} networks"
     if row["n_fits"] > 1:
         where = f"{where} (mean of {row['n_fits']} fits, {share(row['entry_exact_min'])} to {share(row['entry_exact_max'])})"
@@ -150,7 +151,7 @@ def _sentences(results: Results, best: str, row: pd.Series) -> list[str]:
         f"({share(reference['baseline_unit'])} and {share(reference['baseline_balanced'])} by the same decoder); "
         f"the oracle that knows the true fluxes reaches {share(reference['oracle_balanced'])}.",
     ]
-    baseline = results.best_baseline(method, metric="reaction_exact")
+    baseline = results.best_baseline(method, data, metric="reaction_exact")
     if row["entry_exact"] > reference.filter(like="baseline").max() and row["reaction_exact"] <= baseline:
         sentences.append(f"Whole reactions are no more often right than in the better baseline (reaction_exact {share(baseline)}).")
     chosen = results.val_loss_configuration

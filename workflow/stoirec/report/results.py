@@ -132,8 +132,9 @@ class Results:
 
     @cached_property
     def val_loss_configuration(self) -> str | None:
-        """By val_loss, which needs no truth; None if none ended on every network."""
-        val_loss = self.configurations["val_loss"]
+        """By val_loss, which needs no truth, among those on the best one's data; None if none ended on every network."""
+        same = [self.seen_by(name)[0] == self.seen_by(self.best_configuration)[0] for name in self.configurations.index]
+        val_loss = self.configurations["val_loss"][same]
         return val_loss.idxmin() if np.isfinite(val_loss).any() else None
 
     @cached_property
@@ -154,6 +155,13 @@ class Results:
     def ended(self) -> pd.DataFrame:
         """The rows of `answers` that did not diverge."""
         return self.answers[self.answers["status"] == "ok"]
+
+    def seen_by(self, configuration: str | None) -> tuple[list[str], int | None]:
+        """Names of the data sets of a configuration's fits, and how many training runs they see; all of both for None."""
+        if configuration is None:
+            return self.data_names, None
+        own = self.answers[self.answers["configuration"] == configuration]
+        return sorted(set(own["data"])), int(own["param.n_runs"].iloc[0])
 
     @cached_property
     def varied(self) -> list[str]:

@@ -62,7 +62,7 @@ def headline(results: Results) -> pd.DataFrame:
     if (results.baselines["entry_exact"] != results.baselines["entry_exact_true_edges"]).any():  # there are decoy edges
         columns[1:1] = ["entry_exact_true_edges", "support_f1"]
     method = results.configurations.at[best, "method"] if best is not None else results.answers["method"].iloc[0]
-    rows = references(results, method)[columns]
+    rows = results.references(method, *results.seen_by(best)).rename(index=REFERENCES)[columns]
     own = {name: results.configurations.loc[name, columns].astype(float) for name in (chosen, best) if name is not None}
     baseline = rows.index.str.startswith("baseline")
     return pd.concat([rows[baseline], pd.DataFrame(own).T, rows[~baseline]])
