@@ -306,8 +306,8 @@ def test_clear_columns_are_kept_and_committing_makes_integers_of_all(with_decoys
     edges = clear.tied[functions.reaction]
     assert clear.tied.sum() >= 8
     assert ((refinement.coefficient(clear) / unit)[edges].round() == truth.pattern[edges]).double().mean() > 0.95
-    again = refinement.select(refinement.select(clear, 10, "tie"), 10, "tie")
-    committed = in_integers(refinement.equations, refinement.select(again, 10, "commit"))
+    more = refinement.select(refinement.select(clear, 10, "tie"), 10, "tie")
+    committed = in_integers(refinement.equations, refinement.select(more, 10, "commit"))
     column = refinement.coefficient(committed)
     assert column.numpy() == pytest.approx(column.round().numpy())
     assert (column.round() == truth.pattern).double().mean() > 0.85
