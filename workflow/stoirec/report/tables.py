@@ -11,9 +11,9 @@ from stoirec.study import flat
 REFERENCE_LABELS = tuple(REFERENCES.values())
 
 
-def references(results: Results, method: str, data: list[str] | None = None) -> pd.DataFrame:
-    """Baselines and oracles decoded by `method`, indexed by what they know; means over data sets."""
-    return results.references(method, data).rename(index=REFERENCES)
+def references(results: Results, method: str, data: list[str] | None = None, n_runs: int | None = None) -> pd.DataFrame:
+    """Baselines and oracles decoded by `method`, indexed by what they know; means over data sets, oracles on `n_runs` training runs."""
+    return results.references(method, data, n_runs).rename(index=REFERENCES)
 
 
 def fits_and_references(results: Results, fits: list[str], data: list[str]) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def headline(results: Results) -> pd.DataFrame:
     if (results.baselines["entry_exact"] != results.baselines["entry_exact_true_edges"]).any():  # there are decoy edges
         columns[1:1] = ["entry_exact_true_edges", "support_f1"]
     method = results.configurations.at[best, "method"] if best is not None else results.answers["method"].iloc[0]
-    rows = results.references(method, *results.seen_by(best)).rename(index=REFERENCES)[columns]
+    rows = references(results, method, *results.seen_by(best))[columns]
     own = {name: results.configurations.loc[name, columns].astype(float) for name in (chosen, best) if name is not None}
     baseline = rows.index.str.startswith("baseline")
     return pd.concat([rows[baseline], pd.DataFrame(own).T, rows[~baseline]])
