@@ -360,10 +360,13 @@ def test_a_step_keeps_signs_and_gains_more_than_one_cut_off(with_decoys, rng):
 
 
 def test_where_nothing_changes_there_is_no_evidence(with_decoys):
+    """No column explains anything: no evidence for edges, and none against them."""
     refinement, truth = with_decoys
     equations, state = refinement.equations, replace(truth, pattern=None)
     equations.frames = replace(equations.frames, dcdt=torch.zeros_like(equations.frames.dcdt))
-    assert weigh(equations, state).certainty.max() < 0.5
+    found = weigh(equations, state)
+    assert (found.probability == 1).all() and (found.certainty == 0).all()
+    assert torch.equal(found.linear, state.linear) and torch.equal(found.log_k, state.log_k)
     assert not select(equations, state, "tie").tied.any()
 
 

@@ -20,6 +20,7 @@ from stoirec.refine.state import State
 MOST = 3  # substrates of a reaction, and products: more candidates than that cannot all be real
 SAME = 32.0  # residuals that say as much as one: neighbouring frames share their errors
 _ALIKE = 1e-6  # of a rate's square: what is left of it beside the row's other rates is not less, or its k would be anything
+_NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
 _NOISE = 1e-9  # mean squared residual of a row, at least
 _RIDGE = 1e-9  # of the squares of an unknown's effects: rates of one row may be the same
 
@@ -106,7 +107,7 @@ def weigh(equations: Equations, state: State, same: float = SAME) -> Evidence:
 
 
 def _gains(substrates: Tensor, products: Tensor, consumed: Tensor, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """(columns of substrates, columns of products) best k and gain; the gain is -inf where a column is not balanced or k not positive.
+    """(columns of substrates, columns of products) best k and gain; -inf where a column is not balanced or explains nothing.
 
     Args:
         substrates, products: (columns, edges) |p| on either side.
@@ -120,7 +121,7 @@ def _gains(substrates: Tensor, products: Tensor, consumed: Tensor, explained: Te
     curvature = curvature + torch.einsum("pi,sij,pj->sp", products, of_products, products)
     k = slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
     balanced = substrates.sum(1)[:, None] == products.sum(1)
-    return k, torch.where(balanced & (k > 0), k * slope, -torch.inf)
+    return k, torch.where(balanced & (k * slope > _NOTHING), k * slope, -torch.inf)
 
 
 class _Others:
