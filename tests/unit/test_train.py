@@ -65,7 +65,7 @@ def test_a_run_killed_in_its_refinement_resumes_to_the_same_numbers(tiny_data, t
     steps = {"relaxation_steps": 3, "selection_rounds": 2, "selection_steps": 2, "refinement_rounds": 2, "refinement_steps": 2}
     shape = tiny_fit.graph_model.model_copy(update={"substrate_gate": gated})
     config = tiny_fit.model_copy(update={"role_prior": True, "refinement_frames": 40, "graph_model": shape} | steps)
-    assert config.n_refinements == (3 if gated else 2)
+    assert (config.n_selections, config.n_rounds) == ((2, 1) if gated else (0, 2))
     whole = train(tiny_data, config, CPU)
     assert whole.attrs["n_steps"] == 100 + 3 + (2 * 2 + 2 if gated else 2 * 2)  # with a gate two selections, one round
     path, refine = tmp_path / "fit.ckpt", _Job.refine

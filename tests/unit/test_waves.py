@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stoirec import waves
-from stoirec.budget import START_SECONDS, STEP_SECONDS, budget, summary
+from stoirec.budget import ROUND_SECONDS, SELECTION_SECONDS, START_SECONDS, STEP_SECONDS, budget, summary
 from stoirec.config import Choice, FitConfig, load_study
 from stoirec.errors import BadInput
 from stoirec.search import propose
@@ -261,6 +261,18 @@ def test_a_flat_study_is_counted_exactly(trial):
     recovery.parent.mkdir(parents=True)
     recovery.touch()
     assert "; 1 done; " in summary(study.study, study.path, study.store)
+
+
+@pytest.mark.parametrize("gated, seconds", [(False, 3 * ROUND_SECONDS), (True, 4 * SELECTION_SECONDS + ROUND_SECONDS)])
+def test_refinement_counts(trial, gated, seconds):
+    refined = {"role_prior": True, "role_signs": True, "refinement_rounds": 3, "selection_rounds": 4, "graph_model": {"substrate_gate": gated}}
+    found = []
+    for extra in (refined, {}):
+        study = trial(RATES, {"name": "duration", "grid": {"n_epochs": [1, 2]}}, base={"n_runs": 1} | extra)
+        found.append(budget(study.study, study.path, study.store))
+    need, without = found
+    assert need.at_most and need.left == without.left
+    assert need.seconds - without.seconds == pytest.approx(need.left * seconds)
 
 
 @pytest.mark.parametrize("judge", [distance, lambda fit: -fit.config.n_epochs + 100, lambda fit: fit.config.n_epochs])

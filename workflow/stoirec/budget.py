@@ -7,13 +7,14 @@ from statistics import median
 from typing import Any
 
 from stoirec import netcdf
-from stoirec.config import FitConfig, Study, load_regime
+from stoirec.config import FitConfig, GraphModel, Study, load_regime
 from stoirec.errors import BadInput
 from stoirec.study import Fit, Wave, fits_of, flat, flatten, grid, recovery_criterion, training_seeds, waves
 
 # Measured on one core of an Intel Xeon at 2.1 GHz, default regime and model (docs/benchmarks.md).
 STEP_SECONDS = 7.5e-3
-REFINEMENT_ROUND_SECONDS = 30.0  # with its share of the relaxation before the first
+ROUND_SECONDS = 30.0  # of refinement, with its share of the relaxation before the first
+SELECTION_SECONDS = 60.0  # of the columns among candidate edges, with its steps
 START_SECONDS = 10.0  # of a job: two Python processes, reading, decoding
 _MEASURED = 8  # finished fits the time of a step is taken from
 
@@ -43,7 +44,7 @@ def budget(study: Study, path: str | Path, store: Path) -> Budget:
     """
     n_frames = load_regime(study.regime).n_frames
     known: dict[str, Fit] = {}
-    n_more, steps_more, rounds_more = 0, 0, 0
+    n_more, steps_more, refinement = 0, 0, 0.0
     possible = _Possible(study)
     open_end = False
     for wave in waves(study):
@@ -53,23 +54,27 @@ def budget(study: Study, path: str | Path, store: Path) -> Budget:
             known |= {fit.fit_id: fit for fit in fits}
             continue
         open_end = True
-        for count, steps, rounds in possible.fits(wave, n_frames):
-            n_more, steps_more, rounds_more = n_more + count, steps_more + count * steps, rounds_more + count * rounds
+        for count, most in possible.fits(wave):
+            n_more, steps_more, refinement = n_more + count, steps_more + count * most.n_steps(n_frames), refinement + count * _refinement_seconds(most)
     done, todo = [], []
     for fit in known.values():
         (done if (store / "fits" / fit.fit_id / "recovery.nc").exists() else todo).append(fit)
     per_step = _measured(store, done)
     left_steps = steps_more + sum(fit.config.n_steps(n_frames) for fit in todo)
-    left_rounds = rounds_more + sum(fit.config.n_refinements for fit in todo)
+    refinement += sum(_refinement_seconds(fit.config) for fit in todo)
     left = n_more + len(todo)
     return Budget(
         fits=len(known) + n_more,
         steps=sum(fit.config.n_steps(n_frames) for fit in known.values()) + steps_more,
         at_most=open_end,
         left=left,
-        seconds=left_steps * (per_step or STEP_SECONDS) + left_rounds * REFINEMENT_ROUND_SECONDS + left * START_SECONDS,
+        seconds=left_steps * (per_step or STEP_SECONDS) + refinement + left * START_SECONDS,
         measured=per_step is not None,
     )
+
+
+def _refinement_seconds(config: FitConfig) -> float:
+    return config.n_selections * SELECTION_SECONDS + config.n_rounds * ROUND_SECONDS
 
 
 def summary(study: Study, path: str | Path, store: Path) -> str:
@@ -87,19 +92,20 @@ def summary(study: Study, path: str | Path, store: Path) -> str:
 
 
 class _Possible:
-    """The values that decide a fit's steps, as far as a later wave could meet them."""
+    """The values that decide how long a fit takes, as far as a later wave could meet them."""
 
-    _KEYS = ("n_epochs", "data_augmentation_loop", "batch_size", "refinement_rounds")
+    _MORE = ("n_epochs", "data_augmentation_loop", "refinement_rounds", "selection_rounds", "graph_model.substrate_gate")
+    _LESS = ("batch_size",)  # the smaller, the more steps
 
     def __init__(self, study: Study) -> None:
         self.study = study
         base = flat(FitConfig()) | flatten(study.base)
-        self.values: dict[str, list[int]] = {key: [base[key]] for key in self._KEYS}
+        self.values: dict[str, list[int]] = {key: [base[key]] for key in self._MORE + self._LESS}
 
     def add(self, wave: Wave) -> None:
         """A wave may leave any of its own values to those after it."""
         for candidate in self._candidates(wave):
-            for key in self._KEYS:
+            for key in self.values:
                 self.values[key].append(candidate.get(key, self.values[key][0]))
 
     def _candidates(self, wave: Wave) -> list[dict[str, Any]]:
@@ -110,8 +116,8 @@ class _Possible:
         ends = {key: choice.categorical or choice.int_ or choice.float_ for key, choice in stage.space.items()}
         return overrides + [{key: end} for key, values in ends.items() for end in values]
 
-    def fits(self, wave: Wave, n_frames: int) -> list[tuple[int, int, int]]:
-        """(fits, most steps, most refinement rounds) of each candidate of a wave that is not known yet."""
+    def fits(self, wave: Wave) -> list[tuple[int, FitConfig]]:
+        """(fits, the longest one there could be) of each candidate of a wave that is not known yet."""
         study, stage = self.study, wave.stage
         if stage is None:
             compared = [flatten(study.base) | flatten(overrides) for overrides in study.compare_with.values()]
@@ -127,16 +133,14 @@ class _Possible:
             if index and not wave.batch and training_seeds(study, stage) != training_seeds(study, study.stages[index - 1]):
                 candidates = [{}, *candidates]  # the winner before, with seeds it was not trained with
         count = len(training_seeds(study, stage) or [None]) * len(networks)
-        return [(count, *self._most(overrides, n_frames)) for overrides in candidates]
+        return [(count, self._longest(overrides)) for overrides in candidates]
 
-    def _most(self, overrides: dict[str, Any], n_frames: int) -> tuple[int, int]:
-        def end(key: str, pick: Any) -> int:
-            return overrides[key] if key in overrides else pick(self.values[key])
-
-        config = FitConfig(
-            n_epochs=end("n_epochs", max), data_augmentation_loop=end("data_augmentation_loop", max), batch_size=end("batch_size", min)
-        )
-        return config.n_steps(n_frames), end("refinement_rounds", max)
+    def _longest(self, overrides: dict[str, Any]) -> FitConfig:
+        """Not checked: the values may come from candidates that do not go together."""
+        most = {key: max(self.values[key]) for key in self._MORE} | {key: min(self.values[key]) for key in self._LESS}
+        most |= {key: value for key, value in overrides.items() if key in most}
+        shape = GraphModel(substrate_gate=most.pop("graph_model.substrate_gate"))
+        return FitConfig().model_copy(update=most | {"graph_model": shape})
 
 
 def _measured(store: Path, done: list[Fit]) -> float | None:

@@ -167,11 +167,14 @@ class FitConfig(_Strict):
         return self.n_epochs * self.steps_per_epoch(n_frames)
 
     @property
-    def n_refinements(self) -> int:
-        """Selections and rounds of the refinement, at most; with a gate there is one round."""
-        if self.graph_model.substrate_gate and self.refinement_rounds:
-            return self.selection_rounds + 1
-        return self.refinement_rounds
+    def n_selections(self) -> int:
+        """Selections of the refinement, at most."""
+        return self.selection_rounds if self.graph_model.substrate_gate and self.refinement_rounds else 0
+
+    @property
+    def n_rounds(self) -> int:
+        """Rounds of the refinement, at most; with a gate there is one."""
+        return min(self.refinement_rounds, 1) if self.graph_model.substrate_gate else self.refinement_rounds
 
 
 # --- study: grids of fits ---------------------------------------------------------------------------------------------
