@@ -76,4 +76,4 @@ def test_every_recipe_can_be_chosen_and_loaded():
 
 def test_a_real_reaction_is_as_large_as_the_refinement_assumes():
     """Columns the refinement weighs have that many substrates or products, and never more."""
-    assert (evidence._sides(MOST + 2) > 0).sum(1).max() == MOST == evidence.MOST
+    assert (evidence._sides(MOST + 2, True) > 0).sum(1).max() == MOST == evidence.MOST

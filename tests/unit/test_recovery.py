@@ -4,7 +4,7 @@ import torch
 
 from stoirec.decode import METHODS
 from stoirec.oracle import conditioning, indistinguishable, least_squares, oracle_coefficients, true_frames
-from stoirec.recovery import column_confidence, recover
+from stoirec.recovery import column_probability, recover
 from stoirec.score import baseline_coefficients, reference_metrics, score
 from stoirec.train import train
 from stoirec.uncertainty import coefficient_se
@@ -49,12 +49,21 @@ def test_a_diverged_fit_scores_nan(fit, tiny_truth, tiny_data):
     assert result["status"] == "diverged" and np.isnan(result["entry_exact"])
 
 
-def test_confidence_is_shared_among_equally_good_columns(tiny_data):
-    graph = tiny_data.graph
-    columns = np.zeros((2, graph.n_edges), np.int8)
-    columns[1] = 1
-    costs = np.ones((2, graph.n_reactions))
-    assert column_confidence(graph, columns[0], columns, costs) == pytest.approx(np.full(graph.n_edges, 0.5))
+def test_equally_good_columns_are_equally_likely(tiny_data):
+    assert column_probability(tiny_data.graph, np.ones((2, tiny_data.graph.n_reactions))) == pytest.approx(np.full((2, 16), 0.5))
+
+
+def test_confidence_and_alternatives_of_a_refined_fit_are_its_evidence(fit):
+    edge = ("rank", "edge")
+    answer = recover(fit, "fit.nc")["stoichiometry"].values[fit["edge_metabolite"], fit["edge_reaction"]]
+    columns = np.stack([-answer, answer, np.roll(answer, 1)])
+    columns[2, 0] = answer[0]
+    fit["column"], fit["column_probability"] = (edge, columns), (("rank", "reaction"), np.outer([0.6, 0.3, 0.1], np.ones(fit.sizes["reaction"])))
+    recovery = recover(fit, "fit.nc")
+    assert np.array_equal(recovery["alternative"], columns)
+    assert np.diff(recovery["alternative_cost"], axis=0)[0] == pytest.approx(np.full(fit.sizes["reaction"], 2 * np.log(2)))
+    assert recovery["confidence"][0] >= 0.4  # in two of the columns
+    assert recovery["confidence"].values == pytest.approx(np.array([0.6, 0.3, 0.1]) @ (columns == answer))
 
 
 def test_standard_errors_are_those_of_ordinary_least_squares(tiny_data, tiny_truth, frames, rng):

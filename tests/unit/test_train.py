@@ -62,16 +62,16 @@ def test_a_killed_run_resumes_to_the_same_numbers(fit, tiny_data, tiny_fit, tmp_
 
 @pytest.mark.parametrize("gated", [False, True])
 def test_a_run_killed_in_its_refinement_resumes_to_the_same_numbers(tiny_data, tiny_fit, tmp_path, monkeypatch, gated):
-    steps = {"relaxation_steps": 3, "selection_rounds": 2, "selection_steps": 2, "refinement_rounds": 2, "refinement_steps": 2}
+    steps = {"refinement_rounds": 2, "refinement_steps": 2}
     shape = tiny_fit.graph_model.model_copy(update={"substrate_gate": gated})
     config = tiny_fit.model_copy(update={"role_prior": True, "refinement_frames": 40, "graph_model": shape} | steps)
-    assert (config.n_selections, config.n_rounds) == ((2, 1) if gated else (0, 2))
     whole = train(tiny_data, config, CPU)
-    assert whole.attrs["n_steps"] == 100 + 3 + (2 * 2 + 2 if gated else 2 * 2)  # with a gate two selections, one round
+    assert whole.attrs["n_steps"] == 100 + 2 * 2 + 2  # two rounds, and the end
+    assert whole["column"].shape == (5, tiny_data.graph.n_edges) and (whole["column_probability"] <= 1).all()
     path, refine = tmp_path / "fit.ckpt", _Job.refine
 
     def die_in_the_second(job):
-        if job.selections + job.round == 1:
+        if job.round == 1:
             raise KeyboardInterrupt
         return refine(job)
 
@@ -82,15 +82,15 @@ def test_a_run_killed_in_its_refinement_resumes_to_the_same_numbers(tiny_data, t
     assert same(whole, train(tiny_data, config, CPU, path))
 
 
-@pytest.mark.parametrize("n, expected", [(1, "t"), (2, "tc"), (4, "cttc"), (20, "c" * 5 + "t" * 10 + "c" * 5)])
-def test_selections_close_first_and_commit_last(tiny_data, tiny_fit, n, expected):
-    job = _Job(tiny_data, tiny_fit.model_copy(update={"selection_rounds": n}), CPU)
+@pytest.mark.parametrize("n, expected", [(1, "c"), (2, "tc"), (4, "xttc"), (20, "x" * 5 + "t" * 10 + "c" * 5)])
+@pytest.mark.parametrize("gated", [False, True])
+def test_rounds_close_decoys_first_and_commit_last(tiny_data, tiny_fit, n, expected, gated):
+    shape = tiny_fit.graph_model.model_copy(update={"substrate_gate": gated})
+    job = _Job(tiny_data, tiny_fit.model_copy(update={"refinement_rounds": n, "graph_model": shape}), CPU)
     found = []
-    for job.selections in range(n):
-        found.append(job._stage())
-    assert "".join(stage[0] for stage in found) == expected
-    assert found[-1] == "commit" or n == 1
-    assert found[0] == "close" or n < 3
+    for job.round in range(n):
+        found.append({"close": "x", "tie": "t", "commit": "c"}[job._stage()])
+    assert "".join(found) == (expected if gated else expected.replace("x", "t"))
 
 
 def test_coefficients_keep_the_signs_of_their_roles(tiny_data, tiny_fit):

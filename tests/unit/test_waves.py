@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stoirec import waves
-from stoirec.budget import ROUND_SECONDS, SELECTION_SECONDS, START_SECONDS, STEP_SECONDS, budget, summary
+from stoirec.budget import ROUND_SECONDS, ROUND_SECONDS_GATED, START_SECONDS, STEP_SECONDS, budget, summary
 from stoirec.config import Choice, FitConfig, load_study
 from stoirec.errors import BadInput
 from stoirec.search import propose
@@ -263,9 +263,9 @@ def test_a_flat_study_is_counted_exactly(trial):
     assert "; 1 done; " in summary(study.study, study.path, study.store)
 
 
-@pytest.mark.parametrize("gated, seconds", [(False, 3 * ROUND_SECONDS), (True, 4 * SELECTION_SECONDS + ROUND_SECONDS)])
+@pytest.mark.parametrize("gated, seconds", [(False, 3 * ROUND_SECONDS), (True, 3 * ROUND_SECONDS_GATED)])
 def test_refinement_counts(trial, gated, seconds):
-    refined = {"role_prior": True, "role_signs": True, "refinement_rounds": 3, "selection_rounds": 4, "graph_model": {"substrate_gate": gated}}
+    refined = {"role_prior": True, "role_signs": True, "refinement_rounds": 3, "graph_model": {"substrate_gate": gated}}
     found = []
     for extra in (refined, {}):
         study = trial(RATES, {"name": "duration", "grid": {"n_epochs": [1, 2]}}, base={"n_runs": 1} | extra)

@@ -13,8 +13,8 @@ from stoirec.study import Fit, Wave, fits_of, flat, flatten, grid, recovery_crit
 
 # Measured on one core of an Intel Xeon at 2.1 GHz, default regime and model (docs/benchmarks.md).
 STEP_SECONDS = 7.5e-3
-ROUND_SECONDS = 30.0  # of refinement, with its share of the relaxation before the first
-SELECTION_SECONDS = 60.0  # of the columns among candidate edges, with its steps
+ROUND_SECONDS = 25.0  # of refinement
+ROUND_SECONDS_GATED = 60.0  # the same where candidate edges may be decoys
 START_SECONDS = 10.0  # of a job: two Python processes, reading, decoding
 _MEASURED = 8  # finished fits the time of a step is taken from
 
@@ -74,7 +74,7 @@ def budget(study: Study, path: str | Path, store: Path) -> Budget:
 
 
 def _refinement_seconds(config: FitConfig) -> float:
-    return config.n_selections * SELECTION_SECONDS + config.n_rounds * ROUND_SECONDS
+    return config.refinement_rounds * (ROUND_SECONDS_GATED if config.graph_model.substrate_gate else ROUND_SECONDS)
 
 
 def summary(study: Study, path: str | Path, store: Path) -> str:
@@ -94,7 +94,7 @@ def summary(study: Study, path: str | Path, store: Path) -> str:
 class _Possible:
     """The values that decide how long a fit takes, as far as a later wave could meet them."""
 
-    _MORE = ("n_epochs", "data_augmentation_loop", "refinement_rounds", "selection_rounds", "graph_model.substrate_gate")
+    _MORE = ("n_epochs", "data_augmentation_loop", "refinement_rounds", "graph_model.substrate_gate")
     _LESS = ("batch_size",)  # the smaller, the more steps
 
     def __init__(self, study: Study) -> None:

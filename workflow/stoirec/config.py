@@ -136,11 +136,8 @@ class FitConfig(_Strict):
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rates over the steps")
     residual_scaling: Literal["none", "std"] = Field("std", description="divide residuals by each metabolite's std of dc/dt")
     precision: Literal["float32", "float64"] = "float32"
-    refinement_rounds: int = Field(0, ge=0, description="rounds of Gauss-Newton refinement after the last epoch, at most")
-    relaxation_steps: int = Field(60, ge=0, description="Levenberg-Marquardt steps before the first round, with real |S| in the functions, at most")
-    selection_rounds: int = Field(15, ge=0, description="with substrate_gate: times all columns are weighed, after the relaxation, at most: a quarter close edges, half may tie B to clear columns, the last tie all")
-    selection_steps: int = Field(10, ge=1, description="Levenberg-Marquardt steps after each selection")
-    refinement_steps: int = Field(8, ge=1, description="Levenberg-Marquardt steps per round, with integers in the functions")
+    refinement_rounds: int = Field(0, ge=0, description="after the last epoch: times all columns are weighed and the model is fitted with what is clear of them, at most; the last quarter takes the likeliest columns of all reactions for known")
+    refinement_steps: int = Field(10, ge=1, description="Levenberg-Marquardt steps per round")
     refinement_frames: int = Field(120, ge=1, description="training frames, or windows of frames, the refinement fits")
     n_snapshots: int = Field(40, ge=1, description="coefficient snapshots and loss records kept in fit.nc")
     decoder: Literal["nearest", "scaled", "mass_balanced", "scaled_mass_balanced"] = Field(
@@ -165,16 +162,6 @@ class FitConfig(_Strict):
 
     def n_steps(self, n_frames: int) -> int:
         return self.n_epochs * self.steps_per_epoch(n_frames)
-
-    @property
-    def n_selections(self) -> int:
-        """Selections of the refinement, at most."""
-        return self.selection_rounds if self.graph_model.substrate_gate and self.refinement_rounds else 0
-
-    @property
-    def n_rounds(self) -> int:
-        """Rounds of the refinement, at most; with a gate there is one."""
-        return min(self.refinement_rounds, 1) if self.graph_model.substrate_gate else self.refinement_rounds
 
 
 # --- study: grids of fits ---------------------------------------------------------------------------------------------

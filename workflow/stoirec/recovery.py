@@ -49,14 +49,19 @@ def recover(fit: xr.Dataset, path: str) -> xr.Dataset:
         if method == config["decoder"]:
             answer, scale = integers, found.scale
 
-    columns, costs = best_columns(graph, coefficient / scale[graph.edge_reaction], weight, _ALTERNATIVES)
-    confidence = np.zeros(graph.n_edges) if diverged else column_confidence(graph, answer, columns, costs)
+    if "column_probability" in fit:
+        columns, probability = fit["column"].values, fit["column_probability"].values
+        costs = -2 * np.log(np.maximum(probability, np.finfo(float).tiny))
+    else:
+        columns, costs = best_columns(graph, coefficient / scale[graph.edge_reaction], weight, _ALTERNATIVES)
+        probability = np.zeros_like(costs) if diverged else column_probability(graph, costs)
+    confidence = np.where(columns == answer, probability[:, graph.edge_reaction], 0.0).sum(axis=0)
     variables |= {
         "stoichiometry": _matrix_variable(graph, answer, f"recovered stoichiometric coefficient: the answer, by {config['decoder']}"),
         "coefficient": ("edge", fit["coefficient"].values, {"long_name": "learned stoichiometric coefficient", "units": "1"}),
         "confidence": ("edge", confidence, {"long_name": "posterior probability of the answer's entry", "units": "1"}),
         "alternative": (("rank", "edge"), columns, {"long_name": "best zero-sum integer columns, best first", "units": "1"}),
-        "alternative_cost": (("rank", "reaction"), costs, {"long_name": "weighted squared distance of the column", "units": "1"}),
+        "alternative_cost": (("rank", "reaction"), costs, {"long_name": "-2 log likelihood of the column, up to a constant", "units": "1"}),
         "val_loss": ((), fit["val_loss"].values, fit["val_loss"].attrs),
     }
     keep = ("status", "config", "network_seed")
@@ -67,21 +72,18 @@ def _matrix_variable(graph: Graph, integers: np.ndarray, long_name: str) -> tupl
     return ("metabolite", "reaction"), graph.matrix(integers), {"long_name": long_name, "units": "1"}
 
 
-def column_confidence(graph: Graph, answer: np.ndarray, columns: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """(E,) probability of each entry of `answer` among the listed columns, with Gaussian errors.
+def column_probability(graph: Graph, costs: np.ndarray) -> np.ndarray:
+    """(ranks, R) probability of each listed column, were there no others and errors Gaussian.
 
     The weights are inverse variances up to a common factor; that factor is set so that the best columns of all
     reactions have the residual they should: one unit per degree of freedom (edges less one, for the zero sum).
 
     Args:
-        answer: (E,) integers.
-        columns, costs: (ranks, E), (ranks, R) of `decode.best_columns`.
+        costs: (ranks, R) of `decode.best_columns`.
     """
     freedom = np.maximum(np.diff(graph.reaction_ptr) - 1, 1)
     inflation = max(1.0, float(costs[0].sum() / freedom.sum()))
     with np.errstate(invalid="ignore"):
         likelihood = np.exp(-0.5 * (costs - costs[0]) / inflation)
     likelihood = np.where(np.isfinite(costs), likelihood, 0.0)
-    posterior = likelihood / np.maximum(likelihood.sum(axis=0), 1e-300)
-    agrees = columns == answer
-    return np.where(agrees, posterior[:, graph.edge_reaction], 0.0).sum(axis=0)
+    return likelihood / np.maximum(likelihood.sum(axis=0), 1e-300)

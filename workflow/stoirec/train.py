@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from stoirec import checkpoint, losses
 from stoirec.config import FitConfig
 from stoirec.dataset import Data, graph_variables
 from stoirec.model import MetabolismPropagation
-from stoirec.refine import Refinement, Stage, State
+from stoirec.refine import Evidence, Refinement, Stage, State
 from stoirec.refine.frames import spread
 from stoirec.streams import learner_stream
 from stoirec.uncertainty import coefficient_se
@@ -70,7 +70,7 @@ def train(
         if checkpoint_path is not None and time.monotonic() - last_saved > checkpoint_seconds and job.step < job.n_steps:
             checkpoint.save(checkpoint_path, identity, job.state())
             last_saved = time.monotonic()
-    while job.status == "ok" and job.rounds_left():
+    while job.status == "ok" and job.refinement_left():
         if checkpoint_path is not None:
             checkpoint.save(checkpoint_path, identity, job.state())
         job.refine()
@@ -107,7 +107,7 @@ class _Job:
         self.snapshot_steps = set(np.linspace(0, self.n_steps, config.n_snapshots + 1).round().astype(int).tolist())
         self.step = 0
         self.status = "ok"
-        self.selections = self.round = 0
+        self.round = 0
         self.refined: State | None = None
         self.history: list[dict[str, Any]] = []
         self.sums = torch.zeros(len(losses.COMPONENTS), dtype=torch.float64, device=device)
@@ -166,40 +166,32 @@ class _Job:
 
     # --- refinement ---------------------------------------------------------------------------------------------
 
-    def rounds_left(self) -> bool:
-        """Whether there is refinement still to be done: asked for, and something left to learn."""
-        return self.round < self.config.refinement_rounds and not (self.refined is not None and Refinement.finished(self.refined))
+    def refinement_left(self) -> bool:
+        """Whether there is refinement still to be done: asked for, and not finished."""
+        return self.config.refinement_rounds > 0 and (self.refined is None or self.refined.pattern is None)
 
     def refine(self) -> None:
-        """Relaxation, the first time, then a selection or a round, in double precision; the model then holds its result."""
-        refinement, config = self._refinement(), self.config
-        if self.refined is None and config.relaxation_steps:
-            self.refined = refinement.relax(self._trained_state(), config.relaxation_steps)
-            self.step += config.relaxation_steps
-            _log.info("relaxation: mean squared residual %.1e", self.refined.cost)
-        elif self._edges_left():
-            self.refined = refinement.select(self.refined or self._trained_state(), config.selection_steps, self._stage())
-            self.selections += 1
-            self.step += config.selection_steps
-            progress = int(self.refined.tied.sum()), len(self.refined.tied), int(self.refined.closed.sum()), self.refined.cost
-            _log.info("selection %d of at most %d: %d of %d columns kept, %d edges closed, mean squared residual %.1e", self.selections, config.selection_rounds, *progress)
-        else:
-            self.refined = refinement.round(self.refined or self._trained_state(), config.refinement_steps)
+        """A round of refinement, or the end of it, in double precision; the model then holds its result."""
+        refinement, rounds, steps = self._refinement(), self.config.refinement_rounds, self.config.refinement_steps
+        state = self.refined or self._trained_state()
+        if self.round < rounds and not refinement.settled(state):
+            self.refined = state = refinement.round(state, steps, self._stage())
             self.round += 1
-            self.step += config.refinement_steps
-            _log.info("refinement round %d of at most %d: mean squared residual %.1e", self.round, config.refinement_rounds, self.refined.cost)
-        self._take(refinement, self.refined)
+            progress = int(state.tied.sum()), len(state.tied), int(state.closed.sum()), state.cost
+            _log.info("refinement round %d of at most %d: %d of %d columns clear, %d edges closed, mean squared residual %.1e", self.round, rounds, *progress)
+        else:
+            self.refined = state = refinement.finish(state, steps)
+            _log.info("refinement: integer columns, mean squared residual %.1e", state.cost)
+        self.step += steps
+        self._take(refinement, state)
         self.snapshot()
 
-    def _edges_left(self) -> bool:
-        """Whether candidate edges are still to be selected."""
-        if not self.model.gated or self.selections == self.config.selection_rounds:
-            return False
-        return self.refined is None or (self.refined.pattern is None and not Refinement.relaxed(self.refined))
-
     def _stage(self) -> Stage:
-        """Of the next selection: a quarter of them close, half may tie, the last quarter commits."""
-        return get_args(Stage)[int(2 * (self.selections + 0.5) / self.config.selection_rounds + 0.5)]
+        """Of the next round: where edges may be decoys a quarter close them; the last quarter, at least the last, commits."""
+        done = (self.round + 0.5) / self.config.refinement_rounds
+        if done > 0.75 or self.round + 1 == self.config.refinement_rounds:
+            return "commit"
+        return "close" if done < 0.25 and self.model.gated else "tie"
 
     def _refinement(self) -> Refinement:
         """On some training frames, in double precision; from then on everything is."""
@@ -274,14 +266,13 @@ class _Job:
             "sums": self.sums,
             "summed_steps": self.summed_steps,
             "seconds": self._seconds(),
-            "selections": self.selections,
             "round": self.round,
             "refined": None if self.refined is None else asdict(self.refined),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.step, self.status = state["step"], state["status"]
-        self.selections, self.round = state["selections"], state["round"]
+        self.round = state["round"]
         if state["refined"] is not None:
             self.refined = State(**state["refined"])
             self._refinement()  # to double precision
@@ -299,8 +290,10 @@ class _Job:
         graph, model = self.data.graph, self.model
         with torch.no_grad():
             gram = sum(v @ v.T for v in (model.flux(c).double() for c in self.concentration.split(_CHUNK)))
+        columns = {}
         if self.status == "ok" and self.refined is not None:
-            se = self._refinement().coefficient_se(self.refined).cpu().numpy()
+            refinement = self._refinement()
+            se, columns = refinement.coefficient_se(self.refined).cpu().numpy(), _column_variables(refinement.evidence(self.refined))
             val_loss = self._val_loss(1)
         elif self.status == "ok":
             se = coefficient_se(graph, gram.cpu().numpy(), self._residual_square(self.concentration, self.dcdt).cpu().numpy())
@@ -332,6 +325,7 @@ class _Job:
                 "loss_mass": curve("mass", "mean squared column sum, unweighted"),
                 "val_loss_history": curve("val_loss", "val_loss on a subset of the validation frames"),
                 "val_loss": ((), val_loss, {"long_name": "mean squared residual over variance of dc/dt, validation", "units": "1"}),
+                **columns,
                 **{
                     variable_name(name): (tuple(f"{variable_name(name)}_{axis}" for axis in range(parameter.ndim)), learned(parameter), {"long_name": f"learned {name}", "units": "1"})
                     for name, parameter in model.named_parameters()
@@ -354,6 +348,14 @@ class _Job:
 def new_model(data: Data, config: FitConfig) -> MetabolismPropagation:
     """The untrained model of a job. Raises BadInput if it has the limiter and the frames are not equally spaced."""
     return MetabolismPropagation(data.graph, config, data.dt if config.graph_model.flux_limiter else None)
+
+
+def _column_variables(evidence: Evidence) -> dict[str, tuple]:
+    """The likeliest columns, as variables of fit.nc."""
+    return {
+        "column": (("rank", "edge"), evidence.columns.round().to("cpu", torch.int8).numpy(), {"long_name": "integer columns, likeliest first", "units": "1"}),
+        "column_probability": (("rank", "reaction"), evidence.chances.cpu().numpy(), {"long_name": "probability of the column, given the others", "units": "1"}),
+    }
 
 
 def variable_name(parameter: str) -> str:

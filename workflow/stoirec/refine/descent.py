@@ -74,9 +74,10 @@ def _held(functions: Functions, state: State, gradient: Tensor) -> Tensor:
     """(E,) bool: edges that stay at zero, because their column says so, they are closed, or they would leave their sign."""
     if state.pattern is not None:
         return state.pattern == 0
-    if not functions.gated:
-        return torch.zeros_like(gradient, dtype=torch.bool)
-    held = (state.linear == 0) & (functions.sign * gradient >= 0)
+    if functions.gated:
+        held = (state.linear == 0) & (functions.sign * gradient >= 0)
+    else:
+        held = torch.zeros_like(gradient, dtype=torch.bool)
     if state.closed is not None:
         held = held | state.closed
     return held if state.tied is None else held | state.tied[functions.reaction]

@@ -17,7 +17,9 @@ from stoirec.refine.columns import LARGEST, decode
 from stoirec.refine.equations import Equations
 from stoirec.refine.state import State
 
+LISTED = 5  # columns of a reaction that are kept, the likeliest
 MOST = 3  # substrates of a reaction, and products: more candidates than that cannot all be real
+_WIDEST = 8  # entries of a side that has no zeros, at most: more have no columns, for there are too many
 SAME = 32.0  # residuals that say as much as one: neighbouring frames share their errors
 _ALIKE = 1e-6  # of a rate's square: what is left of it beside the row's other rates is not less, or its k would be anything
 _NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
@@ -33,26 +35,37 @@ class Evidence:
         probability: (E,) that the coefficient is not 0.
         linear: (E,) B of the mean column and the mean log10 rate constant.
         log_k: (R,) mean log10 rate constant.
-        certainty: (R,) probability of the likeliest column.
-        column: (E,) the likeliest column, integers.
-        column_log_k: (R,) log10 of its rate constant.
+        columns: (LISTED, E) the likeliest columns, integers, likeliest first. Of a reaction that no column explains
+            the first is B / k, and the others are 0.
+        chances: (LISTED, R) their probabilities.
+        column_log_k: (R,) log10 of the likeliest column's rate constant.
         unit: what stands for an |S| of 1 in the functions.
     """
 
     probability: Tensor
     linear: Tensor
     log_k: Tensor
-    certainty: Tensor
-    column: Tensor
+    columns: Tensor
+    chances: Tensor
     column_log_k: Tensor
     unit: Tensor
 
+    @property
+    def column(self) -> Tensor:
+        """(E,) the likeliest column."""
+        return self.columns[0]
+
+    @property
+    def certainty(self) -> Tensor:
+        """(R,) probability of the likeliest column."""
+        return self.chances[0]
+
 
 @cache
-def _sides(n: int) -> Tensor:
-    """(columns, n) entries 0 to LARGEST, 1 to MOST of them not 0."""
+def _sides(n: int, with_zeros: bool) -> Tensor:
+    """(columns, n) entries 1 to LARGEST, all of them; with zeros 1 to MOST of them, the others 0."""
     found = [torch.zeros(0, n, dtype=torch.float64)]
-    for size in range(1, min(n, MOST) + 1):
+    for size in range(1, min(n, MOST) + 1) if with_zeros else range(max(n, 1), min(n, _WIDEST) + 1):
         values = torch.tensor(list(itertools.product(range(1, LARGEST + 1), repeat=size)), dtype=torch.float64)
         for edges in itertools.combinations(range(n), size):
             columns = torch.zeros(len(values), n, dtype=torch.float64)
@@ -62,7 +75,9 @@ def _sides(n: int) -> Tensor:
 
 
 def weigh(equations: Equations, state: State, same: float = SAME) -> Evidence:
-    """The evidence for every zero-sum column p of at most MOST substrates and products, at a relaxed `state`.
+    """The evidence for every zero-sum column p of a reaction, at a `state` with real |S| in the functions.
+
+    Where candidate edges may be decoys, a column has at most MOST substrates and products; otherwise all its edges.
 
     With y what the other reactions leave of dc/dt at present, x(p) = p_i F(|p|) in the rows i of the reaction's metabolites,
     every row over the root of its mean squared residual, and P the projection off all that the other reactions' B can do,
@@ -75,18 +90,20 @@ def weigh(equations: Equations, state: State, same: float = SAME) -> Evidence:
 
     # as they are, where no column explains anything: an exchange has none that is balanced
     probability, linear, log_k = torch.ones_like(state.linear), state.linear.clone(), state.log_k.clone()
-    certainty, column_log_k = torch.zeros_like(log_k), state.log_k + level[1].log10()
-    column = state.linear / 10 ** column_log_k[functions.reaction]
+    column_log_k = state.log_k + level[1].log10()
+    columns, chances = log_k.new_zeros(LISTED, graph.n_edges), log_k.new_zeros(LISTED, graph.n_reactions)
+    columns[0] = state.linear / 10 ** column_log_k[functions.reaction]
     for reaction in range(graph.n_reactions):
         edges = graph.edges_of(reaction)
         sign = functions.sign[edges]
         consumed = sign < 0
-        substrates, products = (_sides(int(side.sum())).to(sign.device) for side in (consumed, ~consumed))
+        substrates, products = (_sides(int(side.sum()), functions.gated).to(sign.device) for side in (consumed, ~consumed))
         if not len(substrates) or not len(products):
             continue
-        columns = torch.zeros(len(substrates), len(sign), dtype=torch.float64, device=sign.device)
-        columns[:, consumed] = level[substrates.long()]
-        explained, size = others.beside(reaction, functions.rates_of(reaction, state, columns, frames) @ frames.weight)
+        consuming = torch.zeros(len(substrates), len(sign), dtype=torch.float64, device=sign.device)
+        consuming[:, consumed] = level[substrates.long()]
+        rate = others.share[reaction] * functions.rates_of(reaction, state, consuming, frames)
+        explained, size = others.beside(reaction, rate @ frames.weight)
 
         k, gain = _gains(substrates, products, consumed, explained, size)
         if gain.max() == -torch.inf:
@@ -98,12 +115,14 @@ def weigh(equations: Equations, state: State, same: float = SAME) -> Evidence:
         mean_log_k = (chance * torch.where(chance > 0, k, 1.0).log10()).sum()
         probability[edges], linear[edges] = nonzero, sign * mean * 10**mean_log_k
         log_k[reaction] = mean_log_k - level[1].log10()
-        substrate, product = divmod(int(chance.argmax()), len(products))
-        certainty[reaction], column_log_k[reaction] = chance[substrate, product], k[substrate, product].log10()
-        own = torch.empty_like(sign)
-        own[consumed], own[~consumed] = substrates[substrate], products[product]
-        column[edges] = sign * own
-    return Evidence(probability, linear, log_k, certainty, column, column_log_k, level[1])
+        likeliest = chance.flatten().topk(min(LISTED, chance.numel()))
+        substrate, product = likeliest.indices // len(products), likeliest.indices % len(products)
+        chances[: len(substrate), reaction] = likeliest.values
+        column_log_k[reaction] = k.flatten()[likeliest.indices[0]].log10()
+        own = sign.new_zeros(LISTED, len(sign))
+        own[: len(substrate), consumed], own[: len(substrate), ~consumed] = substrates[substrate], products[product]
+        columns[:, edges] = torch.where(chances[:, reaction, None] > 0, sign * own, 0.0)
+    return Evidence(probability, linear, log_k, columns, chances, column_log_k, level[1])
 
 
 def _gains(substrates: Tensor, products: Tensor, consumed: Tensor, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,7 +156,9 @@ class _Others:
         weight = (residual.square().mean(1) + _NOISE).rsqrt()
         self.functions, self.linear = functions, state.linear
         self.edges_of = equations.graph.edges_of
-        self.rate = equations.kept(rates, state.linear, frames) @ frames.weight
+        kept = equations.kept(rates, state.linear, frames)
+        self.share = kept / rates  # (R, windows, nodes) what a limiter leaves of each reaction
+        self.rate = kept @ frames.weight
         self.left = -weight[:, None] * residual  # (M, windows)
         self.scale = weight / frames.scale  # (M,) a row's residuals per unit of dc/dt
 

@@ -82,13 +82,6 @@ class RowWise:
         normal[linear, order] = normal[order, linear].T
         return Normal(normal, right)
 
-    def project(self, change: Tensor) -> Tensor:
-        """(n, P + E): changes of the residuals (n, M, windows) times J over (weights, B)."""
-        on_linear = change.new_zeros(len(change), len(self.functions.metabolite))
-        for metabolite, edges in enumerate(self.functions.edges_of_metabolite):
-            on_linear[:, edges] = change[:, metabolite] @ self.rate[self.functions.reaction[edges]].T / self.scale[metabolite]
-        return torch.cat([change.flatten(1) @ self.on_weights.flatten(0, 1), on_linear], dim=1)
-
 
 @dataclass(frozen=True)
 class Dense:
@@ -111,10 +104,6 @@ class Dense:
     def gram(self) -> Normal:
         """J'J and J'r."""
         return Normal(self._rows.T @ self._rows, self._rows.T @ self.residual.flatten())
-
-    def project(self, change: Tensor) -> Tensor:
-        """(n, P + E): changes of the residuals (n, M, windows) times J over (weights, B)."""
-        return change.flatten(1) @ self.on_free.flatten(0, 1)
 
 
 def with_limiter(

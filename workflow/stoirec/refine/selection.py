@@ -1,4 +1,4 @@
-"""Which candidate edges are real, where some may be decoys: what follows from the evidence for the columns."""
+"""What follows from the evidence for the columns: edges that are closed, reactions that are tied to a column."""
 
 from dataclasses import replace
 from typing import Literal
@@ -16,7 +16,7 @@ Stage = Literal["close", "tie", "commit"]
 _SAME_AT_FIRST = 64.0  # residuals that say as much as one while the functions are coarse: errors are more alike
 _UNLIKELY = 0.01  # an edge of less probability is closed
 _DECIDED = 0.99  # a reaction whose likeliest column has more probability is tied to it: of those at 0.9 some are wrong, and a few spoil all
-_MOST = 0.9  # of the reactions decided, from which the others are tied to their likeliest columns as well
+_MOST = 0.97  # of the reactions decided, from which the others are tied to their likeliest columns as well: from 0.9 on, wrong ones stay
 _UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
 _LIKELY = 0.9  # an edge of more probability should not be faint
 _FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functions
