@@ -50,45 +50,38 @@ def other_length(column: Tensor) -> Tensor | None:
     return column / 2 if largest == 2 and bool((column.abs() != 1).all()) else None
 
 
-def decode(equations: Equations, state: State) -> State:
-    """Give every reaction the column whose direction is nearest that of its B.
+def decode(equations: Equations, state: State) -> Tensor:
+    """(E,) the integer column of every reaction whose direction is nearest that of its B.
 
-    Of columns of one direction, the length it has is kept. If it has none yet, the learned |S| of the substrates are
-    compared with those of reactions whose direction leaves one length only: the functions may represent an |S| of 2
-    by another number, but by the same in all reactions with as many substrates. A reaction without a zero-sum column,
-    such as an exchange, takes the nearest integers of its signs.
+    Of two columns of one direction the length is that which the learned |S| of the substrates speaks for, compared with
+    those of reactions whose direction leaves one length only: the functions may represent an |S| of 2 by another number,
+    but by the same in all reactions with as many substrates. A reaction without a zero-sum column, such as an exchange,
+    takes the nearest integers of its signs.
     """
     graph, gated = equations.graph, equations.functions.gated
     learned = (state.linear.abs() / 10 ** state.log_k[equations.reaction]).clamp(min=_LEAST)
-    pattern, log_k = torch.zeros_like(state.linear), state.log_k.clone()
+    found = torch.zeros_like(state.linear)
     open_lengths: list[int] = []
     for reaction in range(graph.n_reactions):
         edges = graph.edges_of(reaction)
         linear = state.linear[edges]
         columns = candidates(linear, equations.functions.sign[edges], gated)
         if not len(columns):
-            pattern[edges] = equations.functions.sign[edges] * learned[edges].round().clamp(0 if gated else 1, LARGEST)
+            found[edges] = equations.functions.sign[edges] * learned[edges].round().clamp(0 if gated else 1, LARGEST)
             continue
         k = (columns @ linear / columns.square().sum(1)).clamp(min=1e-12)
-        best = columns[(linear - k[:, None] * columns).square().sum(1).argmin()]
-        other = other_length(best)
-        if other is not None and state.pattern is not None and torch.equal(other, state.pattern[edges]):
-            best = other
-        elif other is not None and (state.pattern is None or not torch.equal(best, state.pattern[edges])):
+        found[edges] = columns[(linear - k[:, None] * columns).square().sum(1).argmin()]
+        if other_length(found[edges]) is not None:
             open_lengths.append(reaction)
-        pattern[edges], log_k[reaction] = best, _log_k(linear, best)
-    n_substrates = np.bincount(graph.edge_reaction, graph.edge_is_substrate * (pattern != 0).cpu().numpy(), graph.n_reactions).astype(int)
-    levels = _levels(graph, learned, pattern, open_lengths, n_substrates)
+    n_substrates = np.bincount(graph.edge_reaction, graph.edge_is_substrate * (found != 0).cpu().numpy(), graph.n_reactions).astype(int)
+    levels = _levels(graph, learned, found, open_lengths, n_substrates)
     for reaction in open_lengths:
         edges = graph.edges_of(reaction)
-        used = torch.as_tensor(graph.edge_is_substrate[edges], device=learned.device) & (pattern[edges] != 0)
-        columns = torch.stack([pattern[edges], other_length(pattern[edges])])
+        used = torch.as_tensor(graph.edge_is_substrate[edges], device=learned.device) & (found[edges] != 0)
+        columns = torch.stack([found[edges], other_length(found[edges])])
         expected = levels[n_substrates[reaction]][columns[:, used].abs().long()]
-        pattern[edges] = columns[(expected.log() - learned[edges][used].log()).square().sum(1).argmin()]
-        log_k[reaction] = _log_k(state.linear[edges], pattern[edges])
-    unchanged = state.pattern is not None and torch.equal(pattern, state.pattern)
-    linear = torch.where(pattern == 0, 0.0, state.linear)
-    return replace(state, linear=linear, pattern=pattern, log_k=log_k, settled=state.settled + 1 if unchanged else 0)
+        found[edges] = columns[(expected.log() - learned[edges][used].log()).square().sum(1).argmin()]
+    return found
 
 
 def as_fast(equations: Equations, before: State, after: State) -> State:
@@ -99,19 +92,14 @@ def as_fast(equations: Equations, before: State, after: State) -> State:
     return replace(after, linear=after.linear * factor[equations.reaction], log_k=after.log_k + torch.log10(factor))
 
 
-def _log_k(linear: Tensor, column: Tensor) -> Tensor:
-    """log10 of the factor between B and an integer column."""
-    return torch.log10((column @ linear / column.square().sum()).clamp(min=1e-12))
-
-
-def _levels(graph: Graph, learned: Tensor, pattern: Tensor, excluded: list[int], n_substrates: np.ndarray) -> dict[int, Tensor]:
+def _levels(graph: Graph, learned: Tensor, columns: Tensor, excluded: list[int], n_substrates: np.ndarray) -> dict[int, Tensor]:
     """By number of substrates: (LARGEST + 1,) median learned |S| where the column says 1 or 2; the number itself where none does."""
     known = graph.edge_is_substrate & ~np.isin(graph.edge_reaction, excluded)
     levels = {}
     for number in np.unique(n_substrates):
         levels[number] = torch.arange(LARGEST + 1, dtype=learned.dtype, device=learned.device)
         for size in range(1, LARGEST + 1):
-            edges = np.flatnonzero(known & (n_substrates[graph.edge_reaction] == number) & (pattern.abs().cpu().numpy() == size))
+            edges = np.flatnonzero(known & (n_substrates[graph.edge_reaction] == number) & (columns.abs().cpu().numpy() == size))
             if len(edges):
                 levels[number][size] = learned[torch.as_tensor(edges, device=learned.device)].median()
     return levels

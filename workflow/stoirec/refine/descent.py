@@ -121,13 +121,13 @@ def damped(matrix: Tensor, damping: float) -> Tensor:
 def _step(functions: Functions, state: State, matrix: Tensor, right: Tensor, damping: float) -> Tensor | None:
     """The damped Gauss-Newton step, to be subtracted, or None if the system cannot be solved at this damping.
 
-    While q follows B, and a zero has a meaning, the step keeps B to its signs: edges that would leave them go to zero,
+    Where a zero has a meaning, the step keeps B to its signs: edges that would leave them go to zero,
     and the others are solved for again, with no edge taken back. Cutting such edges off afterwards spoils the step.
     """
     held = (right == 0) & (matrix.diagonal() == 1)  # as free_equations marks them: they need no solving
     matrix = damped(matrix, damping)
     linear = slice(len(state.weights), len(state.weights) + len(state.linear))
-    bounded = state.pattern is None and functions.gated
+    bounded = functions.gated
     at_zero = torch.zeros_like(held)
     to_zero = torch.zeros_like(right)
     to_zero[linear] = state.linear
@@ -147,14 +147,14 @@ def _step(functions: Functions, state: State, matrix: Tensor, right: Tensor, dam
 
 
 def _moved(equations: Equations, state: State, step: Tensor) -> State:
-    """`state` less `step`; while q follows B, and a zero has a meaning, B is kept to its signs."""
+    """`state` less `step`; where a zero has a meaning, B is kept to its signs."""
     on_weights, on_linear, on_log_k = step.tensor_split([len(state.weights), len(state.weights) + len(state.linear)])
     log_k = state.log_k - on_log_k.clamp(-_LONGEST, _LONGEST) if len(on_log_k) else state.log_k
     linear = state.linear - on_linear
-    if state.pattern is None and state.tied is not None:
+    if state.tied is not None:
         factor = torch.where(state.tied, 10 ** (log_k - state.log_k), 1.0)
         linear = linear * factor[equations.reaction]
-    if state.pattern is None and equations.functions.gated:
+    if equations.functions.gated:
         linear = equations.functions.sign * (equations.functions.sign * linear).clamp(min=0)
     return replace(state, weights=state.weights - on_weights, linear=linear, log_k=log_k)
 

@@ -226,10 +226,10 @@ def levels(equations: Equations, state: State) -> Tensor:
     """(LARGEST + 1,) what stands for 0, 1 and 2 in the functions: median learned |S| in the faster half of the reactions."""
     functions = equations.functions
     size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())
-    learned, pattern = functions.relaxed_order(state)[0], decode(equations, state).pattern
+    learned, columns = functions.relaxed_order(state)[0], decode(equations, state)
     level = torch.arange(LARGEST + 1, dtype=torch.float64, device=learned.device)
     for number in range(1, LARGEST + 1):
-        known = (pattern == -number) & (size >= size.median())[functions.reaction]
+        known = (columns == -number) & (size >= size.median())[functions.reaction]
         if known.any():
             level[number] = learned[known].median()
     return level
