@@ -282,7 +282,7 @@ def test_clear_columns_are_kept_and_committing_makes_integers_of_all(with_decoys
     refinement, truth = with_decoys
     functions, unit = refinement.functions, torch.tensor(0.8).double()
     start = replace(truth, weights=functions.with_unit(truth.weights, 1 / unit), log_k=truth.log_k - unit.log10(), pattern=None)
-    state = descend(refinement.equations, start, 15, 3e-8)
+    state = descend(refinement.equations, start, 8)
     clear = select(refinement.equations, state, "tie")
     edges = clear.tied[functions.reaction]
     assert clear.tied.sum() >= 8
@@ -298,7 +298,7 @@ def test_clear_columns_are_kept_and_committing_makes_integers_of_all(with_decoys
     assert torch.equal(final.pattern, column.round())
     assert refinement.coefficient(final).numpy() == pytest.approx(column.round().numpy())
     again = select(refinement.equations, replace(committed, linear=truth.linear, log_k=truth.log_k, weights=truth.weights, closed=truth.pattern == 0), "commit")
-    assert again.settled == committed.settled + 1
+    assert again.settled > committed.settled
     assert refinement.coefficient(again).numpy() == pytest.approx(truth.pattern.numpy())
 
 

@@ -10,7 +10,7 @@ from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.functions import Functions
 from stoirec.refine.state import State
 
-EXACT = 1e-13  # mean squared residual at which nothing is left to learn
+_EXACT = 1e-13  # mean squared residual at which nothing is left to learn
 SCORE_DAMPING = 1e-6  # where J'J is inverted to test or to say how sure, not to step
 _FLOOR = 1e-3  # least curvature the damping acts on: saturated units have next to none
 _LEAST_GAIN = 1.01  # a step that gains less is idle
@@ -83,8 +83,8 @@ def _held(functions: Functions, state: State, gradient: Tensor) -> Tensor:
     return held if state.tied is None else held | state.tied[functions.reaction]
 
 
-def descend(equations: Equations, state: State, steps: int, enough: float = EXACT) -> State:
-    """At most `steps` Levenberg-Marquardt steps; stops at a cost of `enough`, or after three in a row that gain less than 1 %.
+def descend(equations: Equations, state: State, steps: int) -> State:
+    """At most `steps` Levenberg-Marquardt steps; stops at a residual of 1e-13, or after three in a row that gain less than 1 %.
 
     The damping follows the ratio of actual to predicted gain (Nielsen 1999, IMM-REP-1999-05).
     """
@@ -108,7 +108,7 @@ def descend(equations: Equations, state: State, steps: int, enough: float = EXAC
         damping, growth = damping * max(1 / 5, 1 - (2 * ratio - 1) ** 3), 2.0
         idle = idle + 1 if objective < _LEAST_GAIN * trial_objective else 0
         state, objective = replace(trial, cost=cost), trial_objective
-        if idle == _PATIENCE or cost < enough:
+        if idle == _PATIENCE or cost < _EXACT:
             break
     return state
 

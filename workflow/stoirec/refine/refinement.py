@@ -10,16 +10,14 @@ from torch import Tensor, nn
 from stoirec.graph import Graph
 from stoirec.limiter import FluxLimiter
 from stoirec.refine.columns import LARGEST
-from stoirec.refine.descent import EXACT, SCORE_DAMPING, damped, descend, free_equations
+from stoirec.refine.descent import SCORE_DAMPING, damped, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence, weigh
 from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
-from stoirec.refine.selection import Stage, in_integers, select
+from stoirec.refine.selection import SETTLED, Stage, in_integers, select
 from stoirec.refine.state import State
 
-_RELAXED = 3e-8  # mean squared residual at which the columns are clear
-_SETTLED = 2  # rounds that change no column, after which there are no more
 
 
 class Refinement:
@@ -50,13 +48,14 @@ class Refinement:
         self.equations = Equations(self.functions, frames, limiter)
 
     def round(self, state: State, steps: int, stage: Stage) -> State:
-        """Weigh the columns of all reactions, keep what the evidence says at this stage, then Levenberg-Marquardt steps."""
-        return self._descend(select(self.equations, state, stage), steps, _RELAXED)
+        """Weigh the columns of all reactions, keep what the evidence says at this stage, then Levenberg-Marquardt steps if that is not all."""
+        selected = select(self.equations, state, stage)
+        return selected if self.settled(selected) else self._descend(selected, steps)
 
     @staticmethod
     def settled(state: State) -> bool:
-        """Whether all reactions are tied to their columns, and nothing is left to learn or no column changes any more."""
-        return state.tied is not None and bool(state.tied.all()) and (state.cost < _RELAXED or state.settled >= _SETTLED)
+        """Whether all reactions are tied to their likeliest columns, which are clear or do not change any more."""
+        return state.settled >= SETTLED
 
     def finish(self, state: State, steps: int) -> State:
         """The columns the reactions are tied to as integers in the functions, which are fitted once more.
@@ -72,10 +71,10 @@ class Refinement:
         """What each column of a reaction explains at `state`."""
         return weigh(self.equations, replace(state, pattern=None))
 
-    def _descend(self, state: State, steps: int, enough: float = EXACT) -> State:
+    def _descend(self, state: State, steps: int) -> State:
         """`descend` on the open edges: a graph without the closed ones is smaller."""
         edges = torch.nonzero(~state.closed)[:, 0]
-        found = descend(self.equations.part(edges), replace(state, linear=state.linear[edges], closed=None), steps, enough)
+        found = descend(self.equations.part(edges), replace(state, linear=state.linear[edges], closed=None), steps)
         linear = torch.zeros_like(state.linear).index_copy(0, edges, found.linear)
         return replace(found, linear=linear, closed=state.closed)
 

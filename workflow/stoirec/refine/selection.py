@@ -17,6 +17,7 @@ _SAME_AT_FIRST = 64.0  # residuals that say as much as one while the functions a
 _UNLIKELY = 0.01  # an edge of less probability is closed
 _DECIDED = 0.99  # a reaction whose likeliest column has more probability is tied to it: of those at 0.9 some are wrong, and a few spoil all
 _MOST = 0.97  # of the reactions decided, from which the others are tied to their likeliest columns as well: from 0.9 on, wrong ones stay
+SETTLED = 2  # rounds that change no column although some are not clear, after which there are no more
 _UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
 _LIKELY = 0.9  # an edge of more probability should not be faint
 _FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functions
@@ -50,7 +51,9 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
     open_linear = torch.where(let_go[reaction], evidence.linear, state.linear)
     linear = torch.where(closed, 0.0, torch.where(tied[reaction], evidence.column * 10 ** k[reaction], open_linear))
     log_k = torch.where(tied, k - unit.log10(), torch.where(let_go, evidence.log_k, state.log_k))
-    settled = state.settled + 1 if committed and kept.all() else 0
+    settled = 0
+    if committed and kept.all():
+        settled = SETTLED if evidence.certainty.min() > _DECIDED else state.settled + 1
     return replace(state, linear=linear, log_k=log_k, closed=closed, tied=tied, settled=settled)
 
 

@@ -18,7 +18,7 @@ class State:
         closed: (E,) bool, edges held at 0 because they seem to be decoys; None before any was judged.
         tied: (R,) bool, reactions whose B only moves along itself: their column seems known; None before any was judged.
         cost: mean squared residual, each metabolite divided by its std of dc/dt; inf before the first step.
-        settled: rounds in a row that changed no column.
+        settled: rounds in a row that changed no column, or selection.SETTLED if all columns are clear as well.
     """
 
     weights: Tensor
