@@ -58,12 +58,15 @@ def test_confidence_and_alternatives_of_a_refined_fit_are_its_evidence(fit):
     answer = recover(fit, "fit.nc")["stoichiometry"].values[fit["edge_metabolite"], fit["edge_reaction"]]
     columns = np.stack([-answer, answer, np.roll(answer, 1)])
     columns[2, 0] = answer[0]
-    fit["column"], fit["column_probability"] = (edge, columns), (("rank", "reaction"), np.outer([0.6, 0.3, 0.1], np.ones(fit.sizes["reaction"])))
+    chances = np.outer([0.6, 0.3, 0.1], np.ones(fit.sizes["reaction"]))
+    chances[2, 1] = 0.0
+    fit["column"], fit["column_probability"] = (edge, columns), (("rank", "reaction"), chances)
     recovery = recover(fit, "fit.nc")
     assert np.array_equal(recovery["alternative"], columns)
     assert np.diff(recovery["alternative_cost"], axis=0)[0] == pytest.approx(np.full(fit.sizes["reaction"], 2 * np.log(2)))
     assert recovery["confidence"][0] >= 0.4  # in two of the columns
-    assert recovery["confidence"].values == pytest.approx(np.array([0.6, 0.3, 0.1]) @ (columns == answer))
+    assert recovery["alternative_cost"][2, 1] == np.inf
+    assert recovery["confidence"].values == pytest.approx((chances[:, fit["edge_reaction"]] * (columns == answer)).sum(axis=0))
 
 
 def test_standard_errors_are_those_of_ordinary_least_squares(tiny_data, tiny_truth, frames, rng):

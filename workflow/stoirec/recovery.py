@@ -51,7 +51,8 @@ def recover(fit: xr.Dataset, path: str) -> xr.Dataset:
 
     if "column_probability" in fit:
         columns, probability = fit["column"].values, fit["column_probability"].values
-        costs = -2 * np.log(np.maximum(probability, np.finfo(float).tiny))
+        with np.errstate(divide="ignore"):
+            costs = -2 * np.log(probability)
     else:
         columns, costs = best_columns(graph, coefficient / scale[graph.edge_reaction], weight, _ALTERNATIVES)
         probability = np.zeros_like(costs) if diverged else column_probability(graph, costs)
