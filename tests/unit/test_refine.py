@@ -19,7 +19,7 @@ from stoirec.refine.descent import _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.functions import Functions
 from stoirec.refine.frames import Frames, relative_noise, spread
-from stoirec.refine.evidence import weigh
+from stoirec.refine.evidence import weigh, weigh_beside
 from stoirec.refine.selection import in_integers, select
 
 
@@ -228,7 +228,7 @@ def test_evidence_against_brute_force(request, rng, monkeypatch, tied, gated):
     monkeypatch.setattr(evidence, "levels", lambda *_: torch.arange(3, dtype=torch.float64))
     state = disturbed(replace(truth, pattern=None), rng, 0.05, 0.1)
     state = replace(state, tied=torch.zeros_like(truth.log_k, dtype=torch.bool).index_fill(0, torch.tensor(tied, dtype=torch.int64), True))
-    found = weigh(equations, state)
+    found = weigh_beside(equations, state)
     for reaction in (1, 6):
         edges = graph.edges_of(reaction)
         sign = torch.where(torch.as_tensor(graph.edge_is_substrate[edges]), -1, 1).double()
@@ -248,10 +248,23 @@ def test_ties_make_other_columns_clearer(with_decoys, rng):
     refinement, truth = with_decoys
     state = disturbed(replace(truth, pattern=None), rng, 0.05, 0.0)
     tied = torch.ones_like(truth.log_k, dtype=torch.bool)
-    free, held = (weigh(refinement.equations, replace(state, tied=own)) for own in (None, tied))
+    free, held = (weigh_beside(refinement.equations, replace(state, tied=own)) for own in (None, tied))
     assert held.certainty.mean() > 2 * free.certainty.mean()
     clear = (held.certainty > 0.9)[refinement.functions.reaction]
     assert clear.any() and torch.equal(held.column[clear], truth.pattern[clear])
+
+
+def test_a_tie_to_a_wrong_column_counts_for_nothing(with_decoys, rng):
+    refinement, truth = with_decoys
+    equations, everything = refinement.equations, torch.ones_like(truth.log_k, dtype=torch.bool)
+    state = disturbed(replace(truth, pattern=None, tied=everything), rng, 0.01, 0.0)
+    wrong = int(truth.log_k.argmin())
+    edges = refinement.graph.edges_of(wrong)
+    state = replace(state, linear=state.linear.index_put((torch.arange(edges.start, edges.stop),), 2 * state.linear[edges]))
+    clear = weigh_beside(equations, replace(state, tied=None)).certainty > 0.99
+    assert clear.any()
+    expected = weigh_beside(equations, replace(state, tied=clear.index_fill(0, torch.tensor(wrong), False)))
+    assert weigh(equations, state).certainty.numpy() == pytest.approx(expected.certainty.numpy())
 
 
 def test_selection_closes_decoys_and_no_true_edge(with_decoys):

@@ -7,7 +7,7 @@ are tied, the less the others can take over, and the sharper the evidence.
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -20,6 +20,8 @@ from stoirec.refine.state import State
 LISTED = 5  # columns of a reaction that are kept, the likeliest
 MOST = 3  # substrates of a reaction, and products: more candidates than that cannot all be real
 _WIDEST = 8  # entries of a side that has no zeros, at most: more have no columns, for there are too many
+CLEAR = 0.99  # a reaction whose likeliest column has more probability is tied to it: of those at 0.9 some are wrong, and a few spoil all
+UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
 SAME = 32.0  # residuals that say as much as one: neighbouring frames share their errors
 _ALIKE = 1e-6  # of a rate's square: what is left of it beside the row's other rates is not less, or its k would be anything
 _NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
@@ -75,7 +77,21 @@ def _sides(n: int, with_zeros: bool) -> Tensor:
 
 
 def weigh(equations: Equations, state: State, same: float = SAME) -> Evidence:
-    """The evidence for every zero-sum column p of a reaction, at a `state` with real |S| in the functions.
+    """The evidence for the columns of all reactions, at a `state` with real |S| in the functions.
+
+    First with no reaction tied, which is cautious; then with those tied whose column is clear even so. Wrong columns that
+    are tied together speak for each other: a tie counts only while it stands without the others.
+    """
+    alone = weigh_beside(equations, replace(state, tied=None), same)
+    if state.tied is None:
+        return alone
+    size = state.linear.abs() / 10 ** (state.log_k[equations.reaction]) / alone.unit
+    stands = by_reaction(equations, (alone.column.abs() - size).abs(), "max") < UNCHANGED
+    return weigh_beside(equations, replace(state, tied=state.tied & stands & (alone.certainty > CLEAR)), same)
+
+
+def weigh_beside(equations: Equations, state: State, same: float = SAME) -> Evidence:
+    """The evidence for every zero-sum column p of a reaction, beside the others as they are tied in `state`.
 
     Where candidate edges may be decoys, a column has at most MOST substrates and products; otherwise all its edges.
 
@@ -220,6 +236,11 @@ class _Others:
         square = torch.diag_embed(rate.square().sum(1)[:, None] * scale**2)
         size = square * (1 + _ALIKE) - absorbed @ inverse @ absorbed.transpose(1, 2)
         return explained, size
+
+
+def by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:
+    """(R,) from (E,)."""
+    return torch.segment_reduce(values, reduce, offsets=torch.as_tensor(equations.graph.reaction_ptr, device=values.device))
 
 
 def levels(equations: Equations, state: State) -> Tensor:

@@ -50,7 +50,7 @@ class Refinement:
     def round(self, state: State, steps: int, stage: Stage) -> State:
         """Weigh the columns of all reactions, keep what the evidence says at this stage, then Levenberg-Marquardt steps if that is not all."""
         selected = select(self.equations, state, stage)
-        return selected if self.settled(selected) else self._descend(selected, steps)
+        return replace(state, settled=selected.settled) if self.settled(selected) else self._descend(selected, steps)
 
     @staticmethod
     def settled(state: State) -> bool:

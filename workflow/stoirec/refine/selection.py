@@ -8,17 +8,15 @@ from torch import Tensor
 
 from stoirec.refine.columns import as_fast
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import SAME, levels, weigh
+from stoirec.refine.evidence import CLEAR, SAME, UNCHANGED, by_reaction, levels, weigh
 from stoirec.refine.state import State
 
 Stage = Literal["close", "tie", "commit"]
 
 _SAME_AT_FIRST = 64.0  # residuals that say as much as one while the functions are coarse: errors are more alike
 _UNLIKELY = 0.01  # an edge of less probability is closed
-_DECIDED = 0.99  # a reaction whose likeliest column has more probability is tied to it: of those at 0.9 some are wrong, and a few spoil all
-_MOST = 0.97  # of the reactions decided, from which the others are tied to their likeliest columns as well: from 0.9 on, wrong ones stay
+_MOST = 0.97  # of the reactions clear, from which the others are tied to their likeliest columns as well: from 0.9 on, wrong ones stay
 SETTLED = 2  # rounds that change no column although some are not clear, after which there are no more
-_UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
 _LIKELY = 0.9  # an edge of more probability should not be faint
 _FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functions
 
@@ -35,17 +33,17 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
     functions, evidence = equations.functions, weigh(equations, state, _SAME_AT_FIRST if stage == "close" else SAME)
     reaction, unit = functions.reaction, evidence.unit
     size = state.linear.abs() / 10 ** state.log_k[reaction] / unit
-    tied = (evidence.certainty > _DECIDED) & (stage != "close")
+    tied = (evidence.certainty > CLEAR) & (stage != "close")
     committed = stage == "commit" or bool(tied.double().mean() > _MOST)
     if committed:
         tied = torch.ones_like(tied)
     kept = torch.zeros_like(tied)
     if state.tied is not None:
-        kept = state.tied & tied & (_by_reaction(equations, (evidence.column.abs() - size).abs(), "max") < _UNCHANGED)
+        kept = state.tied & tied & (by_reaction(equations, (evidence.column.abs() - size).abs(), "max") < UNCHANGED)
     k = torch.where(kept, state.log_k + unit.log10(), evidence.column_log_k)
 
-    faint = _by_reaction(equations, torch.where(evidence.probability > _LIKELY, size, torch.inf), "min") < _FAINT
-    largest = _by_reaction(equations, size, "max")
+    faint = by_reaction(equations, torch.where(evidence.probability > _LIKELY, size, torch.inf), "min") < _FAINT
+    largest = by_reaction(equations, size, "max")
     let_go = (largest < _FAINT) | (largest > _RUN_AWAY) | faint
     closed = torch.where(tied[reaction], evidence.column == 0, evidence.probability < _UNLIKELY)
     open_linear = torch.where(let_go[reaction], evidence.linear, state.linear)
@@ -53,7 +51,7 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
     log_k = torch.where(tied, k - unit.log10(), torch.where(let_go, evidence.log_k, state.log_k))
     settled = 0
     if committed and kept.all():
-        settled = SETTLED if evidence.certainty.min() > _DECIDED else state.settled + 1
+        settled = SETTLED if evidence.certainty.min() > CLEAR else state.settled + 1
     return replace(state, linear=linear, log_k=log_k, closed=closed, tied=tied, settled=settled)
 
 
@@ -63,8 +61,3 @@ def in_integers(equations: Equations, state: State) -> State:
     unit = levels(equations, state)[1]
     integers = replace(state, weights=functions.with_unit(state.weights, unit), log_k=state.log_k + unit.log10())
     return as_fast(equations, state, integers)
-
-
-def _by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:
-    """(R,) from (E,)."""
-    return torch.segment_reduce(values, reduce, offsets=torch.as_tensor(equations.graph.reaction_ptr, device=values.device))
