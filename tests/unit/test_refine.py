@@ -428,6 +428,21 @@ def test_rounds_find_the_columns(setup, rng, limited):
     assert (weighed.chances.sum(0) <= 1 + 1e-12).all() and (weighed.chances.diff(dim=0) <= 0).all()
 
 
+def test_ties_that_do_not_help_are_let_go_for_a_round(setup, rng, monkeypatch):
+    """Half of the reactions tied to a wrong column of their direction."""
+    refinement, truth = setup
+    tied = torch.arange(len(truth.log_k)) % 2 == 0
+    wrong = torch.where(tied[refinement.functions.reaction], 2.0, 1.0) * truth.linear
+    monkeypatch.setattr("stoirec.refine.refinement.select", lambda _, state, stage: replace(state, linear=wrong, tied=tied, closed=truth.pattern == 0))
+    start = replace(truth, pattern=None, linear=wrong, cost=1e-12)
+    held = refinement.round(start, 4, "tie")
+    assert held.stalled and torch.equal(held.tied, tied)
+    free = refinement.round(held, 4, "tie")
+    assert not free.stalled and not free.tied.any() and free.cost < held.cost
+    assert refinement.round(held, 1, "commit").tied.any()
+    assert not refinement.round(replace(start, cost=math.inf), 1, "tie").stalled
+
+
 def test_a_side_with_too_many_columns_has_none(rng):
     assert [len(evidence._sides(n, False)) for n in (0, 1, 3, 9)] == [0, 2, 8, 0]
     assert [len(evidence._sides(n, True)) for n in (0, 1, 4)] == [0, 2, 4 * 2 + 6 * 4 + 4 * 8]

@@ -18,6 +18,7 @@ from stoirec.refine.functions import Functions
 from stoirec.refine.selection import SETTLED, Stage, in_integers, select
 from stoirec.refine.state import State
 
+_STALLED = 0.5  # of the mean squared residual: if a round with some reactions tied leaves more, its ties do not help
 
 
 class Refinement:
@@ -48,9 +49,18 @@ class Refinement:
         self.equations = Equations(self.functions, frames, limiter)
 
     def round(self, state: State, steps: int, stage: Stage) -> State:
-        """Weigh the columns of all reactions, keep what the evidence says at this stage, then Levenberg-Marquardt steps if that is not all."""
+        """Weigh the columns of all reactions, keep what the evidence says at this stage, then Levenberg-Marquardt steps if that is not all.
+
+        Ties that do not help are let go for a round: a wrong one holds up the residual, and the functions grow around it.
+        """
+        if state.stalled and stage == "tie":
+            return self._descend(replace(state, tied=torch.zeros_like(state.tied), stalled=False), steps)
         selected = select(self.equations, state, stage)
-        return replace(state, settled=selected.settled) if self.settled(selected) else self._descend(selected, steps)
+        if self.settled(selected):
+            return replace(state, settled=selected.settled)
+        found = self._descend(selected, steps)
+        some = bool(found.tied.any()) and not bool(found.tied.all())
+        return replace(found, stalled=some and found.cost > _STALLED * state.cost)
 
     @staticmethod
     def settled(state: State) -> bool:
