@@ -178,7 +178,7 @@ class _Job:
             self.refined = state = refinement.round(state, steps, self._stage())
             self.round += 1
             progress = int(state.tied.sum()), len(state.tied), int(state.closed.sum()), state.cost
-            _log.info("refinement round %d of at most %d: %d of %d columns clear, %d edges closed, mean squared residual %.1e", self.round, rounds, *progress)
+            _log.info("refinement round %d of at most %d: %d of %d reactions tied, %d edges closed, mean squared residual %.1e", self.round, rounds, *progress)
         else:
             self.refined = state = refinement.finish(state, steps)
             _log.info("refinement: integer columns, mean squared residual %.1e", state.cost)
