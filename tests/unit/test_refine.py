@@ -315,6 +315,17 @@ def test_clear_columns_are_kept_and_committing_makes_integers_of_all(with_decoys
     assert refinement.coefficient(again).numpy() == pytest.approx(truth.pattern.numpy())
 
 
+def test_all_are_tied_once_no_more_become_clear_in_noise(with_decoys):
+    refinement, truth = with_decoys
+    state = replace(truth, pattern=None, cost=1e-6)
+    clear = select(refinement.equations, state, "tie")
+    state = replace(clear, tied=torch.ones_like(clear.tied))
+    assert not select(refinement.equations, state, "tie").tied.all()
+    refinement.equations.frames = replace(refinement.equations.frames, noise=1e-6)
+    assert select(refinement.equations, state, "tie").tied.all() and not select(refinement.equations, clear, "close").tied.any()
+    assert not select(refinement.equations, replace(state, tied=torch.zeros_like(clear.tied)), "tie").tied.all()
+
+
 def test_tied_reactions_move_along_their_columns(with_decoys, rng):
     refinement, truth = with_decoys
     tied = torch.as_tensor(rng.random(len(truth.log_k)) < 0.6)
@@ -423,7 +434,7 @@ def test_rounds_find_the_columns(setup, rng, limited):
     assert rounds <= 6
     found = refinement.finish(state, 12)
     assert torch.equal(found.pattern, truth.pattern)
-    weighed = refinement.evidence(found)
+    weighed = refinement.evidence(state)
     assert torch.equal(weighed.column, truth.pattern) and weighed.certainty.min() > 0.99
     assert (weighed.chances.sum(0) <= 1 + 1e-12).all() and (weighed.chances.diff(dim=0) <= 0).all()
 
@@ -441,6 +452,18 @@ def test_ties_that_do_not_help_are_let_go_for_a_round(setup, rng, monkeypatch):
     assert not free.stalled and not free.tied.any() and free.cost < held.cost
     assert refinement.round(held, 1, "commit").tied.any()
     assert not refinement.round(replace(start, cost=math.inf), 1, "tie").stalled
+    refinement.equations.frames = replace(refinement.equations.frames, noise=held.cost)
+    assert not refinement.round(start, 4, "tie").stalled
+
+
+def test_ties_of_all_are_let_go_unless_the_evidence_confirms_them(setup, monkeypatch):
+    refinement, truth = setup
+    all_tied = replace(truth, pattern=None, tied=torch.ones_like(truth.log_k, dtype=torch.bool), closed=truth.pattern == 0, cost=1e-12, stalled=True)
+    monkeypatch.setattr("stoirec.refine.refinement.select", lambda _, state, stage: replace(state, settled=SETTLED))
+    assert refinement.settled(refinement.round(all_tied, 1, "tie"))
+    monkeypatch.setattr("stoirec.refine.refinement.select", lambda _, state, stage: replace(state, settled=1))
+    free = refinement.round(all_tied, 1, "tie")
+    assert not free.tied.any() and free.settled == 0
 
 
 def test_a_side_with_too_many_columns_has_none(rng):
@@ -462,6 +485,7 @@ def test_noise_is_measured_and_averaged_only_where_there_is_some(rng):
     assert relative_noise(smooth, scale) < 1e-6
     assert relative_noise(noisy, scale) == pytest.approx(0.03, rel=0.1)
     single, windows = spread(smooth, smooth, scale, 50), spread(smooth, noisy, scale, 50)
+    assert windows.noise == pytest.approx(0.03**2 / 40, rel=0.2) and single.noise < 1e-12
     assert single.concentration.shape == (50, 1, 2) and windows.concentration.shape == (50, 7, 2)
     assert (windows.dcdt * scale).numpy() == pytest.approx(noisy.reshape(50, 40, 2).mean(1).numpy())
     assert torch.einsum("wnm,n->wm", windows.concentration, windows.weight).numpy() == pytest.approx(smooth.reshape(50, 40, 2).mean(1).numpy(), abs=1e-9)

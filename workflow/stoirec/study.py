@@ -66,7 +66,7 @@ def nested(dotted: dict[str, Any]) -> dict[str, Any]:
 
 
 _DEFAULTS = flat(FitConfig())
-_MEANING = 6
+_MEANING = 7
 
 
 def differing(config: FitConfig) -> dict[str, Any]:

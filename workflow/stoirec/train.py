@@ -109,6 +109,7 @@ class _Job:
         self.status = "ok"
         self.round = 0
         self.refined: State | None = None
+        self.evidence: Evidence | None = None  # at the end of the rounds
         self.history: list[dict[str, Any]] = []
         self.sums = torch.zeros(len(losses.COMPONENTS), dtype=torch.float64, device=device)
         self.summed_steps = 0
@@ -180,6 +181,7 @@ class _Job:
             progress = int(state.tied.sum()), len(state.tied), int(state.closed.sum()), state.cost
             _log.info("refinement round %d of at most %d: %d of %d reactions tied, %d edges closed, mean squared residual %.1e", self.round, rounds, *progress)
         else:
+            self.evidence = refinement.evidence(state)
             self.refined = state = refinement.finish(state, steps)
             _log.info("refinement: integer columns, mean squared residual %.1e", state.cost)
         self.step += steps
@@ -268,6 +270,7 @@ class _Job:
             "seconds": self._seconds(),
             "round": self.round,
             "refined": None if self.refined is None else asdict(self.refined),
+            "evidence": None if self.evidence is None else asdict(self.evidence),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -276,6 +279,8 @@ class _Job:
         if state["refined"] is not None:
             self.refined = State(**state["refined"])
             self._refinement()  # to double precision
+        if state["evidence"] is not None:
+            self.evidence = Evidence(**state["evidence"])
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.rng.bit_generator.state = state["rng"]
@@ -292,8 +297,7 @@ class _Job:
             gram = sum(v @ v.T for v in (model.flux(c).double() for c in self.concentration.split(_CHUNK)))
         columns = {}
         if self.status == "ok" and self.refined is not None:
-            refinement = self._refinement()
-            se, columns = refinement.coefficient_se(self.refined).cpu().numpy(), _column_variables(refinement.evidence(self.refined))
+            se, columns = self._refinement().coefficient_se(self.refined).cpu().numpy(), _column_variables(self.evidence)
             val_loss = self._val_loss(1)
         elif self.status == "ok":
             se = coefficient_se(graph, gram.cpu().numpy(), self._residual_square(self.concentration, self.dcdt).cpu().numpy())

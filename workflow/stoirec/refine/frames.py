@@ -23,12 +23,14 @@ class Frames:
         weight: (nodes,) of the nodes in a mean; they sum to 1.
         dcdt: (windows, M) means, each metabolite divided by its scale.
         scale: (M,) residuals are divided by it.
+        noise: mean squared residual that the noise of dc/dt leaves.
     """
 
     concentration: Tensor
     weight: Tensor
     dcdt: Tensor
     scale: Tensor
+    noise: float = 0.0
 
     @property
     def centre(self) -> Tensor:
@@ -41,7 +43,7 @@ class Frames:
     def chunks(self, size: int):
         """Frames of at most `size` windows."""
         for c, y in zip(self.concentration.split(size), self.dcdt.split(size)):
-            yield Frames(c, self.weight, y, self.scale)
+            yield Frames(c, self.weight, y, self.scale, self.noise)
 
 
 def spread(concentration: Tensor, dcdt: Tensor, scale: Tensor, n_windows: int, chance: Tensor | None = None) -> Frames:
@@ -51,7 +53,8 @@ def spread(concentration: Tensor, dcdt: Tensor, scale: Tensor, n_windows: int, c
     """
     device = concentration.device
     n_windows = min(n_windows, len(concentration))
-    width = len(concentration) // n_windows if relative_noise(dcdt, scale) > _CLEAN else 1
+    noise = relative_noise(dcdt, scale)
+    width = len(concentration) // n_windows if noise > _CLEAN else 1
     start = torch.linspace(0, len(concentration) - width, n_windows, dtype=torch.float64, device=device)
     if chance is not None:
         reached = chance.double().cumsum(0) / chance.double().sum()
@@ -60,7 +63,8 @@ def spread(concentration: Tensor, dcdt: Tensor, scale: Tensor, n_windows: int, c
     start = start.round().long()[:, None]
     node, weight = _quadrature(width)
     means = dcdt[start + torch.arange(width, device=device)].mean(1)
-    return Frames(concentration[start + torch.as_tensor(node, device=device)], torch.as_tensor(weight, device=device), means / scale, scale)
+    nodes = concentration[start + torch.as_tensor(node, device=device)]
+    return Frames(nodes, torch.as_tensor(weight, device=device), means / scale, scale, noise**2 / width)
 
 
 def _quadrature(width: int) -> tuple[np.ndarray, np.ndarray]:

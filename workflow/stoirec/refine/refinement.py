@@ -15,10 +15,10 @@ from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence, weigh
 from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
-from stoirec.refine.selection import SETTLED, Stage, in_integers, select
+from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
-_STALLED = 0.5  # of the mean squared residual: if a round with some reactions tied leaves more, its ties do not help
+_STALLED = 0.5  # of the mean squared residual: if a round with reactions tied leaves more, its ties do not help
 
 
 class Refinement:
@@ -53,14 +53,16 @@ class Refinement:
 
         Ties that do not help are let go for a round: a wrong one holds up the residual, and the functions grow around it.
         """
-        if state.stalled and stage == "tie":
-            return self._descend(replace(state, tied=torch.zeros_like(state.tied), stalled=False), steps)
-        selected = select(self.equations, state, stage)
-        if self.settled(selected):
-            return replace(state, settled=selected.settled)
+        stalled = state.stalled and stage == "tie"
+        if not stalled or state.tied.all():
+            selected = select(self.equations, state, stage)
+            if self.settled(selected):
+                return replace(state, settled=selected.settled)
+        if stalled:
+            return self._descend(replace(state, tied=torch.zeros_like(state.tied), settled=0, stalled=False), steps)
         found = self._descend(selected, steps)
-        some = bool(found.tied.any()) and not bool(found.tied.all())
-        return replace(found, stalled=some and found.cost > _STALLED * state.cost)
+        stalled = bool(found.tied.any()) and found.cost > _STALLED * state.cost and not is_noise(self.equations, found)
+        return replace(found, stalled=stalled)
 
     @staticmethod
     def settled(state: State) -> bool:
@@ -78,8 +80,8 @@ class Refinement:
         return replace(fitted, pattern=self.functions.sign * size)
 
     def evidence(self, state: State) -> Evidence:
-        """What each column of a reaction explains at `state`."""
-        return weigh(self.equations, replace(state, pattern=None))
+        """What each column of a reaction explains at `state`, before `finish`: integers in the functions disturb them."""
+        return weigh(self.equations, state)
 
     def _descend(self, state: State, steps: int) -> State:
         """`descend` on the open edges: a graph without the closed ones is smaller."""

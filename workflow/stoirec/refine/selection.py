@@ -16,6 +16,7 @@ Stage = Literal["close", "tie", "commit"]
 _SAME_AT_FIRST = 64.0  # residuals that say as much as one while the functions are coarse: errors are more alike
 _UNLIKELY = 0.01  # an edge of less probability is closed
 _MOST = 0.97  # of the reactions clear, from which the others are tied to their likeliest columns as well: from 0.9 on, wrong ones stay
+_NOISE = 2.0  # times what noise leaves of the mean squared residual: less is noise
 SETTLED = 2  # rounds that change no column although some are not clear, after which there are no more
 _LIKELY = 0.9  # an edge of more probability should not be faint
 _FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functions
@@ -28,13 +29,15 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
              on all edges or on a likely one) take their mean column.
     tie      Reactions whose column is clear are tied to it as well, which leaves the others less to make up for.
     commit   All are tied to their likeliest columns. Most guesses are right by then, and the functions that follow from
-             them show which are not. It begins early once most columns are clear.
+             them show which are not. It begins early once most columns are clear, or no more become clear and what
+             is left of the residual is noise.
     """
     functions, evidence = equations.functions, weigh(equations, state, _SAME_AT_FIRST if stage == "close" else SAME)
     reaction, unit = functions.reaction, evidence.unit
     size = state.linear.abs() / 10 ** state.log_k[reaction] / unit
     tied = (evidence.certainty > CLEAR) & (stage != "close")
-    committed = stage == "commit" or bool(tied.double().mean() > _MOST)
+    no_more = state.tied is not None and tied.sum() <= state.tied.sum() and is_noise(equations, state)
+    committed = stage == "commit" or bool(tied.double().mean() > _MOST) or bool(stage == "tie" and no_more)
     if committed:
         tied = torch.ones_like(tied)
     kept = torch.zeros_like(tied)
@@ -53,6 +56,11 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
     if committed and kept.all():
         settled = SETTLED if evidence.certainty.min() > CLEAR else state.settled + 1
     return replace(state, linear=linear, log_k=log_k, closed=closed, tied=tied, settled=settled)
+
+
+def is_noise(equations: Equations, state: State) -> bool:
+    """Whether the residual is about what noise leaves."""
+    return state.cost < _NOISE * equations.frames.noise
 
 
 def in_integers(equations: Equations, state: State) -> State:
