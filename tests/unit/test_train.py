@@ -110,6 +110,13 @@ def test_another_jobs_checkpoint_and_a_damaged_one_are_started_over(fit, tiny_da
     assert same(fit, train(tiny_data, tiny_fit, CPU, path))
 
 
+def test_a_checkpoint_from_before_a_change_of_meaning_is_started_over(tiny_data, tiny_fit, monkeypatch):
+    today = checkpoint.fingerprint(tiny_data, tiny_fit)
+    assert checkpoint.fingerprint(tiny_data, tiny_fit) == today
+    monkeypatch.setattr("stoirec.checkpoint.MEANING", 0)
+    assert checkpoint.fingerprint(tiny_data, tiny_fit) != today
+
+
 def test_divergence_is_recorded_with_its_history(tiny_data, tiny_fit):
     fit = train(tiny_data, tiny_fit.model_copy(update={"learning_rate_start": 1e8, "schedule": "constant"}), CPU)
     assert fit.attrs["status"] == "diverged"

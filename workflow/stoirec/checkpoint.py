@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from stoirec.config import FitConfig
+from stoirec.config import MEANING, FitConfig
 from stoirec.dataset import Data
 
 _log = logging.getLogger(__name__)
 
 
 def fingerprint(data: Data, config: FitConfig) -> str:
-    """Identity of a job: what it trains on and how."""
-    digest = hashlib.sha256(config.model_dump_json().encode())
+    """Identity of a job: what it trains on and how, by what the keys mean today."""
+    digest = hashlib.sha256(f"{MEANING} {config.model_dump_json()}".encode())
     for array in (data.concentration, data.dcdt, data.run_role, data.graph.edge_metabolite, data.graph.edge_reaction, data.graph.edge_is_substrate):
         digest.update(array.tobytes())
     return digest.hexdigest()

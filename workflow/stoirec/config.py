@@ -21,6 +21,7 @@ class _Strict(BaseModel):
 
 
 Seed = Field(ge=0, le=MAX_SEED)
+MEANING = 7  # of a fit's keys; a changed default, or a change in what a key does or a checkpoint holds, raises it
 
 
 # --- regime: everything the simulation depends on -----------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stoirec.config import FitConfig, Stage, Study, load_regime, load_study, parse
+from stoirec.config import MEANING, FitConfig, Stage, Study, load_regime, load_study, parse
 from stoirec.errors import BadInput
 
 
@@ -66,7 +66,6 @@ def nested(dotted: dict[str, Any]) -> dict[str, Any]:
 
 
 _DEFAULTS = flat(FitConfig())
-_MEANING = 7
 
 
 def differing(config: FitConfig) -> dict[str, Any]:
@@ -78,10 +77,10 @@ def config_id(config: FitConfig) -> str:
     """What differs from the defaults, readable, and a hash of it: `batch_size~8+role_prior~True-1f2e3d4c5b`.
 
     A new key with a default renames nothing. A changed default, or a change in what a key does,
-    changes what names mean: then raise _MEANING.
+    changes what names mean: then raise config.MEANING.
     """
     own = differing(config)
-    digest = hashlib.sha256(repr((_MEANING, sorted(own.items()))).encode()).hexdigest()[:10]
+    digest = hashlib.sha256(repr((MEANING, sorted(own.items()))).encode()).hexdigest()[:10]
     readable = "+".join(f"{key.removeprefix('graph_model.')}~{value}" for key, value in own.items())
     return f"{re.sub(r'[^A-Za-z0-9_.~+-]', '', readable)[:120] or 'defaults'}-{digest}"
 
