@@ -19,7 +19,8 @@ from stoirec.refine.descent import _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.functions import Functions
 from stoirec.refine.frames import Frames, relative_noise, spread
-from stoirec.refine.evidence import weigh, weigh_beside
+from stoirec.refine.evidence import CLEAR, weigh, weigh_beside
+from stoirec.refine.posing import returned
 from stoirec.refine.selection import SETTLED, in_integers, select
 
 
@@ -275,6 +276,35 @@ def test_selection_closes_decoys_and_no_true_edge(with_decoys):
     closed = select(refinement.equations, state, "close").closed
     assert not (closed & (truth.pattern != 0)).any()
     assert closed.sum() >= 5
+
+
+def test_a_column_in_the_wrong_reaction_is_given_back(with_decoys):
+    """In every reaction that has candidate edges for the column of another, which then has nothing."""
+    refinement, truth = with_decoys
+    equations, graph, truth = refinement.equations, refinement.graph, replace(truth, pattern=None)
+    columns = [{(m, r): e for e, m, r in zip(range(graph.n_edges)[of], graph.edge_metabolite[of], graph.edge_is_substrate[of])} for of in map(graph.edges_of, range(graph.n_reactions))]
+    assert returned(equations, truth, weigh(equations, truth)) is truth
+    n_posed = 0
+    for owner, of_owner in enumerate(columns):
+        column = {key: edge for key, edge in of_owner.items() if truth.linear[edge] != 0}
+        for poser, of_poser in enumerate(columns):
+            own = {key for key, edge in of_poser.items() if truth.linear[edge] != 0}
+            if poser == owner or not set(column) <= set(of_poser) or own <= set(of_owner):  # exchanged ones nobody can tell
+                continue
+            linear = torch.where((equations.reaction == owner) | (equations.reaction == poser), 0.0, truth.linear)
+            linear[[of_poser[key] for key in column]] = truth.linear[list(column.values())]
+            log_k = truth.log_k.clone()
+            log_k[poser] = truth.log_k[owner]
+            posed = replace(truth, linear=linear, log_k=log_k, tied=torch.ones_like(log_k, dtype=torch.bool))
+            weighed = weigh(equations, posed)
+            if weighed.certainty[poser] <= CLEAR:
+                continue
+            found = returned(equations, posed, weighed)
+            assert torch.equal(found.linear[graph.edges_of(owner)], truth.linear[graph.edges_of(owner)])
+            assert found.log_k[owner] == truth.log_k[owner] and not found.linear[graph.edges_of(poser)].any()
+            assert sorted(torch.nonzero(~found.tied)[:, 0].tolist()) == sorted([owner, poser])
+            n_posed += 1
+    assert n_posed >= 4
 
 
 def test_a_reaction_that_the_descent_let_go_takes_its_mean_column(with_decoys):

@@ -7,13 +7,13 @@ Gradient descent leaves the weak reactions unresolved and some columns of S at a
 with B = S k; with the flux limiter F_j is multiplied by the share it leaves. Rounds follow each other:
 
     select   weigh all integer columns of every reaction, all other B refitted beside it; tie B to columns that are clear;
-             where candidate edges may be decoys, close unlikely ones
+             where candidate edges may be decoys, close unlikely ones, and give columns back that are in the wrong reaction
     descend  Levenberg-Marquardt on the weights of both MLPs, B and k, with real q = |B| / k as in training
 
 The truth has residual zero, so errors shrink together: right columns lower the residual, which makes others clear. In the
 end all reactions are tied, to integer columns.
 
-state, frames, mlp -> functions -> jacobian -> equations -> descent -> columns -> evidence -> selection -> refinement: each module imports only what stands before it.
+state, frames, mlp -> functions -> jacobian -> equations -> descent -> columns -> evidence -> posing -> selection -> refinement: each module imports only what stands before it.
 """
 
 from stoirec.refine.evidence import Evidence

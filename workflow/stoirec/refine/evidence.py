@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stoirec.refine.columns import LARGEST, decode
 from stoirec.refine.equations import Equations
+from stoirec.refine.functions import Functions
 from stoirec.refine.state import State
 
 LISTED = 5  # columns of a reaction that are kept, the likeliest
@@ -100,9 +101,9 @@ def weigh_beside(equations: Equations, state: State, same: float = SAME) -> Evid
 
         gain(p) = max over k > 0 of |P y|^2 - |P (y - k x(p))|^2,   log probability(p) = gain / (2 same) + constant.
     """
-    graph, functions, frames = equations.graph, equations.functions, equations.frames
+    graph, functions = equations.graph, equations.functions
     level = levels(equations, state)
-    others = _Others(equations, state)
+    others = Others(equations, state)
 
     # as they are, where no column explains anything: an exchange has none that is balanced
     probability, linear, log_k = torch.ones_like(state.linear), state.linear.clone(), state.log_k.clone()
@@ -113,16 +114,9 @@ def weigh_beside(equations: Equations, state: State, same: float = SAME) -> Evid
         edges = graph.edges_of(reaction)
         sign = functions.sign[edges]
         consumed = sign < 0
-        substrates, products = (_sides(int(side.sum()), functions.gated).to(sign.device) for side in (consumed, ~consumed))
-        if not len(substrates) or not len(products):
-            continue
-        consuming = torch.zeros(len(substrates), len(sign), dtype=torch.float64, device=sign.device)
-        consuming[:, consumed] = level[substrates.long()]
-        rate = others.share[reaction] * functions.rates_of(reaction, state, consuming, frames)
-        explained, size = others.beside(reaction, rate @ frames.weight)
-
-        k, gain = _gains(substrates, products, consumed, explained, size)
-        if gain.max() == -torch.inf:
+        substrates, products = sides(functions, edges)
+        k, gain = gains(equations, state, others, level, reaction)
+        if not gain.numel() or gain.max() == -torch.inf:
             continue
         chance = (gain / (2 * same)).flatten().softmax(0).reshape(gain.shape)
         nonzero, mean = torch.empty_like(sign), torch.empty_like(sign)
@@ -141,14 +135,28 @@ def weigh_beside(equations: Equations, state: State, same: float = SAME) -> Evid
     return Evidence(probability, linear, log_k, columns, chances, column_log_k, level[1])
 
 
-def _gains(substrates: Tensor, products: Tensor, consumed: Tensor, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """(columns of substrates, columns of products) best k and gain; -inf where a column is not balanced or explains nothing.
+def sides(functions: Functions, edges: slice) -> tuple[Tensor, Tensor]:
+    """(columns, edges) |p| of the substrates and of the products among a reaction's `edges`, all of either."""
+    consumed = functions.sign[edges] < 0
+    return tuple(_sides(int(side.sum()), functions.gated).to(consumed.device) for side in (consumed, ~consumed))
 
-    Args:
-        substrates, products: (columns, edges) |p| on either side.
-        consumed: (n,) bool, the edges of the substrates.
-        explained, size: (columns of substrates, n) and (columns of substrates, n, n), as of `_Others.beside`.
+
+def gains(equations: Equations, state: State, others: "Others", level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
+    """(columns of substrates, columns of products), as of `sides`: best k and gain of a reaction's columns beside `others`.
+
+    -inf where a column is not balanced or explains nothing; `level` stands for the |S| of 0, 1 and 2 in the functions.
     """
+    functions, frames = equations.functions, equations.frames
+    edges = equations.graph.edges_of(reaction)
+    consumed = functions.sign[edges] < 0
+    substrates, products = sides(functions, edges)
+    if not len(substrates) or not len(products):
+        nothing = level.new_zeros(len(substrates), len(products))
+        return nothing, nothing
+    consuming = level.new_zeros(len(substrates), len(consumed))
+    consuming[:, consumed] = level[substrates.long()]
+    rate = others.share[reaction] * functions.rates_of(reaction, state, consuming, frames)
+    explained, size = others.beside(reaction, rate @ frames.weight)
     slope = (substrates * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ products.T
     of_substrates, of_products = size[:, consumed][:, :, consumed], size[:, ~consumed][:, :, ~consumed]
     between = torch.einsum("si,sij->sj", substrates, size[:, consumed][:, :, ~consumed])
@@ -159,7 +167,7 @@ def _gains(substrates: Tensor, products: Tensor, consumed: Tensor, explained: Te
     return k, torch.where(balanced & (k * slope > _NOTHING), k * slope, -torch.inf)
 
 
-class _Others:
+class Others:
     """The linear least-squares problem of all B at `state`, from which one reaction at a time is taken out.
 
     Its unknowns are the B of every edge that is not 0, and one factor for every tied reaction.

@@ -51,7 +51,8 @@ class Refinement:
     def round(self, state: State, steps: int, stage: Stage) -> State:
         """Weigh the columns of all reactions, keep what the evidence says at this stage, then Levenberg-Marquardt steps if that is not all.
 
-        Ties that do not help are let go for a round: a wrong one holds up the residual, and the functions grow around it.
+        Ties that do not help are let go for a round, and closed edges with them: a wrong one holds up the residual, and the
+        functions grow around it.
         """
         stalled = state.stalled and stage == "tie"
         if not stalled or state.tied.all():
@@ -59,7 +60,10 @@ class Refinement:
             if self.settled(selected):
                 return replace(state, settled=selected.settled)
         if stalled:
-            return self._descend(replace(state, tied=torch.zeros_like(state.tied), settled=0, stalled=False), steps)
+            free = replace(state, tied=torch.zeros_like(state.tied), settled=0)
+            if self.functions.gated:
+                free = select(self.equations, state, "close")
+            return self._descend(replace(free, stalled=False), steps)
         found = self._descend(selected, steps)
         stalled = bool(found.tied.any()) and found.cost > _STALLED * state.cost and not is_noise(self.equations, found)
         return replace(found, stalled=stalled)

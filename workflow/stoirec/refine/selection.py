@@ -9,6 +9,7 @@ from torch import Tensor
 from stoirec.refine.columns import as_fast
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import CLEAR, SAME, UNCHANGED, by_reaction, levels, weigh
+from stoirec.refine.posing import returned
 from stoirec.refine.state import State
 
 Stage = Literal["close", "tie", "commit"]
@@ -32,7 +33,12 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
              them show which are not. It begins early once most columns are clear, or no more become clear and what
              is left of the residual is noise.
     """
-    functions, evidence = equations.functions, weigh(equations, state, _SAME_AT_FIRST if stage == "close" else SAME)
+    functions, same = equations.functions, _SAME_AT_FIRST if stage == "close" else SAME
+    evidence = weigh(equations, state, same)
+    if functions.gated:
+        better = returned(equations, state, evidence)
+        if better is not state:
+            state, evidence = better, weigh(equations, better, same)
     reaction, unit = functions.reaction, evidence.unit
     size = state.linear.abs() / 10 ** state.log_k[reaction] / unit
     tied = (evidence.certainty > CLEAR) & (stage != "close")
