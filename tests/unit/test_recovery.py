@@ -1,10 +1,14 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from stoirec.decode import METHODS
+from stoirec.decode import METHODS, best_columns, decode
+from stoirec.graph import from_pairs
 from stoirec.oracle import conditioning, indistinguishable, least_squares, oracle_coefficients, true_frames
-from stoirec.recovery import column_probability, recover
+from stoirec.recovery import likely_columns, recover
 from stoirec.score import baseline_coefficients, reference_metrics, score
 from stoirec.train import train
 from stoirec.uncertainty import coefficient_se
@@ -37,7 +41,8 @@ def test_answer_is_the_configured_decoders(fit):
     recovery = recover(fit, "fit.nc")
     assert np.array_equal(recovery["stoichiometry"], recovery["stoichiometry_mass_balanced"])
     assert ((recovery["confidence"] >= 0) & (recovery["confidence"] <= 1 + 1e-12)).all()
-    assert np.array_equal(recovery["alternative"][0], recovery["stoichiometry"].values[fit["edge_metabolite"], fit["edge_reaction"]])
+    probability = np.exp(-recovery["alternative_cost"].values / 2)
+    assert (probability.sum(axis=0) <= 1 + 1e-12).all() and (np.diff(probability, axis=0) <= 0).all()
 
 
 def test_a_diverged_fit_scores_nan(fit, tiny_truth, tiny_data):
@@ -49,8 +54,36 @@ def test_a_diverged_fit_scores_nan(fit, tiny_truth, tiny_data):
     assert result["status"] == "diverged" and np.isnan(result["entry_exact"])
 
 
-def test_equally_good_columns_are_equally_likely(tiny_data):
-    assert column_probability(tiny_data.graph, np.ones((2, tiny_data.graph.n_reactions))) == pytest.approx(np.full((2, 16), 0.5))
+@pytest.mark.parametrize("coefficient", [[-1.1, 1.2], [-1.3, 0.2, 1.0], [-0.6, -2.1, 1.4, 1.5]])
+def test_likely_columns_against_densities_of_all(coefficient):
+    """Beside a second reaction, whose column has both 1 and 2 in it."""
+    n = len(coefficient)
+    graph = from_pairs(max(n, 3), 2, np.r_[0:n, 0:3], np.r_[np.zeros(n), np.ones(3)], np.r_[np.array(coefficient) < 0, True, True, False])
+    coefficient, weight = np.r_[coefficient, -1.4, -0.7, 2.2], np.r_[np.linspace(20, 60, n), 9.0, 9.0, 9.0]
+    every = np.array([p for p in itertools.product(range(-2, 3), repeat=n) if sum(p) == 0 and any(p)])
+    columns, probability = likely_columns(graph, coefficient, weight, len(every))
+
+    found = decode(graph, coefficient, weight, "scaled_mass_balanced")
+    told = [{1, 2} <= set(np.abs(found.coefficient[graph.edges_of(j)])) for j in range(2)]
+    factor = max(1.0, best_columns(graph, coefficient, weight, 1)[1].sum() / (n - 1 + 2))
+    variance = np.mean((found.scale[told] - 1) ** 2)
+    density = [stats.multivariate_t.pdf(coefficient[:n], p, np.diag(factor / weight[:n]) + variance * np.outer(p, p), df=2) for p in every]
+    expected = dict(zip(map(tuple, every), density / np.sum(density)))
+    assert told[1] and probability[:, 0] == pytest.approx([expected[tuple(p)] for p in columns[:, :n].tolist()])
+    assert (np.diff(probability[:, 0]) <= 0).all() and probability[:, 0].sum() == pytest.approx(1)
+
+
+def test_where_lengths_vary_a_direction_with_two_lengths_is_not_sure(tiny_data, tiny_truth, rng):
+    """-1, 1 and -2, 2 are told apart by the length alone."""
+    graph, true = tiny_data.graph, tiny_data.graph.on_edges(tiny_truth.stoichiometry)
+    weight = np.full(graph.n_edges, 1e4)
+    sure = []
+    for spread in (0.0, 0.4):
+        length = np.exp(spread * rng.normal(size=graph.n_reactions))[graph.edge_reaction]
+        sure.append(likely_columns(graph, length * true + rng.normal(0, 0.01, graph.n_edges), weight, 5)[1][0])
+    told = np.array([{1, 2} <= set(np.abs(true[graph.edges_of(j)])) for j in range(graph.n_reactions)])
+    assert sure[0].min() > 0.99
+    assert (~told).any() and sure[1][~told].max() < 0.99
 
 
 def test_confidence_and_alternatives_of_a_refined_fit_are_its_evidence(fit):

@@ -19,6 +19,7 @@ from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, sele
 from stoirec.refine.state import State
 
 _STALLED = 0.5  # of the mean squared residual: if a round with reactions tied leaves more, its ties do not help
+_FITS, _AS_GOOD = 4, 2.0  # of integers in the functions, at most; times the residual before: with a gate 1 is far from what stood for it
 
 
 class Refinement:
@@ -74,12 +75,16 @@ class Refinement:
         return state.settled >= SETTLED
 
     def finish(self, state: State, steps: int) -> State:
-        """The columns the reactions are tied to as integers in the functions, which are fitted once more.
+        """The columns the reactions are tied to as integers in the functions, which are fitted until they are as good as before.
 
         The columns are the answer, not the directions of B refitted freely: those of weak reactions say less than the
         evidence of all columns.
         """
-        fitted = self._descend(in_integers(self.equations, state), steps)
+        fitted = in_integers(self.equations, state)
+        for _ in range(_FITS):
+            fitted = self._descend(fitted, steps)
+            if fitted.cost < _AS_GOOD * state.cost:
+                break
         size = (self.functions.sign * self.coefficient(fitted)).round().clamp(0 if self.functions.gated else 1, LARGEST)
         return replace(fitted, pattern=self.functions.sign * size)
 
