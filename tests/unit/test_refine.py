@@ -486,16 +486,6 @@ def test_ties_that_do_not_help_are_let_go_for_a_round(setup, rng, monkeypatch):
     assert not refinement.round(start, 4, "tie").stalled
 
 
-def test_ties_of_all_are_let_go_unless_the_evidence_confirms_them(setup, monkeypatch):
-    refinement, truth = setup
-    all_tied = replace(truth, pattern=None, tied=torch.ones_like(truth.log_k, dtype=torch.bool), closed=truth.pattern == 0, cost=1e-12, stalled=True)
-    monkeypatch.setattr("stoirec.refine.refinement.select", lambda _, state, stage: replace(state, settled=SETTLED))
-    assert refinement.settled(refinement.round(all_tied, 1, "tie"))
-    monkeypatch.setattr("stoirec.refine.refinement.select", lambda _, state, stage: replace(state, settled=1))
-    free = refinement.round(all_tied, 1, "tie")
-    assert not free.tied.any() and free.settled == 0
-
-
 def test_a_side_with_too_many_columns_has_none(rng):
     assert [len(evidence._sides(n, False)) for n in (0, 1, 3, 9)] == [0, 2, 8, 0]
     assert [len(evidence._sides(n, True)) for n in (0, 1, 4)] == [0, 2, 4 * 2 + 6 * 4 + 4 * 8]

@@ -18,7 +18,7 @@ from stoirec.refine.functions import Functions
 from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
-_STALLED = 0.5  # of the mean squared residual: if a round with reactions tied leaves more, its ties do not help
+_STALLED = 0.5  # of the mean squared residual: if a round with some reactions tied leaves more, its ties do not help
 _FITS, _AS_GOOD = 4, 2.0  # of integers in the functions, at most; times the residual before: with a gate 1 is far from what stood for it
 
 
@@ -55,19 +55,16 @@ class Refinement:
         Ties that do not help are let go for a round, and closed edges with them: a wrong one holds up the residual, and the
         functions grow around it.
         """
-        stalled = state.stalled and stage == "tie"
-        if not stalled or state.tied.all():
-            selected = select(self.equations, state, stage)
-            if self.settled(selected):
-                return replace(state, settled=selected.settled)
-        if stalled:
-            free = replace(state, tied=torch.zeros_like(state.tied), settled=0)
-            if self.functions.gated:
-                free = select(self.equations, state, "close")
+        if state.stalled and stage == "tie":
+            gated = self.functions.gated
+            free = select(self.equations, state, "close") if gated else replace(state, tied=torch.zeros_like(state.tied))
             return self._descend(replace(free, stalled=False), steps)
+        selected = select(self.equations, state, stage)
+        if self.settled(selected):
+            return replace(state, settled=selected.settled)
         found = self._descend(selected, steps)
-        stalled = bool(found.tied.any()) and found.cost > _STALLED * state.cost and not is_noise(self.equations, found)
-        return replace(found, stalled=stalled)
+        some = bool(found.tied.any()) and not bool(found.tied.all())
+        return replace(found, stalled=some and found.cost > _STALLED * state.cost and not is_noise(self.equations, found))
 
     @staticmethod
     def settled(state: State) -> bool:

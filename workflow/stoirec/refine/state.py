@@ -19,7 +19,7 @@ class State:
         tied: (R,) bool, reactions whose B only moves along itself: their column seems known; None before any was judged.
         cost: mean squared residual, each metabolite divided by its std of dc/dt; inf before the first step.
         settled: rounds in a row that changed no column, or selection.SETTLED if all columns are clear as well.
-        stalled: whether the last round, with reactions tied, left most of a residual that is not noise.
+        stalled: whether the last round, with some reactions tied, left most of a residual that is not noise.
     """
 
     weights: Tensor
