@@ -1,5 +1,7 @@
 """Chapter 5: recovery beside what is attainable, with fewer runs and more noise, and calibration."""
 
+import textwrap
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ _REFERENCES = (  # in the order of Curve.references
     {"color": VERMILION, "linestyle": "-."},
     {"color": VERMILION, "linestyle": "--"},
 )
+_LABEL = 60  # characters of a line, in a legend of two columns
 
 
 @styled()
@@ -77,13 +80,13 @@ def calibration(curves: dict[str, pd.DataFrame]) -> Figure:
     Args:
         curves: of limits.calibrations.
     """
-    figure, axes = panels(1, 1, 3.6)
+    figure, axes = panels(1, 1, 4.2)
     axis = axes[0, 0]
     axis.plot([0, 1], [0, 1], color=PALE, linewidth=1)
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(len(curves), 1)))
     for (name, curve), colour in zip(curves.items(), colours):
         filled = curve[curve["entries"] > 0]
-        axis.plot(filled["mean confidence"], filled["share right"], "-", color=colour, linewidth=1, label=name if len(curves) <= 12 else None)
+        axis.plot(filled["mean confidence"], filled["share right"], "-", color=colour, linewidth=1, label=textwrap.fill(name, _LABEL) if len(curves) <= 12 else None)
         axis.scatter(filled["mean confidence"], filled["share right"], s=8 + 100 * filled["share of entries"], color=colour, alpha=0.8, zorder=3)
     share_axis(axis, "share of entries right")
     axis.set(xlabel="confidence", xlim=(-0.03, 1.03))
