@@ -32,6 +32,7 @@ def test_a_fit_that_learned_the_truth_is_recovered_exactly_and_confidently(fit, 
     recovery = recover(fit, "fit.nc")
     assert np.array_equal(recovery["stoichiometry"], tiny_truth.stoichiometry)
     assert (recovery["confidence"] > 0.99).all()
+    assert np.array_equal(recovery["alternative"][0], recovery["stoichiometry"].values[fit["edge_metabolite"], fit["edge_reaction"]])
     result = score(recovery, tiny_truth, graph)
     assert result["entry_exact"] == result["reaction_exact"] == 1 and result["log_k_r2"] == pytest.approx(1)
     assert set(result["methods"]) == set(METHODS)
@@ -52,6 +53,12 @@ def test_a_diverged_fit_scores_nan(fit, tiny_truth, tiny_data):
     assert (recovery["stoichiometry"] == 0).all() and (recovery["confidence"] == 0).all()
     result = score(recovery, tiny_truth, tiny_data.graph)
     assert result["status"] == "diverged" and np.isnan(result["entry_exact"])
+
+
+def test_equally_good_columns_are_equally_likely():
+    graph = from_pairs(2, 1, np.arange(2), np.zeros(2), np.array([True, False]))
+    columns, probability = likely_columns(graph, np.array([-1.5, 1.5]), np.full(2, 1e3), 2)
+    assert sorted(columns.tolist()) == [[-2, 2], [-1, 1]] and probability[0, 0] == pytest.approx(probability[1, 0])
 
 
 @pytest.mark.parametrize("coefficient", [[-1.1, 1.2], [-1.3, 0.2, 1.0], [-0.6, -2.1, 1.4, 1.5]])

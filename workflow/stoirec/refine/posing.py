@@ -29,7 +29,7 @@ def returned(equations: Equations, state: State, evidence: Evidence) -> State:
     found = []
     for poser, edges, owner, own in _pairs(equations, evidence):
         kept = _only(state, equations.reaction == poser, edges)
-        before, after = _moved(equations, kept, owner, own[:0], owner, own[:0]), _moved(equations, kept, poser, edges, owner, own)
+        before, after = _only(kept, equations.reaction == owner, own[:0]), _moved(equations, kept, poser, edges, owner, own)
         most = _most(equations, after, level, poser)
         if most > _MORE * _most(equations, before, level, owner):
             found.append((most, poser, edges, owner, own))
