@@ -280,8 +280,10 @@ def _train(data, config, device_name: str, threads: int | None, output: Path, ch
 
     from stoirec import netcdf
     from stoirec.devices import device
+    from stoirec.memory import keep_freed
     from stoirec.train import train as train_fit
 
+    keep_freed()
     if threads is not None:
         torch.set_num_threads(threads)
     checkpoint = output.with_suffix(".ckpt")
