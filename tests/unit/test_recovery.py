@@ -29,6 +29,7 @@ def test_a_fit_that_learned_the_truth_is_recovered_exactly_and_confidently(fit, 
     fit["coefficient"].values[:] = graph.on_edges(tiny_truth.stoichiometry) + rng.normal(0, 0.02, graph.n_edges)
     fit["coefficient_se"].values[:] = 0.02
     fit["log_k"].values[:] = tiny_truth.log_k + 0.3
+    fit["val_loss"].values[()] = 0.01
     recovery = recover(fit, "fit.nc")
     assert np.array_equal(recovery["stoichiometry"], tiny_truth.stoichiometry)
     assert (recovery["confidence"] > 0.99).all()
@@ -36,6 +37,16 @@ def test_a_fit_that_learned_the_truth_is_recovered_exactly_and_confidently(fit, 
     result = score(recovery, tiny_truth, graph)
     assert result["entry_exact"] == result["reaction_exact"] == 1 and result["log_k_r2"] == pytest.approx(1)
     assert set(result["methods"]) == set(METHODS)
+
+
+def test_a_fit_worse_than_the_mean_on_a_new_trajectory_is_sure_of_nothing(fit, caplog):
+    fit["val_loss"].values[()] = 0.99
+    before = recover(fit, "fit.nc")
+    assert (before["confidence"] > 0).any() and not caplog.records
+    fit["val_loss"].values[()] = 7.1
+    recovery = recover(fit, "fit.nc")
+    assert (recovery["confidence"] == 0).all() and "val_loss 7.1" in caplog.text
+    assert recovery.drop_vars(("confidence", "val_loss")).equals(before.drop_vars(("confidence", "val_loss")))
 
 
 def test_answer_is_the_configured_decoders(fit):
@@ -95,6 +106,7 @@ def test_where_lengths_vary_a_direction_with_two_lengths_is_not_sure(tiny_data, 
 
 def test_confidence_and_alternatives_of_a_refined_fit_are_its_evidence(fit):
     edge = ("rank", "edge")
+    fit["val_loss"].values[()] = 0.01
     answer = recover(fit, "fit.nc")["stoichiometry"].values[fit["edge_metabolite"], fit["edge_reaction"]]
     columns = np.stack([-answer, answer, np.roll(answer, 1)])
     columns[2, 0] = answer[0]

@@ -1,6 +1,7 @@
 """From a fit to an answer: decode by every method, and say how sure each entry is."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from stoirec.dataset import graph_of, graph_variables
 from stoirec.decode import METHODS, best_columns, decode, nearest
 from stoirec.graph import Graph
 
+_log = logging.getLogger(__name__)
 _ALTERNATIVES = 5
 _DEVIATIONS = np.linspace(-3, 3, 13)  # lengths at which columns are looked for, in standard deviations
 _SHORTEST = 0.2  # of them
 _FREEDOM = 2.0  # of the t distribution: fits of development networks are about as sure as they are right then
+_WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the mean of dc/dt is
 
 
 def read_fit(path: str | Path) -> xr.Dataset:
@@ -29,7 +32,11 @@ def edge_weights(coefficient: np.ndarray, se: np.ndarray) -> np.ndarray:
 
 
 def recover(fit: xr.Dataset, path: str) -> xr.Dataset:
-    """The content of recovery.nc for the content of fit.nc. A diverged fit gives zeros with confidence 0."""
+    """The content of recovery.nc for the content of fit.nc.
+
+    A diverged fit gives zeros with confidence 0. The confidence is 0 as well where val_loss says that the functions hold on no
+    other trajectory: evidence from such functions is certain of much that is wrong.
+    """
     graph = graph_of(fit, path)
     config = json.loads(fit.attrs["config"])
     coefficient, log_k = fit["coefficient"].values, fit["log_k"].values
@@ -61,6 +68,9 @@ def recover(fit: xr.Dataset, path: str) -> xr.Dataset:
     with np.errstate(divide="ignore"):
         costs = -2 * np.log(probability)
     confidence = np.where(columns == answer, probability[:, graph.edge_reaction], 0.0).sum(axis=0)
+    if not diverged and fit["val_loss"] >= _WORTHLESS:
+        _log.warning("%s: val_loss %.1e, worse than the mean of dc/dt: nothing is sure; more runs would help", path, fit["val_loss"])
+        confidence = np.zeros_like(confidence)
     variables |= {
         "stoichiometry": _matrix_variable(graph, answer, f"recovered stoichiometric coefficient: the answer, by {config['decoder']}"),
         "coefficient": ("edge", fit["coefficient"].values, {"long_name": "learned stoichiometric coefficient", "units": "1"}),
