@@ -18,7 +18,7 @@ _REFERENCES = (  # in the order of Curve.references
     {"color": VERMILION, "linestyle": "-."},
     {"color": VERMILION, "linestyle": "--"},
 )
-_LABEL = 60  # characters of a line, in a legend of two columns
+_LABEL = 60  # characters of a line, in a legend of two columns and beside an axis
 
 
 @styled()
@@ -39,7 +39,7 @@ def attainable(answers: pd.DataFrame, ceilings: pd.DataFrame) -> Figure:
     oracle = next((column for column in table.columns if column == "oracle: true fluxes"), None)
     if oracle is not None:
         axis.plot(table[oracle], rows, "|", color=VERMILION, markersize=13, markeredgewidth=2, label="oracle: true fluxes")
-    axis.set_yticks(rows, list(table.index))
+    axis.set_yticks(rows, [textwrap.fill(name, _LABEL) for name in table.index])
     axis.set(xlabel="entry_exact (share of entries right)", xlim=(min(0.4, float(table["lowest"].min()) - 0.02), 1.01), ylim=(len(table) - 0.4, -0.6))
     grid(axis, "x")
     figure.legend(loc="outside upper center", ncols=3)
