@@ -7,15 +7,17 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from stoirec import netcdf
-from stoirec.config import FitConfig, Regime
-from stoirec.dataset import read_data, read_truth, write_simulation
-from stoirec.recovery import recover
+from stoirec.answer.recovery import recover
+from stoirec.config.fit import FitConfig
+from stoirec.config.regime import Regime
+from stoirec.data.dataset import read_data
+from stoirec.files import netcdf
+from stoirec.learn.training import train
 from stoirec.report import results
-from stoirec.score import baselines_table, metrics_table
-from stoirec.simulate import simulate
-from stoirec.study import data_sets, expand
-from stoirec.train import train
+from stoirec.simulate.trajectories import simulate
+from stoirec.simulate.truth import read_truth, write_simulation
+from stoirec.study.expansion import data_sets, expand
+from stoirec.study.tables import baselines_table, metrics_table
 
 TINY = {
     "name": "tiny",
@@ -30,7 +32,14 @@ TINY = {
     "kinetics": {"initialisation": "monotone", "hidden_dim": 12, "output_size": 6},
     "seeds": {"network": 1, "rate_constants": 2, "mlps": 3, "initial_concentrations": 4},
 }
-TINY_FIT = {"n_epochs": 2, "data_augmentation_loop": 20, "batch_size": 16, "n_runs": 2, "n_snapshots": 4, "learning_rate_start": 5e-3}
+TINY_FIT = {
+    "n_epochs": 2,
+    "data_augmentation_loop": 20,
+    "batch_size": 16,
+    "n_runs": 2,
+    "n_snapshots": 4,
+    "learning_rate_start": 5e-3,
+}
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +107,9 @@ def finish_study():
     """A study and its regimes (file stem -> regime) to be written to a folder, and done there as the workflow would."""
 
     def finish(folder, study: dict, regimes: dict[str, Regime]) -> results.Results:
-        for name, content in ({"study": study} | {stem: regime.model_dump(mode="json") for stem, regime in regimes.items()}).items():
+        for name, content in (
+            {"study": study} | {stem: regime.model_dump(mode="json") for stem, regime in regimes.items()}
+        ).items():
             with open(folder / f"{name}.yaml", "w") as handle:
                 YAML().dump(content, handle)
         content, fits = expand(folder / "study.yaml")

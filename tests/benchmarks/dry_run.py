@@ -21,14 +21,27 @@ def dry_run(n_fits: int, folder: Path) -> None:
     )
     config = folder / "config.yaml"
     config.write_text(f"study: {study}")
-    command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", ROOT / "Snakefile", "--directory", folder, "--configfile", config]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-n",
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--directory",
+        folder,
+        "--configfile",
+        config,
+    ]
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     shown = subprocess.run(command, capture_output=True, text=True)
     seconds, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     planned = re.search(r"^train +(\d+)$", shown.stdout, re.MULTILINE)
     if shown.returncode or not planned:
         sys.exit(shown.stdout[-2000:] + shown.stderr)
-    print(f"{planned[1]} fits: {seconds:.1f} s (processor: {used.ru_utime - before.ru_utime:.1f} s), at most {used.ru_maxrss / 1024:.0f} MB")
+    print(
+        f"{planned[1]} fits: {seconds:.1f} s (processor: {used.ru_utime - before.ru_utime:.1f} s), at most {used.ru_maxrss / 1024:.0f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ ROOT = Path(__file__).parents[2]
 FIT = """
 import resource, sys, time
 import torch
-from stoirec.config import FitConfig
-from stoirec.dataset import read_data
-from stoirec.memory import keep_freed
-from stoirec.train import train
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import read_data
+from stoirec.learn.memory import keep_freed
+from stoirec.learn.training import train
 if sys.argv[2] == "kept":
     keep_freed()
 torch.set_num_threads(1)
@@ -31,13 +31,29 @@ def run(data: Path, memory: str) -> float:
     """Seconds of a fit, with memory `kept` or `given back`."""
     shown = subprocess.run([sys.executable, "-c", FIT, data, memory], capture_output=True, text=True, check=True).stdout
     seconds, user, system, most = map(float, shown.split())
-    print(f"{memory}: {seconds:.1f} s (processor: {user:.1f} s, and the kernel's {system:.1f} s), at most {most:.0f} MB", flush=True)
+    print(
+        f"{memory}: {seconds:.1f} s (processor: {user:.1f} s, and the kernel's {system:.1f} s), at most {most:.0f} MB",
+        flush=True,
+    )
     return seconds
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.nc"
-        subprocess.run([sys.executable, "-m", "stoirec", "simulate", ROOT / "config/regimes/pde_m1.yaml", "--seed", "1", "-o", data], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "stoirec",
+                "simulate",
+                ROOT / "config/regimes/pde_m1.yaml",
+                "--seed",
+                "1",
+                "-o",
+                data,
+            ],
+            check=True,
+        )
         for _ in range(int(sys.argv[1]) if sys.argv[1:] else 2):
             print(f"ratio {run(data, 'given back') / run(data, 'kept'):.2f}")

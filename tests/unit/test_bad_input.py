@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from stoirec import cli, netcdf
-from stoirec.config import FitConfig
-from stoirec.recovery import recover
-from stoirec.train import train
+from stoirec import cli
+from stoirec.answer.recovery import recover
+from stoirec.config.fit import FitConfig
+from stoirec.files import netcdf
+from stoirec.learn.training import train
 
 FIT = {"n_runs": 2, "n_epochs": 1, "batch_size": 32, "data_augmentation_loop": 10, "n_snapshots": 2}
 
@@ -86,11 +87,21 @@ def test_good_input_passes(stoirec, command):
 
 CONFIGS = [
     # command, file, edit (dotted key: value), what the line names
-    ("train", "fit.yaml", {"learning_rate_strat": 1e-3}, ["learning_rate_strat", "unknown key", "did you mean learning_rate_start?"]),
+    (
+        "train",
+        "fit.yaml",
+        {"learning_rate_strat": 1e-3},
+        ["learning_rate_strat", "unknown key", "did you mean learning_rate_start?"],
+    ),
     ("train", "fit.yaml", {"graph_model": {"hiden_dim": 8}}, ["graph_model.hiden_dim", "unknown key", "hidden_dim"]),
     ("train", "fit.yaml", {"batch_size": "many"}, ["batch_size", "many", "integer"]),
     ("train", "fit.yaml", {"batch_size": 8.5}, ["batch_size", "8.5", "integer"]),
-    ("train", "fit.yaml", {"refinement_rounds": 1, "role_prior": True, "graph_model": {"substrate_gate": True}}, ["substrate_gate", "role_signs"]),
+    (
+        "train",
+        "fit.yaml",
+        {"refinement_rounds": 1, "role_prior": True, "graph_model": {"substrate_gate": True}},
+        ["substrate_gate", "role_signs"],
+    ),
     ("train", "fit.yaml", {"role_prior": 1}, ["role_prior", "1", "boolean"]),
     ("train", "fit.yaml", {"batch_size": 0}, ["batch_size", "0", "greater than or equal to 1"]),
     ("train", "fit.yaml", {"learning_rate_start": -1e-3}, ["learning_rate_start", "-0.001", "greater than 0"]),
@@ -105,7 +116,12 @@ CONFIGS = [
     ("train", "fit.yaml", {"flux_limiter": True}, ["flux_limiter", "simulation parameter", "regime"]),
     ("train", "fit.yaml", {"seeds": {"network": 5}}, ["seeds", "simulation parameter", "regime"]),
     ("simulate", "regime.yaml", {"n_reaction": 5}, ["n_reaction", "unknown key", "n_reactions"]),
-    ("simulate", "regime.yaml", {"kinetics": {"initialisation": "monotonous"}}, ["kinetics.initialisation", "monotonous", "'monotone'"]),
+    (
+        "simulate",
+        "regime.yaml",
+        {"kinetics": {"initialisation": "monotonous"}},
+        ["kinetics.initialisation", "monotonous", "'monotone'"],
+    ),
     ("simulate", "regime.yaml", {"dt": 0}, ["dt", "0", "greater than 0"]),
     ("simulate", "regime.yaml", {"n_metabolites": "ten"}, ["n_metabolites", "ten", "integer"]),
     ("simulate", "regime.yaml", {"log_k": [-1.0, -3.0]}, ["log_k", "low"]),
@@ -115,7 +131,9 @@ CONFIGS = [
 ]
 
 
-@pytest.mark.parametrize(("command", "file", "edit", "named"), CONFIGS, ids=lambda value: ",".join(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("command", "file", "edit", "named"), CONFIGS, ids=lambda value: ",".join(value) if isinstance(value, dict) else ""
+)
 def test_a_wrong_configuration(stoirec, command, file, edit, named):
     path = Path(file)
     path.write_text(json.dumps(json.loads(path.read_text()) | edit).replace("Infinity", ".inf"))
@@ -140,7 +158,17 @@ def test_a_file_that_is_no_configuration(stoirec, content, named):
 # --- NetCDF files -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("command", "file"), [("train", "data.nc"), ("round", "fit.nc"), ("score", "recovery.nc"), ("score", "data.nc"), ("recover", "data.nc"), ("oracle", "data.nc")])
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        ("train", "data.nc"),
+        ("round", "fit.nc"),
+        ("score", "recovery.nc"),
+        ("score", "data.nc"),
+        ("recover", "data.nc"),
+        ("oracle", "data.nc"),
+    ],
+)
 def test_a_missing_truncated_or_foreign_file(stoirec, command, file):
     content = Path(file).read_bytes()
     for spoilt in (content[: len(content) // 2], content[:10], b"", b"no NetCDF at all\n" * 100):
@@ -184,7 +212,9 @@ def test_a_graph_that_does_not_match_the_data(stoirec, variable, index, value, n
     assert not unnamed(refusal(stoirec, "train"), "data.nc", *named)
 
 
-@pytest.mark.parametrize("variable", ["concentration", "dcdt", "time", "edge_metabolite", "edge_reaction", "edge_is_substrate"])
+@pytest.mark.parametrize(
+    "variable", ["concentration", "dcdt", "time", "edge_metabolite", "edge_reaction", "edge_is_substrate"]
+)
 def test_a_missing_variable(stoirec, variable):
     with netCDF4.Dataset("data.nc", "a") as data:
         data.renameVariable(variable, "other")
@@ -227,6 +257,8 @@ def test_a_wrong_command_line(stoirec, arguments, named):
 
 
 def test_the_installed_command_does_the_same(stoirec):
-    shown = subprocess.run([sys.executable, "-m", "stoirec", "round", "nowhere.nc", "-o", "out.nc"], capture_output=True, text=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "stoirec", "round", "nowhere.nc", "-o", "out.nc"], capture_output=True, text=True
+    )
     assert (shown.returncode, shown.stdout) == (2, "")
     assert shown.stderr == "error: nowhere.nc: file: found nothing; allowed: an existing NetCDF file\n"

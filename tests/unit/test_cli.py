@@ -15,7 +15,10 @@ def stoirec(*arguments, expect=0):
     return result
 
 
-@pytest.mark.parametrize("command", ["simulate", "train", "round", "score", "recover", "oracle", "plan", "choose", "collect", "fits", "report"])
+@pytest.mark.parametrize(
+    "command",
+    ["simulate", "train", "round", "score", "recover", "oracle", "plan", "choose", "collect", "fits", "report"],
+)
 def test_help_has_an_example(command):
     assert f"Example: stoirec {command}" in stoirec(command, "--help").stdout
 
@@ -27,7 +30,9 @@ def test_recover_works_on_a_users_own_file_and_score_and_oracle_give_json(tiny_p
         dataset.load().drop_attrs().to_netcdf(blind)
     log = stoirec("recover", blind, "--device", "cpu", "--threads", 1, "-o", answer).stderr
     assert "train: step" in log and "val_loss" in log  # plain lines where there is no terminal
-    assert [line.startswith("recipe best: ") for line in log.splitlines() if "recipe" in line] == [True]  # which, and why, in one line
+    assert [line.startswith("recipe best: ") for line in log.splitlines() if "recipe" in line] == [
+        True
+    ]  # which, and why, in one line
     with xr.open_dataset(answer) as recovery:
         assert np.issubdtype(recovery["stoichiometry"].dtype, np.integer)
         assert recovery["stoichiometry"].shape == (10, 16)
@@ -48,8 +53,18 @@ def test_simulate_repeats_and_seed_changes_everything(tiny_regime, tmp_path):
     files = []
     for name, options in (("a", ["--seed", 7]), ("b", ["--seed", 7]), ("c", ["--seed", 8])):
         stoirec("simulate", regime, *options, "-o", tmp_path / f"{name}.nc")
-        with xr.open_dataset(tmp_path / f"{name}.nc") as data, xr.open_dataset(tmp_path / f"{name}.nc", group="truth") as truth:
-            files.append((data["concentration"].values, truth["stoichiometry"].values, truth["log_k"].values, data.attrs["network_seed"]))
+        with (
+            xr.open_dataset(tmp_path / f"{name}.nc") as data,
+            xr.open_dataset(tmp_path / f"{name}.nc", group="truth") as truth,
+        ):
+            files.append(
+                (
+                    data["concentration"].values,
+                    truth["stoichiometry"].values,
+                    truth["log_k"].values,
+                    data.attrs["network_seed"],
+                )
+            )
     assert all(np.array_equal(one, two) for one, two in zip(files[0][:3], files[1][:3]))
     assert not any(np.array_equal(one, two) for one, two in zip(files[0][:3], files[2][:3]))
     assert [file[3] for file in files] == ["7", "7", "8"]
@@ -65,6 +80,8 @@ def test_an_output_that_cannot_be_written_and_a_file_that_is_no_fit_end_in_one_l
         error = stoirec(*arguments, expect=2).stderr.strip().splitlines()[-1]
         assert error.startswith("error: ") and named in error
     with xr.open_dataset(tiny_path) as dataset:
-        dataset.load().assign(coefficient=("edge", np.zeros(dataset.sizes["edge"]))).drop_attrs().to_netcdf(tmp_path / "bare.nc")
+        dataset.load().assign(coefficient=("edge", np.zeros(dataset.sizes["edge"]))).drop_attrs().to_netcdf(
+            tmp_path / "bare.nc"
+        )
     assert "found nothing" in stoirec("round", tmp_path / "bare.nc", "-o", recovery, expect=2).stderr
     assert not recovery.exists()

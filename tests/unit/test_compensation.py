@@ -5,11 +5,12 @@ import pytest
 import torch
 import xarray as xr
 
-from stoirec import dataset
-from stoirec.report import compensation
-from stoirec.config import FitConfig
-from stoirec.model import MetabolismPropagation
-from stoirec.simulate import simulate
+from stoirec.config.fit import FitConfig
+from stoirec.data import dataset
+from stoirec.learn.model import MetabolismPropagation
+from stoirec.report.recovery import compensation
+from stoirec.simulate.trajectories import simulate
+from stoirec.simulate.truth import read_truth, write_simulation
 
 CONFIG = FitConfig(n_runs=1, n_epochs=1)
 
@@ -17,9 +18,9 @@ CONFIG = FitConfig(n_runs=1, n_epochs=1)
 @pytest.fixture(scope="module")
 def simulated(small_regime, tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "data.nc"
-    dataset.write_simulation(path, simulate(small_regime), small_regime)
+    write_simulation(path, simulate(small_regime), small_regime)
     data = dataset.read_data(path)
-    return data, dataset.read_truth(path, data.graph)
+    return data, read_truth(path, data.graph)
 
 
 def fit_with_true_weights(data, truth, config: FitConfig = CONFIG) -> xr.Dataset:
@@ -91,7 +92,11 @@ def test_a_column_of_wrong_sign_has_no_scale(simulated):
     data, truth = simulated
     flux = truth.flux(data.validation_frames()[0])
     learned = -data.graph.on_edges(truth.stoichiometry).astype(float)
-    assert compensation.compare_fluxes(data.graph, flux, flux, learned, truth.stoichiometry)["log_column_scale"].isna().all()
+    assert (
+        compensation.compare_fluxes(data.graph, flux, flux, learned, truth.stoichiometry)["log_column_scale"]
+        .isna()
+        .all()
+    )
 
 
 def test_messages_are_compared_up_to_an_affine_map():
@@ -102,7 +107,16 @@ def test_messages_are_compared_up_to_an_affine_map():
     assert compensation.message_r2(rng.normal(size=(200, 5)), true) < 0.2
 
 
-@pytest.mark.parametrize("shape", [{"n_layers": 4}, {"embedding_dim": 2}, {"substrate_gate": True}, {"flux_limiter": True}, {"n_layers": 2, "output_size": 3}])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"n_layers": 4},
+        {"embedding_dim": 2},
+        {"substrate_gate": True},
+        {"flux_limiter": True},
+        {"n_layers": 2, "output_size": 3},
+    ],
+)
 def test_every_architecture_is_rebuilt(simulated, shape):
     """The rebuilt network computes what the trained one computed."""
     data, truth = simulated

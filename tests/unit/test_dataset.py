@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from stoirec.dataset import read_data, read_truth
+from stoirec.data.dataset import read_data
 from stoirec.errors import BadInput
+from stoirec.simulate.truth import read_truth
 
 
 @pytest.fixture
@@ -21,7 +22,9 @@ def test_contract_of_data_nc(root, tiny_path, tiny_regime):
     assert {"config", "stoirec_version", "git_commit", "seed_network", "seed_mlps"} <= set(root.attrs)
     assert not {"stoichiometry", "log_k", "edge_is_true"} & set(root.variables)
     with xr.open_dataset(tiny_path, group="truth") as truth:
-        assert {"stoichiometry", "log_k", "edge_is_true", "substrate_func_weight1", "rate_func_bias2"} <= set(truth.variables)
+        assert {"stoichiometry", "log_k", "edge_is_true", "substrate_func_weight1", "rate_func_bias2"} <= set(
+            truth.variables
+        )
         assert np.issubdtype(truth["stoichiometry"].dtype, np.integer)
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoirec.decode import METHODS, best_columns, decode, nearest, scaled_column
-from stoirec.graph import from_pairs
+from stoirec.answer.decode import METHODS, best_columns, decode, nearest, scaled_column
+from stoirec.network.graph import from_pairs
 
 reals = st.floats(-3, 3, allow_nan=False).map(lambda x: round(x, 6))
 columns = st.integers(2, 5).flatmap(lambda n: st.lists(reals, min_size=n, max_size=n))
@@ -70,7 +70,10 @@ def test_of_a_column_and_its_double_the_one_at_scale_nearest_one_wins():
     graph = one_reaction(2)
     for learned, expected in ((1.2, 1), (1.7, 2), (0.8, 1), (2.4, 2)):
         for method in ("scaled", "scaled_mass_balanced"):
-            assert decode(graph, np.array([-learned, learned]), np.ones(2), method).coefficient.tolist() == [-expected, expected]
+            assert decode(graph, np.array([-learned, learned]), np.ones(2), method).coefficient.tolist() == [
+                -expected,
+                expected,
+            ]
 
 
 def test_weights_decide_which_entry_gives_way():
@@ -87,7 +90,9 @@ def test_many_edges_per_reaction_as_with_decoys(rng):
     column[[0, 3, 7, 9]] = -1, -2, 1, 2
     noisy = column + rng.normal(0, 0.1, n_edges)
     for method in METHODS:
-        assert decode(one_reaction(n_edges), noisy, np.ones(n_edges), method).coefficient.tolist() == column.tolist(), method
+        assert decode(one_reaction(n_edges), noisy, np.ones(n_edges), method).coefficient.tolist() == column.tolist(), (
+            method
+        )
 
 
 def test_nearest_is_clipped():

@@ -10,8 +10,8 @@ import pytest
 import torch
 from filelock import Timeout
 
-from stoirec.devices import device, gpu_slot
 from stoirec.errors import BadInput
+from stoirec.learn.devices import device, gpu_slot
 
 NAMES = ["GPU-a", "GPU-b"]
 
@@ -88,11 +88,13 @@ def test_a_timeout_of_the_job_itself_is_not_taken_for_a_busy_slot(tmp_path):
         raise Timeout("something else")
 
 
-HOLD = "import sys; from pathlib import Path; from stoirec.devices import gpu_slot\nwith gpu_slot(sys.argv[2:], Path(sys.argv[1])) as index: print(index, flush=True); sys.stdin.read()"
+HOLD = "import sys; from pathlib import Path; from stoirec.learn.devices import gpu_slot\nwith gpu_slot(sys.argv[2:], Path(sys.argv[1])) as index: print(index, flush=True); sys.stdin.read()"
 
 
 def test_slots_hold_between_processes_and_end_with_them(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path), *NAMES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path), *NAMES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout.readline().strip() == "0"
         with gpu_slot(NAMES, tmp_path) as index:

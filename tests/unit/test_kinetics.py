@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from stoirec.config import load_regime
-from stoirec.kinetics import random_kinetics
-from stoirec.network import random_stoichiometry
-from stoirec.simulate import simulate
+from stoirec.config.regime import load_regime
+from stoirec.simulate.kinetics import random_kinetics
+from stoirec.simulate.network import random_stoichiometry
+from stoirec.simulate.trajectories import simulate
 
 
 def brute_force_flux(kinetics, c):

@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stoirec import netcdf
-from stoirec.dataset import read_truth
 from stoirec.errors import BadInput
-from stoirec.oracle import true_frames
-from stoirec.report import limits, results, tables, variations
-from stoirec.report.figures import limits as figures
+from stoirec.files import netcdf
+from stoirec.report import results, tables
+from stoirec.report.limits import ceilings as limits
+from stoirec.report.limits import figures, variations
 from stoirec.report.present import table as shown
-from stoirec.score import baselines_table, reference_metrics
+from stoirec.score.oracle import true_frames
+from stoirec.score.references import reference_metrics
+from stoirec.simulate.truth import read_truth
 
 ORACLES = ["oracle_scale_blind", "oracle_least_squares", "oracle_balanced"]
 
@@ -31,13 +32,23 @@ def found(small_regime, finish_study, tmp_path_factory):
         "name": "varied",
         "regime": files["clean"],
         "network_seeds": [1, 2],
-        "base": {"n_runs": 3, "n_epochs": 1, "data_augmentation_loop": 20, "n_snapshots": 3, "learning_rate_start": 5e-3, "role_prior": True},
+        "base": {
+            "n_runs": 3,
+            "n_epochs": 1,
+            "data_augmentation_loop": 20,
+            "n_snapshots": 3,
+            "learning_rate_start": 5e-3,
+            "role_prior": True,
+        },
         "stages": [
             {"name": "clean", "network_seeds": [1, 2, 3]},
             {"name": "runs", "grid": {"n_runs": [1, 2]}},
             {"name": "noise", "regime": files["noisy"]},
             {"name": "decoys", "regime": files["decoys"]},
-            {"name": "without", "variants": {"roles": {"role_prior": False}, "all": {"learning_rate_start": 1e30, "n_runs": 1}}},
+            {
+                "name": "without",
+                "variants": {"roles": {"role_prior": False}, "all": {"learning_rate_start": 1e30, "n_runs": 1}},
+            },
         ],
     }
     return finish_study(folder, study, regimes)
@@ -65,7 +76,12 @@ def test_oracles_of_fits_with_fewer_runs_see_these_runs_only(found):
         table = found.references("nearest", ["tiny-seed1"], n_runs)
         assert table.at["oracle_least_squares", "r2"] == pytest.approx(metrics["oracle_least_squares"]["nearest"]["r2"])
         assert table.at["baseline_unit", "entry_exact"] == metrics["baseline_unit"]["nearest"]["entry_exact"]
-    assert not np.allclose(found.references("nearest", None, 1).loc[ORACLES, "r2"], found.references("nearest").loc[ORACLES, "r2"], rtol=1e-12, atol=0)
+    assert not np.allclose(
+        found.references("nearest", None, 1).loc[ORACLES, "r2"],
+        found.references("nearest").loc[ORACLES, "r2"],
+        rtol=1e-12,
+        atol=0,
+    )
 
 
 def test_all_runs_are_the_references_of_whoever_sees_all(found):
@@ -132,12 +148,26 @@ def test_the_answer_stands_beside_references_of_its_own_data(found):
 def test_curves_stand_beside_references_of_the_same_data(found):
     curves = variations.curves(found)
     clean, noisy = (["tiny-seed1", "tiny-seed2"], ["noisy-seed1", "noisy-seed2"])
-    for name, value, data, n_runs in (("n_runs", 1, clean, 1), ("n_runs", 3, clean, 3), ("dcdt_noise", 0.0, clean, 3), ("dcdt_noise", 0.1, noisy, 3)):
+    for name, value, data, n_runs in (
+        ("n_runs", 1, clean, 1),
+        ("n_runs", 3, clean, 3),
+        ("dcdt_noise", 0.0, clean, 3),
+        ("dcdt_noise", 0.1, noisy, 3),
+    ):
         row = curves[name].references.loc[value]
         assert row["better baseline"] == found.best_baseline("mass_balanced", data)
-        assert row["oracle: true fluxes, nearest"] == found.references("nearest", data, n_runs).at["oracle_least_squares", "entry_exact"]
-        assert row["oracle: true fluxes, mass_balanced"] == found.references("mass_balanced", data, n_runs).at["oracle_least_squares", "entry_exact"]
-        assert row["oracle: fluxes up to a factor, scaled"] == found.references("mass_balanced", data, n_runs).at["oracle_scale_blind", "entry_exact"]
+        assert (
+            row["oracle: true fluxes, nearest"]
+            == found.references("nearest", data, n_runs).at["oracle_least_squares", "entry_exact"]
+        )
+        assert (
+            row["oracle: true fluxes, mass_balanced"]
+            == found.references("mass_balanced", data, n_runs).at["oracle_least_squares", "entry_exact"]
+        )
+        assert (
+            row["oracle: fluxes up to a factor, scaled"]
+            == found.references("mass_balanced", data, n_runs).at["oracle_scale_blind", "entry_exact"]
+        )
 
 
 def test_the_figure_has_a_point_a_fit(found):
@@ -153,7 +183,11 @@ def test_the_figure_has_a_point_a_fit(found):
 def test_what_a_study_did_not_vary_it_says(found):
     fits = [fit for fit in found.fits if fit.stage != "noise"]
     curves = variations.curves(results.Results(found.study, fits, found.store, found.metrics, found.baselines))
-    assert list(curves) == ["n_runs"] and "the noise of dc/dt" in variations.not_varied(curves) and "number of runs" not in variations.not_varied(curves)
+    assert (
+        list(curves) == ["n_runs"]
+        and "the noise of dc/dt" in variations.not_varied(curves)
+        and "number of runs" not in variations.not_varied(curves)
+    )
     fits = [fit for fit in found.fits if fit.stage == "without"]
     curves = variations.curves(results.Results(found.study, fits, found.store, found.metrics, found.baselines))
     assert curves == {} and "the number of runs or the noise of dc/dt" in variations.not_varied(curves)
@@ -168,9 +202,13 @@ def test_variants_are_paired_with_the_recipe_on_the_same_data(found):
     recipe = clean_of(found).set_index("network_seed")["entry_exact"][[1, 2]]
     without = clean_of(found, role_prior=False).set_index("network_seed")
     row = table.loc[without["configuration"].iloc[0]]
-    assert row["entry_exact"] == pytest.approx(without["entry_exact"].mean()) and row["the recipe"] == pytest.approx(recipe.mean())
+    assert row["entry_exact"] == pytest.approx(without["entry_exact"].mean()) and row["the recipe"] == pytest.approx(
+        recipe.mean()
+    )
     assert row["pairs"] == 2 and row["difference"] == pytest.approx((without["entry_exact"] - recipe).mean())
-    times = [float(netcdf.attributes(found.fit_path(fit))["wall_time_s"]) for fit in clean_of(found, role_prior=False).index]
+    times = [
+        float(netcdf.attributes(found.fit_path(fit))["wall_time_s"]) for fit in clean_of(found, role_prior=False).index
+    ]
     assert row["wall time [s]"] == pytest.approx(np.mean(times)) and row["of the recipe [s]"] > 0
     diverged = table.drop(index=without["configuration"].iloc[0]).iloc[0]
     assert diverged["entry_exact"] == 0 and diverged["difference"] == pytest.approx(-recipe.mean())
@@ -189,11 +227,17 @@ def test_unsure_reactions_are_the_least_sure_of_each_configuration(found):
     lowest = []
     for fit, answer in found.ended.iterrows():
         graph, confidence = found.data(answer["data"]).graph, found.recovery(fit)["confidence"].values
-        lowest += [(answer["configuration"], value) for value in (confidence[graph.edges_of(j)].min() for j in range(graph.n_reactions)) if value < limits.SURE]
+        lowest += [
+            (answer["configuration"], value)
+            for value in (confidence[graph.edges_of(j)].min() for j in range(graph.n_reactions))
+            if value < limits.SURE
+        ]
     assert total == len(lowest) > 8 and len(table) == 8
     every = pd.DataFrame(lowest, columns=["configuration", "confidence"])
     for name, group in table.groupby("configuration"):
-        assert np.allclose(group["confidence"], np.sort(every.loc[every["configuration"] == name, "confidence"])[: len(group)])
+        assert np.allclose(
+            group["confidence"], np.sort(every.loc[every["configuration"] == name, "confidence"])[: len(group)]
+        )
     assert table["configuration"].nunique() == every["configuration"].nunique()  # none is left out for worse ones
     assert "next best" in shown(table, "")._repr_html_()
 
@@ -201,22 +245,34 @@ def test_unsure_reactions_are_the_least_sure_of_each_configuration(found):
 def test_answer_and_next_best_columns_are_those_of_the_recovery(found):
     table, _ = limits.unsure_reactions(found, most=1000)
     row = table.iloc[0]
-    fit = found.ended[(found.ended["configuration"] == row["configuration"]) & (found.ended["data"] == row["data set"])].index[0]
+    fit = found.ended[
+        (found.ended["configuration"] == row["configuration"]) & (found.ended["data"] == row["data set"])
+    ].index[0]
     graph, recovery = found.data(row["data set"]).graph, found.recovery(fit)
     edges = graph.edges_of(int(row["reaction"]))
     answer = recovery["stoichiometry"].values[:, int(row["reaction"])]
     assert row["answer"] == limits.column_text(answer, np.arange(len(answer)))
     assert row["right"] == (answer == found.truth(row["data set"]).stoichiometry[:, int(row["reaction"])]).all()
-    listed = [limits.column_text(column, graph.edge_metabolite[edges]) for column in recovery["alternative"].values[:, edges]]
+    listed = [
+        limits.column_text(column, graph.edge_metabolite[edges]) for column in recovery["alternative"].values[:, edges]
+    ]
     others = [text for text in listed if text != row["answer"]][:2]
     assert [part.split(" (cost")[0] for part in row["next best"].split("; ")] == others
 
 
 def test_a_column_is_written_substrates_first():
-    assert limits.column_text(np.array([2, -1, 0, 1, -2]), np.array([88, 12, 3, 7, 40])) == "−1 m12, −2 m40, +1 m7, +2 m88"
+    assert (
+        limits.column_text(np.array([2, -1, 0, 1, -2]), np.array([88, 12, 3, 7, 40])) == "−1 m12, −2 m40, +1 m7, +2 m88"
+    )
 
 
 def test_where_all_are_sure_there_is_nothing_to_show(found):
-    none = results.Results(found.study, [fit for fit in found.fits if fit.config.learning_rate_start == 1e30], found.store, found.metrics, found.baselines)
+    none = results.Results(
+        found.study,
+        [fit for fit in found.fits if fit.config.learning_rate_start == 1e30],
+        found.store,
+        found.metrics,
+        found.baselines,
+    )
     table, total = limits.unsure_reactions(none)
     assert total == 0 and table.empty

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from stoirec import listing, netcdf
-from stoirec.config import FitConfig
+from stoirec.config.fit import FitConfig
 from stoirec.errors import BadInput
-from stoirec.metrics import NAMES
-from stoirec.study import config_id
+from stoirec.files import netcdf
+from stoirec.score.metrics import NAMES
+from stoirec.study import listing
+from stoirec.study.expansion import config_id
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,13 @@ def results(tmp_path_factory):
         fit.mkdir(parents=True)
         (fit / "fit.yaml").write_text(config.model_dump_json(exclude_defaults=True))
         if state in ("done", "diverged", "trained"):
-            attributes = {"status": "diverged" if state == "diverged" else "ok", "n_steps": 100, "wall_time_s": 2.5, "threads": 1, "device": "cpu"}
+            attributes = {
+                "status": "diverged" if state == "diverged" else "ok",
+                "n_steps": 100,
+                "wall_time_s": 2.5,
+                "threads": 1,
+                "device": "cpu",
+            }
             netcdf.write(fit / "fit.nc", xr.Dataset(attrs=attributes))
         if state in ("done", "diverged"):
             (fit / "recovery.nc").touch()
@@ -47,7 +54,10 @@ def results(tmp_path_factory):
             for path in (fit / "fit.yaml", log):
                 os.utime(path, (time.time() - 3600,) * 2)
     done = f"tiny-seed1/{config_id(states['done'])}"
-    rows = [{"fit_id": done, "is_answer": answer, "val_loss": 0.5, **dict.fromkeys(NAMES, value)} for answer, value in ((True, 0.75), (False, 0.1))]
+    rows = [
+        {"fit_id": done, "is_answer": answer, "val_loss": 0.5, **dict.fromkeys(NAMES, value)}
+        for answer, value in ((True, 0.75), (False, 0.1))
+    ]
     (folder / "small").mkdir()
     pd.DataFrame(rows).to_csv(folder / "small/metrics.csv", index=False)
     return folder
@@ -57,7 +67,12 @@ def test_every_state_is_told(results):
     table = listing.fits(results)
     assert sorted(table["state"]) == ["diverged", "done", "failed", "running", "stopped", "trained"]
     done = table[table["state"] == "done"].iloc[0]
-    assert (done["parameters"], done["entry_exact"], done["val_loss"], done["n_steps"]) == ("batch_size 8", 0.75, 0.5, 100)
+    assert (done["parameters"], done["entry_exact"], done["val_loss"], done["n_steps"]) == (
+        "batch_size 8",
+        0.75,
+        0.5,
+        100,
+    )
     assert table.loc[table["state"] != "done", "entry_exact"].isna().all()
 
 
@@ -99,4 +114,6 @@ def test_the_command_lists_and_refuses(results, tmp_path):
     assert len(stoirec(str(results), "--sort", "val_loss").stdout.splitlines()) == 7
     for arguments in ([str(tmp_path)], [str(results), "--sort", "nonsense"], [str(results), "--filter", "x"]):
         refused = stoirec(*arguments)
-        assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1 and refused.stderr.startswith("error: ")
+        assert (
+            refused.returncode == 2 and len(refused.stderr.splitlines()) == 1 and refused.stderr.startswith("error: ")
+        )

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from stoirec import losses
+from stoirec.learn import losses
 
 S = torch.tensor([-1.0, 1.0, -2.0, 0.5, 1.25], dtype=torch.float64)
 PTR = torch.tensor([0, 2, 5])  # two reactions: (-1, 1) and (-2, 0.5, 1.25)

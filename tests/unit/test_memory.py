@@ -9,7 +9,7 @@ import pytest
 # the pages that the kernel hands out while 64 MB are taken and freed ten times, once aligned pieces have found their places
 FAULTS = """
 import resource, torch
-from stoirec.memory import keep_freed
+from stoirec.learn.memory import keep_freed
 {}
 def take():
     torch.zeros(8_000_000, dtype=torch.float64)
@@ -23,7 +23,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def page_faults(first: str) -> int:
-    return int(subprocess.run([sys.executable, "-c", FAULTS.format(first)], capture_output=True, text=True, check=True).stdout)
+    return int(
+        subprocess.run([sys.executable, "-c", FAULTS.format(first)], capture_output=True, text=True, check=True).stdout
+    )
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no mallopt")

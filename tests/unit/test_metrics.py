@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from stoirec.graph import from_pairs
-from stoirec.metrics import confusion, r2, recovery_metrics
+from stoirec.network.graph import from_pairs
+from stoirec.score.metrics import confusion, r2, recovery_metrics
 
 # reactions 0: -1, +1 (true) and 1: -2, +2, 0 (the last a decoy)
 GRAPH = from_pairs(5, 2, [0, 1, 2, 3, 4], [0, 0, 1, 1, 1], [1, 0, 1, 0, 0])
@@ -12,7 +12,9 @@ LOG_K = np.array([-1.0, -3.0])
 
 def measured(integers, coefficient=None, log_k=LOG_K):
     integers = np.array(integers)
-    return recovery_metrics(GRAPH, integers.astype(float) if coefficient is None else np.array(coefficient), integers, log_k, TRUE, LOG_K)
+    return recovery_metrics(
+        GRAPH, integers.astype(float) if coefficient is None else np.array(coefficient), integers, log_k, TRUE, LOG_K
+    )
 
 
 def test_perfect_recovery_is_one_everywhere():

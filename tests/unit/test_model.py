@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from stoirec import scatter
-from stoirec.config import FitConfig
-from stoirec.graph import from_pairs
-from stoirec.limiter import FluxLimiter
-from stoirec.model import MetabolismPropagation
-from stoirec.network import candidate_graph
+from stoirec.config.fit import FitConfig
+from stoirec.kinetics import segments as scatter
+from stoirec.kinetics.limiter import FluxLimiter
+from stoirec.learn.model import MetabolismPropagation
+from stoirec.network.graph import from_pairs
+from stoirec.simulate.network import candidate_graph
 
 
 def true_model(truth, graph, dt=None, **changes) -> MetabolismPropagation:
@@ -18,7 +18,10 @@ def true_model(truth, graph, dt=None, **changes) -> MetabolismPropagation:
     config = FitConfig(precision="float64", graph_model={"hidden_dim": hidden, "output_size": out, **changes})
     model = MetabolismPropagation(graph, config, dt)
     with torch.no_grad():
-        for learned, true in ((model.substrate_func, truth.kinetics.substrate_func), (model.rate_func, truth.kinetics.rate_func)):
+        for learned, true in (
+            (model.substrate_func, truth.kinetics.substrate_func),
+            (model.rate_func, truth.kinetics.rate_func),
+        ):
             for parameter, value in zip(learned.parameters(), (true.weight1, true.bias1, true.weight2, true.bias2)):
                 parameter.copy_(torch.as_tensor(value))
         model.log_k.copy_(torch.as_tensor(truth.log_k))
@@ -68,7 +71,17 @@ def test_a_reaction_nothing_of_which_is_consumed_is_not_limited(tiny_data):
 
 @pytest.mark.parametrize("limiter", [False, True])
 def test_gradients_against_finite_differences(tiny_data, rng, limiter):
-    config = FitConfig(precision="float64", graph_model={"hidden_dim": 5, "output_size": 3, "embedding_dim": 2, "substrate_gate": True, "flux_limiter": limiter, "n_layers": 4})
+    config = FitConfig(
+        precision="float64",
+        graph_model={
+            "hidden_dim": 5,
+            "output_size": 3,
+            "embedding_dim": 2,
+            "substrate_gate": True,
+            "flux_limiter": limiter,
+            "n_layers": 4,
+        },
+    )
     model = MetabolismPropagation(tiny_data.graph, config, 20.0)
     c = torch.as_tensor(tiny_data.concentration[0, ::40])
     weight = torch.as_tensor(rng.normal(size=(len(c), 10)))
@@ -86,7 +99,9 @@ def test_gradients_against_finite_differences(tiny_data, rng, limiter):
             parameter -= 2 * step * direction
             down = loss()
             parameter += step * direction
-        assert float((parameter.grad * direction).sum()) == pytest.approx(float((up - down) / (2 * step)), rel=2e-6, abs=1e-8), name
+        assert float((parameter.grad * direction).sum()) == pytest.approx(
+            float((up - down) / (2 * step)), rel=2e-6, abs=1e-8
+        ), name
 
 
 def test_batch_is_the_frames_one_by_one(tiny_data):
@@ -108,7 +123,9 @@ def test_buffers_and_initialisation(tiny_data):
 def test_initial_values_without_role_prior_do_not_depend_on_product_roles(tiny_data):
     """Which edges send messages is the graph; whether an edge is a product must not leak into sto_all."""
     graph = tiny_data.graph
-    other = from_pairs(graph.n_metabolites, graph.n_reactions, graph.edge_metabolite, graph.edge_reaction, ~graph.edge_is_substrate)
+    other = from_pairs(
+        graph.n_metabolites, graph.n_reactions, graph.edge_metabolite, graph.edge_reaction, ~graph.edge_is_substrate
+    )
     one, two = (MetabolismPropagation(g, FitConfig(seed=4)).sto_all for g in (graph, other))
     assert torch.equal(one, two)
 
@@ -130,7 +147,9 @@ def test_segment_sum_and_expand_against_a_loop(rng):
     expected = torch.stack([values[ptr[j] : ptr[j + 1]].sum(0) for j in range(4)])
     assert torch.allclose(scatter.segment_sum(values, ptr), expected)
     rows = torch.as_tensor(rng.normal(size=(4, 5)))
-    assert torch.equal(scatter.segment_expand(rows, ptr), torch.cat([rows[j].expand(n, -1) for j, n in enumerate(sizes)]))
+    assert torch.equal(
+        scatter.segment_expand(rows, ptr), torch.cat([rows[j].expand(n, -1) for j, n in enumerate(sizes)])
+    )
 
 
 def test_the_fallback_agrees_with_torch_scatter_in_values_and_gradients(rng):

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoirec.config import load_regime
-from stoirec.network import balanced_coefficients, candidate_graph, random_stoichiometry
+from stoirec.config.regime import load_regime
+from stoirec.simulate.network import balanced_coefficients, candidate_graph, random_stoichiometry
 
 
 @given(st.integers(0, 2**40))
@@ -39,7 +39,9 @@ def test_impossible_networks_are_refused(tiny_regime):
     with pytest.raises(ValueError, match="3-1 has no zero-sum column"):
         random_stoichiometry(tiny_regime.model_copy(update={"reaction_shapes": {"3-1": 1.0}}))
     with pytest.raises(ValueError, match="no network"):
-        random_stoichiometry(tiny_regime.model_copy(update={"n_metabolites": 2, "n_reactions": 9, "reaction_shapes": {"1-1": 1.0}}))
+        random_stoichiometry(
+            tiny_regime.model_copy(update={"n_metabolites": 2, "n_reactions": 9, "reaction_shapes": {"1-1": 1.0}})
+        )
 
 
 @given(st.floats(0, 2), st.integers(0, 99))

@@ -16,7 +16,21 @@ PINS = dict(line.split("==") for line in (*PROJECT["dependencies"], *PROJECT["op
 CONDA = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "pytorch_scatter": "torch-scatter"}
 # needed where Snakemake runs or where a person opens a notebook, not by a job
 OUTSIDE = {"jupyter", "snakemake", "snakemake-executor-plugin-slurm"}
-CORE = {"numpy", "scipy", "torch", "torch-scatter", "xarray", "netcdf4", "pandas", "pydantic", "ruamel.yaml", "typer", "tqdm", "filelock", "optuna"}
+CORE = {
+    "numpy",
+    "scipy",
+    "torch",
+    "torch-scatter",
+    "xarray",
+    "netcdf4",
+    "pandas",
+    "pydantic",
+    "ruamel.yaml",
+    "typer",
+    "tqdm",
+    "filelock",
+    "optuna",
+}
 
 
 def conda_pins(path: Path) -> dict[str, str]:
@@ -31,11 +45,17 @@ def test_conda_environments_repeat_the_pins(name):
     pins = conda_pins(ROOT / f"envs/{name}.yaml")
     assert pins.pop("python") == PROJECT["requires-python"].removeprefix(">=")
     assert pins == {package: PINS[package] for package in pins}
-    assert set(pins) == (set(dict(line.split("==") for line in PROJECT["dependencies"])) - OUTSIDE if name == "notebook" else CORE)
+    assert set(pins) == (
+        set(dict(line.split("==") for line in PROJECT["dependencies"])) - OUTSIDE if name == "notebook" else CORE
+    )
 
 
 def test_every_rule_names_an_environment_that_exists():
-    named = [name for path in (ROOT / "workflow/rules").glob("*.smk") for name in re.findall(r'"../../envs/(\w+)\.yaml"', path.read_text())]
+    named = [
+        name
+        for path in (ROOT / "workflow/rules").glob("*.smk")
+        for name in re.findall(r'"../../envs/(\w+)\.yaml"', path.read_text())
+    ]
     assert len(named) == 6 and set(named) == {path.stem for path in (ROOT / "envs").glob("*.yaml")}
 
 
@@ -45,7 +65,9 @@ def test_what_is_installed_is_what_is_pinned():
 
 
 def test_make_installs_torch_first_and_in_the_pinned_version():
-    shown = subprocess.run(["make", "-n", "-W", "pyproject.toml", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "-n", "-W", "pyproject.toml", "test"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     installs = re.findall(r"pip install (.*)", shown)
     assert installs[0].split()[0] == f"torch=={PINS['torch']}"
     assert '-e ".[test]"' in installs[1]

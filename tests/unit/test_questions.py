@@ -8,15 +8,32 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stoirec.report import effects, questions
-from stoirec.report.evaluation import compared
-from stoirec.report.figures import study as figures
-from stoirec.report.questions import INTEGER, L1, LR_S, MASS, column_scales, directedness, interaction, phases, together
-from stoirec.study import expand, flat
+from stoirec.report.study import effects, figures, questions
+from stoirec.report.study.evaluation import compared
+from stoirec.report.study.questions import (
+    INTEGER,
+    L1,
+    LR_S,
+    MASS,
+    column_scales,
+    directedness,
+    interaction,
+    phases,
+    together,
+)
+from stoirec.study.expansion import expand, flat
 
 ROOT = Path(__file__).parents[2]
 
-DEFAULTS = {"param.learning_rate_start": 0.01, LR_S: 0.0, L1: 0.0, INTEGER: 0.0, MASS: 0.0, "param.n_epochs_init": 0, "param.first_coeff_L1": np.nan}
+DEFAULTS = {
+    "param.learning_rate_start": 0.01,
+    LR_S: 0.0,
+    L1: 0.0,
+    INTEGER: 0.0,
+    MASS: 0.0,
+    "param.n_epochs_init": 0,
+    "param.first_coeff_L1": np.nan,
+}
 
 
 def study(rows: list[dict], value, diverged=lambda row: False) -> SimpleNamespace:
@@ -26,7 +43,17 @@ def study(rows: list[dict], value, diverged=lambda row: False) -> SimpleNamespac
     for row, seed in itertools.product(rows, (1, 2, 3)):
         full = DEFAULTS | row
         status = "diverged" if diverged(full) else "ok"
-        table.append(full | {"network_seed": 1, "param.seed": seed, "status": status, "data": "d", "entry_exact": value(full) + 0.001 * noise.standard_normal(), "val_loss": 1.0})
+        table.append(
+            full
+            | {
+                "network_seed": 1,
+                "param.seed": seed,
+                "status": status,
+                "data": "d",
+                "entry_exact": value(full) + 0.001 * noise.standard_normal(),
+                "val_loss": 1.0,
+            }
+        )
     answers = pd.DataFrame(table, index=pd.Index([f"fit{number}" for number in range(len(table))], name="fit_id"))
     varied = [column for column in DEFAULTS if answers[column].nunique(dropna=False) > 1]
     history = np.concatenate([np.zeros((4, 5)), np.linspace(0, 1, 8)[:, None] * np.ones(5)])
@@ -39,16 +66,23 @@ def grid(**values: list) -> list[dict]:
 
 
 def test_a_planted_interaction_is_found():
-    found = study(grid(**{L1: [0.0, 1e-5, 1e-4], INTEGER: [0.0, 0.01]}), lambda row: 0.5 + (0.2 if row[L1] == 1e-4 and row[INTEGER] else 0.0))
+    found = study(
+        grid(**{L1: [0.0, 1e-5, 1e-4], INTEGER: [0.0, 0.01]}),
+        lambda row: 0.5 + (0.2 if row[L1] == 1e-4 and row[INTEGER] else 0.0),
+    )
     both = interaction(found, L1, INTEGER)
     assert both.first == (0.0, 1e-4) and len(both.effects) == 3
-    assert both.effects["at_low"].mean() == pytest.approx(0.0, abs=0.01) and both.effects["at_high"].mean() == pytest.approx(0.2, abs=0.01)
+    assert both.effects["at_low"].mean() == pytest.approx(0.0, abs=0.01) and both.effects[
+        "at_high"
+    ].mean() == pytest.approx(0.2, abs=0.01)
     (sentence,) = together(found, L1, INTEGER)
     assert "each helps the other" in sentence and "3 sets" in sentence
 
 
 def test_what_acts_apart_is_told_apart():
-    (sentence,) = together(study(grid(**{L1: [0.0, 1e-4], MASS: [0.0, 0.1]}), lambda row: 0.5 + 1000 * row[L1] + row[MASS]), MASS, L1)
+    (sentence,) = together(
+        study(grid(**{L1: [0.0, 1e-4], MASS: [0.0, 0.1]}), lambda row: 0.5 + 1000 * row[L1] + row[MASS]), MASS, L1
+    )
     assert "no interaction" in sentence and "+0.100" in sentence
 
 
@@ -60,12 +94,21 @@ def test_the_learning_rate_of_s_is_that_of_the_mlps_where_it_is_0():
 
 
 def test_a_diverged_fit_counts_as_nothing():
-    found = study(grid(**{L1: [0.0, 1e-4], INTEGER: [0.0, 0.01]}), lambda row: 0.5, diverged=lambda row: row[L1] > 0 and row[INTEGER] > 0)
+    found = study(
+        grid(**{L1: [0.0, 1e-4], INTEGER: [0.0, 0.01]}),
+        lambda row: 0.5,
+        diverged=lambda row: row[L1] > 0 and row[INTEGER] > 0,
+    )
     assert interaction(found, L1, INTEGER).effects["at_high"].mean() == pytest.approx(-0.5, abs=0.01)
 
 
 def test_fits_that_differ_in_more_say_nothing():
-    rows = [{L1: 0.0, INTEGER: 0.0, MASS: 0.0}, {L1: 1e-4, INTEGER: 0.0, MASS: 0.1}, {L1: 0.0, INTEGER: 0.1, MASS: 0.2}, {L1: 1e-4, INTEGER: 0.1, MASS: 0.3}]
+    rows = [
+        {L1: 0.0, INTEGER: 0.0, MASS: 0.0},
+        {L1: 1e-4, INTEGER: 0.0, MASS: 0.1},
+        {L1: 0.0, INTEGER: 0.1, MASS: 0.2},
+        {L1: 1e-4, INTEGER: 0.1, MASS: 0.3},
+    ]
     assert together(study(rows, lambda row: 0.5), L1, INTEGER) == []
 
 
@@ -98,7 +141,13 @@ def test_scale_traded_with_k_is_told_from_scale_that_is_not():
 def test_paired_differences_have_a_verdict():
     assert compared(pd.Series([0.1, 0.11, 0.09]))["verdict"] == "better"
     assert compared(pd.Series([-0.1, -0.11, -0.09]))["verdict"] == "worse"
-    assert compared(pd.Series([-0.1, 0.1, np.nan])) | {"from": 0, "to": 0} == {"pairs": 2, "difference": 0.0, "from": 0, "to": 0, "verdict": "a tie: the interval holds 0"}
+    assert compared(pd.Series([-0.1, 0.1, np.nan])) | {"from": 0, "to": 0} == {
+        "pairs": 2,
+        "difference": 0.0,
+        "from": 0,
+        "to": 0,
+        "verdict": "a tie: the interval holds 0",
+    }
     assert compared(pd.Series([0.0, 0.0]))["verdict"] == "the same"
     assert compared(pd.Series([0.3]))["verdict"] == "too few pairs"
 
@@ -106,9 +155,21 @@ def test_paired_differences_have_a_verdict():
 def test_the_interactions_study_can_answer_every_question(monkeypatch):
     monkeypatch.chdir(ROOT)
     content, fits = expand("config/studies/interactions.yaml")
-    rows = [{f"param.{key}": value for key, value in flat(fit.config).items()} | {"network_seed": fit.network_seed} for fit in fits]
-    answers = pd.DataFrame(rows, index=pd.Index([fit.fit_id for fit in fits], name="fit_id")).assign(status="ok", entry_exact=0.5)
-    found = SimpleNamespace(answers=answers, varied=[column for column in answers if answers[column].nunique(dropna=False) > 1 and column not in ("param.seed", "network_seed")])
+    rows = [
+        {f"param.{key}": value for key, value in flat(fit.config).items()} | {"network_seed": fit.network_seed}
+        for fit in fits
+    ]
+    answers = pd.DataFrame(rows, index=pd.Index([fit.fit_id for fit in fits], name="fit_id")).assign(
+        status="ok", entry_exact=0.5
+    )
+    found = SimpleNamespace(
+        answers=answers,
+        varied=[
+            column
+            for column in answers
+            if answers[column].nunique(dropna=False) > 1 and column not in ("param.seed", "network_seed")
+        ],
+    )
     for first, second in ((LR_S, INTEGER), (LR_S, L1), (LR_S, MASS), (L1, INTEGER), (MASS, L1)):
         assert len(interaction(found, first, second).effects) == len(content.seeds), (first, second)
     assert f"{len(content.seeds)} matched fits" in phases(found)[0]
@@ -116,7 +177,11 @@ def test_the_interactions_study_can_answer_every_question(monkeypatch):
 
 
 def test_figures_draw_any_study():
-    found = study(grid(**{L1: [0.0, 1e-5, 1e-4], INTEGER: [0.0, 0.01], MASS: [0.0, 0.1]}), lambda row: 0.5 + row[MASS], diverged=lambda row: row[L1] == 1e-5)
+    found = study(
+        grid(**{L1: [0.0, 1e-5, 1e-4], INTEGER: [0.0, 0.01], MASS: [0.0, 0.1]}),
+        lambda row: 0.5 + row[MASS],
+        diverged=lambda row: row[L1] == 1e-5,
+    )
     changes = effects.matched_effects(found)
     assert {"low", "high"} <= set(changes) and changes.iloc[0]["parameter"] in ("coeff_S_L1", "coeff_mass_conservation")
     assert len(figures.main_effects(changes).axes) == 1

@@ -7,10 +7,11 @@ import pytest
 import xarray as xr
 
 from stoirec.cli import Recipe
-from stoirec.dataset import read_data, write_simulation
-from stoirec.recipe import MOST, choose, euler_steps, load, n_crowded
+from stoirec.data.dataset import read_data
+from stoirec.learn.recipe import MOST, choose, euler_steps, load, n_crowded
 from stoirec.refine import evidence
-from stoirec.simulate import simulate
+from stoirec.simulate.trajectories import simulate
+from stoirec.simulate.truth import write_simulation
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,11 @@ def test_the_best_recipe_is_for_smooth_trajectories_of_real_edges(tiny_data):
 def test_euler_steps_call_for_the_limiter(limited_regime, data_of):
     limited = data_of(limited_regime)
     assert choose(limited)[0] == "flux_limited"
-    stored = replace(limited, concentration=limited.concentration.astype(np.float32).astype(float), dcdt=limited.dcdt.astype(np.float32).astype(float))
+    stored = replace(
+        limited,
+        concentration=limited.concentration.astype(np.float32).astype(float),
+        dcdt=limited.dcdt.astype(np.float32).astype(float),
+    )
     assert euler_steps(stored)  # single precision is enough
     unequal = replace(limited, time=np.where(np.arange(limited.n_frames) > 5, limited.time + 0.5, limited.time))
     still = replace(limited, concentration=np.ones_like(limited.concentration), dcdt=np.zeros_like(limited.dcdt))

@@ -5,13 +5,14 @@ import pytest
 import torch
 from scipy import stats
 
-from stoirec.decode import METHODS, best_columns, decode
-from stoirec.graph import from_pairs
-from stoirec.oracle import conditioning, indistinguishable, least_squares, oracle_coefficients, true_frames
-from stoirec.recovery import likely_columns, recover
-from stoirec.score import baseline_coefficients, reference_metrics, score
-from stoirec.train import train
-from stoirec.uncertainty import coefficient_se
+from stoirec.answer.decode import METHODS, best_columns, decode
+from stoirec.answer.recovery import likely_columns, recover
+from stoirec.learn.training import train
+from stoirec.learn.uncertainty import coefficient_se
+from stoirec.network.graph import from_pairs
+from stoirec.score.oracle import conditioning, indistinguishable, least_squares, oracle_coefficients, true_frames
+from stoirec.score.references import baseline_coefficients, reference_metrics
+from stoirec.score.scoring import score
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,9 @@ def test_a_fit_that_learned_the_truth_is_recovered_exactly_and_confidently(fit, 
     recovery = recover(fit, "fit.nc")
     assert np.array_equal(recovery["stoichiometry"], tiny_truth.stoichiometry)
     assert (recovery["confidence"] > 0.99).all()
-    assert np.array_equal(recovery["alternative"][0], recovery["stoichiometry"].values[fit["edge_metabolite"], fit["edge_reaction"]])
+    assert np.array_equal(
+        recovery["alternative"][0], recovery["stoichiometry"].values[fit["edge_metabolite"], fit["edge_reaction"]]
+    )
     result = score(recovery, tiny_truth, graph)
     assert result["entry_exact"] == result["reaction_exact"] == 1 and result["log_k_r2"] == pytest.approx(1)
     assert set(result["methods"]) == set(METHODS)
@@ -76,7 +79,13 @@ def test_equally_good_columns_are_equally_likely():
 def test_likely_columns_against_densities_of_all(coefficient):
     """Beside a second reaction, whose column has both 1 and 2 in it."""
     n = len(coefficient)
-    graph = from_pairs(max(n, 3), 2, np.r_[0:n, 0:3], np.r_[np.zeros(n), np.ones(3)], np.r_[np.array(coefficient) < 0, True, True, False])
+    graph = from_pairs(
+        max(n, 3),
+        2,
+        np.r_[0:n, 0:3],
+        np.r_[np.zeros(n), np.ones(3)],
+        np.r_[np.array(coefficient) < 0, True, True, False],
+    )
     coefficient, weight = np.r_[coefficient, -1.4, -0.7, 2.2], np.r_[np.linspace(20, 60, n), 9.0, 9.0, 9.0]
     every = np.array([p for p in itertools.product(range(-2, 3), repeat=n) if sum(p) == 0 and any(p)])
     columns, probability = likely_columns(graph, coefficient, weight, len(every))
@@ -85,7 +94,10 @@ def test_likely_columns_against_densities_of_all(coefficient):
     told = [{1, 2} <= set(np.abs(found.coefficient[graph.edges_of(j)])) for j in range(2)]
     factor = max(1.0, best_columns(graph, coefficient, weight, 1)[1].sum() / (n - 1 + 2))
     variance = np.mean((found.scale[told] - 1) ** 2)
-    density = [stats.multivariate_t.pdf(coefficient[:n], p, np.diag(factor / weight[:n]) + variance * np.outer(p, p), df=2) for p in every]
+    density = [
+        stats.multivariate_t.pdf(coefficient[:n], p, np.diag(factor / weight[:n]) + variance * np.outer(p, p), df=2)
+        for p in every
+    ]
     expected = dict(zip(map(tuple, every), density / np.sum(density)))
     assert told[1] and probability[:, 0] == pytest.approx([expected[tuple(p)] for p in columns[:, :n].tolist()])
     assert (np.diff(probability[:, 0]) <= 0).all() and probability[:, 0].sum() == pytest.approx(1)
@@ -115,10 +127,14 @@ def test_confidence_and_alternatives_of_a_refined_fit_are_its_evidence(fit):
     fit["column"], fit["column_probability"] = (edge, columns), (("rank", "reaction"), chances)
     recovery = recover(fit, "fit.nc")
     assert np.array_equal(recovery["alternative"], columns)
-    assert np.diff(recovery["alternative_cost"], axis=0)[0] == pytest.approx(np.full(fit.sizes["reaction"], 2 * np.log(2)))
+    assert np.diff(recovery["alternative_cost"], axis=0)[0] == pytest.approx(
+        np.full(fit.sizes["reaction"], 2 * np.log(2))
+    )
     assert recovery["confidence"][0] >= 0.4  # in two of the columns
     assert recovery["alternative_cost"][2, 1] == np.inf
-    assert recovery["confidence"].values == pytest.approx((chances[:, fit["edge_reaction"]] * (columns == answer)).sum(axis=0))
+    assert recovery["confidence"].values == pytest.approx(
+        (chances[:, fit["edge_reaction"]] * (columns == answer)).sum(axis=0)
+    )
 
 
 def test_standard_errors_are_those_of_ordinary_least_squares(tiny_data, tiny_truth, frames, rng):
@@ -158,7 +174,9 @@ def test_indistinguishable_reactions_are_those_with_proportional_fluxes(frames):
 def test_conditioning_is_numpys(tiny_data, frames):
     edges = np.flatnonzero(tiny_data.graph.edge_metabolite == 2)
     design = frames[0][:, tiny_data.graph.edge_reaction[edges]]
-    assert conditioning(tiny_data.graph, frames[0])[2] == pytest.approx(np.linalg.cond(design / np.linalg.norm(design, axis=0)), rel=1e-4)
+    assert conditioning(tiny_data.graph, frames[0])[2] == pytest.approx(
+        np.linalg.cond(design / np.linalg.norm(design, axis=0)), rel=1e-4
+    )
 
 
 def test_baselines_know_only_roles(tiny_data):

@@ -8,27 +8,29 @@ import numpy as np
 import pytest
 import torch
 
-from stoirec.config import FitConfig
-from stoirec.graph import from_pairs
-from stoirec.limiter import FluxLimiter
-from stoirec.model import MetabolismPropagation
-from stoirec.network import candidate_graph
+from stoirec.config.fit import FitConfig
+from stoirec.kinetics.limiter import FluxLimiter
+from stoirec.learn.model import MetabolismPropagation
+from stoirec.network.graph import from_pairs
 from stoirec.refine import Refinement, State, evidence
 from stoirec.refine.columns import as_fast, candidates, decode
 from stoirec.refine.descent import _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
-from stoirec.refine.functions import Functions
-from stoirec.refine.frames import Frames, relative_noise, spread
 from stoirec.refine.evidence import CLEAR, weigh, weigh_beside
+from stoirec.refine.frames import Frames, relative_noise, spread
+from stoirec.refine.functions import Functions
 from stoirec.refine.posing import returned
 from stoirec.refine.selection import SETTLED, in_integers, select
+from stoirec.simulate.network import candidate_graph
 
 
 @pytest.fixture
 def setup(tiny_data, tiny_truth):
     """A refinement on the tiny network, and the state that is the truth."""
     graph, kinetics = tiny_data.graph, tiny_truth.kinetics
-    model = MetabolismPropagation(graph, FitConfig(precision="float64", graph_model={"hidden_dim": 12, "output_size": 6}))
+    model = MetabolismPropagation(
+        graph, FitConfig(precision="float64", graph_model={"hidden_dim": 12, "output_size": 6})
+    )
     with torch.no_grad():
         for learned, true in ((model.substrate_func, kinetics.substrate_func), (model.rate_func, kinetics.rate_func)):
             for parameter, value in zip(learned.parameters(), (true.weight1, true.bias1, true.weight2, true.bias2)):
@@ -37,7 +39,9 @@ def setup(tiny_data, tiny_truth):
     frames = Frames(concentration[:, None], torch.ones(1, dtype=torch.float64), dcdt / dcdt.std(0), dcdt.std(0))
     sign = np.where(graph.edge_is_substrate, -1, 1)
     refinement = Refinement(graph, sign, model.substrate_func, model.rate_func, frames)
-    weights = torch.cat([p.detach().flatten() for p in (*model.substrate_func.parameters(), *model.rate_func.parameters())])
+    weights = torch.cat(
+        [p.detach().flatten() for p in (*model.substrate_func.parameters(), *model.rate_func.parameters())]
+    )
     pattern = torch.as_tensor(graph.on_edges(tiny_truth.stoichiometry).astype(float))
     log_k = torch.as_tensor(tiny_truth.log_k)
     return refinement, State(weights, pattern * 10 ** log_k[refinement.functions.reaction], log_k, pattern)
@@ -45,7 +49,9 @@ def setup(tiny_data, tiny_truth):
 
 def mlps_of(refinement):
     """substrate_func and rate_func of its shapes."""
-    model = MetabolismPropagation(refinement.graph, FitConfig(precision="float64", graph_model={"hidden_dim": 12, "output_size": 6}))
+    model = MetabolismPropagation(
+        refinement.graph, FitConfig(precision="float64", graph_model={"hidden_dim": 12, "output_size": 6})
+    )
     return model.substrate_func, model.rate_func
 
 
@@ -71,10 +77,14 @@ def test_rates_are_the_generators(setup, tiny_truth):
     refinement, truth = setup
     frames = refinement.equations.frames
     expected = tiny_truth.kinetics.flux(frames.centre.numpy()).T
-    assert (10 ** truth.log_k[:, None] * refinement.functions.rates(truth, frames)[..., 0]).numpy() == pytest.approx(expected, rel=1e-12)
+    assert (10 ** truth.log_k[:, None] * refinement.functions.rates(truth, frames)[..., 0]).numpy() == pytest.approx(
+        expected, rel=1e-12
+    )
     assert refinement.equations.cost(truth)[1] < 1e-20
     column = truth.pattern[refinement.graph.edges_of(3)]
-    assert refinement.functions.rates_of(3, truth, column[None], frames)[0].numpy() == pytest.approx(refinement.functions.rates(truth, frames)[3].numpy())
+    assert refinement.functions.rates_of(3, truth, column[None], frames)[0].numpy() == pytest.approx(
+        refinement.functions.rates(truth, frames)[3].numpy()
+    )
 
 
 def test_a_reaction_without_substrates_runs_at_the_rate_of_no_message(setup):
@@ -83,7 +93,12 @@ def test_a_reaction_without_substrates_runs_at_the_rate_of_no_message(setup):
     graph = from_pairs(10, 2, [0, 1, 2], [0, 0, 1], [True, False, False])
     functions = Functions(graph, *mlps_of(refinement), torch.tensor([-1.0, 1.0, 1.0]).double(), False)
     found = functions.rates_of(1, truth, torch.tensor([[1.0], [2.0]]).double(), refinement.equations.frames)
-    assert torch.allclose(found, functions.rates(replace(truth, pattern=torch.tensor([-1.0, 1.0, 1.0]).double()), refinement.equations.frames)[1])
+    assert torch.allclose(
+        found,
+        functions.rates(replace(truth, pattern=torch.tensor([-1.0, 1.0, 1.0]).double()), refinement.equations.frames)[
+            1
+        ],
+    )
     assert found.unique().numel() == 1
 
 
@@ -106,7 +121,11 @@ def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt):
     if dt is not None:
         refinement.equations.limiter = FluxLimiter(refinement.graph, dt)
     state = disturbed(truth, rng, 0.1, 0.3)
-    state = replace(state, log_k=state.log_k + 0.1 * torch.as_tensor(rng.normal(size=len(state.log_k))), pattern=None if relaxed else truth.pattern)
+    state = replace(
+        state,
+        log_k=state.log_k + 0.1 * torch.as_tensor(rng.normal(size=len(state.log_k))),
+        pattern=None if relaxed else truth.pattern,
+    )
     equations, functions = refinement.equations, refinement.functions
 
     def residuals(weights, linear, log_k):
@@ -139,10 +158,14 @@ def test_with_a_gate_edges_that_would_leave_their_sign_are_held_at_zero(setup, r
     functions, equations = refinement.functions, refinement.equations
 
     def objective(linear):
-        features = functions._features(equations.frames.centre, functions.relaxed_order(State(state.weights, linear, state.log_k))[0])
+        features = functions._features(
+            equations.frames.centre, functions.relaxed_order(State(state.weights, linear, state.log_k))[0]
+        )
         rate = functions._rates(state.weights, features, functions.present[:, None])
         sums = torch.zeros_like(state.log_k).index_add(0, functions.reaction, linear) / 10**state.log_k
-        return ((equations.matrix(linear) @ rate).T - equations.frames.dcdt).square().mean() + MASS * sums.square().mean()
+        return (
+            (equations.matrix(linear) @ rate).T - equations.frames.dcdt
+        ).square().mean() + MASS * sums.square().mean()
 
     gradient = torch.func.grad(objective)(state.linear) / 2
     outward = zero & (functions.sign * gradient >= 0)  # a step against the gradient would change the sign
@@ -161,9 +184,17 @@ def test_decode_takes_the_nearest_direction(setup, rng):
 
 def test_decode_reads_lengths_by_what_stands_for_them_in_other_reactions(setup):
     """If the functions stand for a lone substrate's 2 by 1.4, then (-1.4, 1.4) is (-2, 2): (-1.4, 0.7, 0.7) says so."""
-    graph = from_pairs(6, 4, [0, 1, 2, 0, 3, 1, 4, 2, 5], [0, 0, 0, 1, 1, 2, 2, 3, 3], [True, False, False, True, False, True, False, True, False])
+    graph = from_pairs(
+        6,
+        4,
+        [0, 1, 2, 0, 3, 1, 4, 2, 5],
+        [0, 0, 0, 1, 1, 2, 2, 3, 3],
+        [True, False, False, True, False, True, False, True, False],
+    )
     learned = torch.tensor([-1.4, 0.7, 0.7, -1.4, 1.4, -1.0, 1.0, -1.35, 1.35], dtype=torch.float64)
-    found = decode(equations_of(graph), State(torch.zeros(1), learned * 0.01, torch.full((4,), -2.0, dtype=torch.float64)))
+    found = decode(
+        equations_of(graph), State(torch.zeros(1), learned * 0.01, torch.full((4,), -2.0, dtype=torch.float64))
+    )
     assert found.tolist() == [-2, 1, 1, -2, 2, -1, 1, -2, 2]
 
 
@@ -185,7 +216,9 @@ def with_decoys(setup, tiny_truth):
     refinement, truth = setup
     graph, _ = candidate_graph(tiny_truth.stoichiometry, 1.0, seed=3)
     functions = mlps_of(refinement)
-    found = Refinement(graph, np.where(graph.edge_is_substrate, -1, 1), *functions, refinement.equations.frames, gated=True)
+    found = Refinement(
+        graph, np.where(graph.edge_is_substrate, -1, 1), *functions, refinement.equations.frames, gated=True
+    )
     pattern = torch.as_tensor(graph.on_edges(tiny_truth.stoichiometry).astype(float))
     return found, replace(truth, pattern=pattern, linear=pattern * 10 ** truth.log_k[found.functions.reaction])
 
@@ -210,8 +243,12 @@ def brute_force_gain(equations, state, reaction, column):
     elsewhere = np.flatnonzero((graph.edge_reaction != reaction) & (state.linear != 0).numpy())
     tied = state.tied.numpy()[graph.edge_reaction[elsewhere]]
     groups = [[edge] for edge in elsewhere[~tied]]
-    groups += [elsewhere[graph.edge_reaction[elsewhere] == own] for own in np.unique(graph.edge_reaction[elsewhere[tied]])]
-    design = np.array([in_rows(group, state.linear[group].numpy(), rate[graph.edge_reaction[group]]) for group in groups]).T
+    groups += [
+        elsewhere[graph.edge_reaction[elsewhere] == own] for own in np.unique(graph.edge_reaction[elsewhere[tied]])
+    ]
+    design = np.array(
+        [in_rows(group, state.linear[group].numpy(), rate[graph.edge_reaction[group]]) for group in groups]
+    ).T
     design /= np.linalg.norm(design, axis=0)
     project = lambda rows: rows - design @ np.linalg.lstsq(design, rows, rcond=1e-10)[0]  # noqa: E731
     y = project((weight[:, None] * frames.dcdt.T.numpy()).flatten())
@@ -228,12 +265,17 @@ def test_evidence_against_brute_force(request, rng, monkeypatch, tied, gated):
     equations, graph = refinement.equations, refinement.graph
     monkeypatch.setattr(evidence, "levels", lambda *_: torch.arange(3, dtype=torch.float64))
     state = disturbed(replace(truth, pattern=None), rng, 0.05, 0.1)
-    state = replace(state, tied=torch.zeros_like(truth.log_k, dtype=torch.bool).index_fill(0, torch.tensor(tied, dtype=torch.int64), True))
+    state = replace(
+        state,
+        tied=torch.zeros_like(truth.log_k, dtype=torch.bool).index_fill(0, torch.tensor(tied, dtype=torch.int64), True),
+    )
     found = weigh_beside(equations, state)
     for reaction in (1, 6):
         edges = graph.edges_of(reaction)
         sign = torch.where(torch.as_tensor(graph.edge_is_substrate[edges]), -1, 1).double()
-        columns = [sign * torch.tensor(sizes).double() for sizes in product(range(0 if gated else 1, 3), repeat=len(sign))]
+        columns = [
+            sign * torch.tensor(sizes).double() for sizes in product(range(0 if gated else 1, 3), repeat=len(sign))
+        ]
         columns = [c for c in columns if c.sum() == 0 and 1 <= (c < 0).sum() <= 3 and (c > 0).sum() <= 3]
         gain = np.array([brute_force_gain(equations, state, reaction, column) for column in columns])
         chance = np.exp((gain - gain.max()) / 64) * (gain > 0)
@@ -261,7 +303,9 @@ def test_a_tie_to_a_wrong_column_counts_for_nothing(with_decoys, rng):
     state = disturbed(replace(truth, pattern=None, tied=everything), rng, 0.01, 0.0)
     wrong = int(truth.log_k.argmin())
     edges = refinement.graph.edges_of(wrong)
-    state = replace(state, linear=state.linear.index_put((torch.arange(edges.start, edges.stop),), 2 * state.linear[edges]))
+    state = replace(
+        state, linear=state.linear.index_put((torch.arange(edges.start, edges.stop),), 2 * state.linear[edges])
+    )
     clear = weigh_beside(equations, replace(state, tied=None)).certainty > 0.99
     assert clear.any()
     expected = weigh_beside(equations, replace(state, tied=clear.index_fill(0, torch.tensor(wrong), False)))
@@ -282,14 +326,19 @@ def test_a_column_in_the_wrong_reaction_is_given_back(with_decoys):
     """In every reaction that has candidate edges for the column of another, which then has nothing."""
     refinement, truth = with_decoys
     equations, graph, truth = refinement.equations, refinement.graph, replace(truth, pattern=None)
-    columns = [{(m, r): e for e, m, r in zip(range(graph.n_edges)[of], graph.edge_metabolite[of], graph.edge_is_substrate[of])} for of in map(graph.edges_of, range(graph.n_reactions))]
+    columns = [
+        {(m, r): e for e, m, r in zip(range(graph.n_edges)[of], graph.edge_metabolite[of], graph.edge_is_substrate[of])}
+        for of in map(graph.edges_of, range(graph.n_reactions))
+    ]
     assert returned(equations, truth, weigh(equations, truth)) is truth
     n_posed = 0
     for owner, of_owner in enumerate(columns):
         column = {key: edge for key, edge in of_owner.items() if truth.linear[edge] != 0}
         for poser, of_poser in enumerate(columns):
             own = {key for key, edge in of_poser.items() if truth.linear[edge] != 0}
-            if poser == owner or not set(column) <= set(of_poser) or own <= set(of_owner):  # exchanged ones nobody can tell
+            if (
+                poser == owner or not set(column) <= set(of_poser) or own <= set(of_owner)
+            ):  # exchanged ones nobody can tell
                 continue
             linear = torch.where((equations.reaction == owner) | (equations.reaction == poser), 0.0, truth.linear)
             linear[[of_poser[key] for key in column]] = truth.linear[list(column.values())]
@@ -324,7 +373,9 @@ def test_clear_columns_are_kept_and_committing_makes_integers_of_all(with_decoys
     """From a model in which 0.8 and 1.6 stand for 1 and 2: the functions then mean the same by 1 and 2."""
     refinement, truth = with_decoys
     functions, unit = refinement.functions, torch.tensor(0.8).double()
-    start = replace(truth, weights=functions.with_unit(truth.weights, 1 / unit), log_k=truth.log_k - unit.log10(), pattern=None)
+    start = replace(
+        truth, weights=functions.with_unit(truth.weights, 1 / unit), log_k=truth.log_k - unit.log10(), pattern=None
+    )
     state = descend(refinement.equations, start, 8)
     clear = select(refinement.equations, state, "tie")
     edges = clear.tied[functions.reaction]
@@ -337,10 +388,16 @@ def test_clear_columns_are_kept_and_committing_makes_integers_of_all(with_decoys
     assert (column.round() == truth.pattern).double().mean() > 0.85
     assert torch.equal(committed.closed, column.round() == 0)
     assert refinement.equations.cost(committed)[1] < 1e-2
-    final = refinement.finish(replace(committed, linear=1.1 * committed.linear, log_k=committed.log_k + math.log10(1.1)), 3)
+    final = refinement.finish(
+        replace(committed, linear=1.1 * committed.linear, log_k=committed.log_k + math.log10(1.1)), 3
+    )
     assert torch.equal(final.pattern, column.round())
     assert refinement.coefficient(final).numpy() == pytest.approx(column.round().numpy())
-    again = select(refinement.equations, replace(committed, linear=truth.linear, log_k=truth.log_k, weights=truth.weights, closed=truth.pattern == 0), "commit")
+    again = select(
+        refinement.equations,
+        replace(committed, linear=truth.linear, log_k=truth.log_k, weights=truth.weights, closed=truth.pattern == 0),
+        "commit",
+    )
     assert again.settled == SETTLED  # all are clear
     assert refinement.coefficient(again).numpy() == pytest.approx(truth.pattern.numpy())
 
@@ -352,7 +409,10 @@ def test_all_are_tied_once_no_more_become_clear_in_noise(with_decoys):
     state = replace(clear, tied=torch.ones_like(clear.tied))
     assert not select(refinement.equations, state, "tie").tied.all()
     refinement.equations.frames = replace(refinement.equations.frames, noise=1e-6)
-    assert select(refinement.equations, state, "tie").tied.all() and not select(refinement.equations, clear, "close").tied.any()
+    assert (
+        select(refinement.equations, state, "tie").tied.all()
+        and not select(refinement.equations, clear, "close").tied.any()
+    )
     assert not select(refinement.equations, replace(state, tied=torch.zeros_like(clear.tied)), "tie").tied.all()
 
 
@@ -367,7 +427,9 @@ def test_tied_reactions_move_along_their_columns(with_decoys, rng):
 
     def objective(by):
         along = torch.nn.functional.one_hot(torch.tensor(reaction), len(tied)).double() * by
-        return refinement.equations.cost(replace(state, linear=state.linear * 10 ** (own * by), log_k=state.log_k + along))[0]
+        return refinement.equations.cost(
+            replace(state, linear=state.linear * 10 ** (own * by), log_k=state.log_k + along)
+        )[0]
 
     slope = (objective(1e-5) - objective(-1e-5)) / 2e-5
     assert 2 * right[len(state.weights) + len(state.linear) + reaction] == pytest.approx(slope, rel=1e-4)
@@ -417,7 +479,10 @@ def test_closed_edges_stay_at_zero(with_decoys, rng):
 def test_a_reaction_stays_as_fast_when_its_column_changes(setup):
     refinement, truth = setup
     edges = refinement.graph.edges_of(4)
-    other = replace(truth, pattern=truth.pattern.index_put((torch.arange(edges.start, edges.stop),), torch.sign(truth.pattern[edges])))
+    other = replace(
+        truth,
+        pattern=truth.pattern.index_put((torch.arange(edges.start, edges.stop),), torch.sign(truth.pattern[edges])),
+    )
     after = as_fast(refinement.equations, truth, other)
     assert refinement.equations.cost(after)[1] < refinement.equations.cost(other)[1]
     assert torch.equal(after.linear[: edges.start], truth.linear[: edges.start])
@@ -457,7 +522,12 @@ def test_rounds_find_the_columns(setup, rng, limited):
         equations.limiter = FluxLimiter(refinement.graph, 12.0)
         flux = equations.kept(refinement.functions.rates(truth, equations.frames), truth.linear, equations.frames)
         assert 0.05 < (flux < refinement.functions.rates(truth, equations.frames)).double().mean() < 0.8
-        equations.frames = replace(equations.frames, dcdt=equations.predicted(refinement.functions.rates(truth, equations.frames), truth.linear, equations.frames).T)
+        equations.frames = replace(
+            equations.frames,
+            dcdt=equations.predicted(
+                refinement.functions.rates(truth, equations.frames), truth.linear, equations.frames
+            ).T,
+        )
     state, rounds = disturbed(replace(truth, pattern=None), rng, 0.02, 0.1), 0
     while not refinement.settled(state):
         state, rounds = refinement.round(state, 12, "tie" if rounds < 2 else "commit"), rounds + 1
@@ -474,7 +544,10 @@ def test_ties_that_do_not_help_are_let_go_for_a_round(setup, rng, monkeypatch):
     refinement, truth = setup
     tied = torch.arange(len(truth.log_k)) % 2 == 0
     wrong = torch.where(tied[refinement.functions.reaction], 2.0, 1.0) * truth.linear
-    monkeypatch.setattr("stoirec.refine.refinement.select", lambda _, state, stage: replace(state, linear=wrong, tied=tied, closed=truth.pattern == 0))
+    monkeypatch.setattr(
+        "stoirec.refine.refinement.select",
+        lambda _, state, stage: replace(state, linear=wrong, tied=tied, closed=truth.pattern == 0),
+    )
     start = replace(truth, pattern=None, linear=wrong, cost=1e-12)
     held = refinement.round(start, 4, "tie")
     assert held.stalled and torch.equal(held.tied, tied)
@@ -508,7 +581,9 @@ def test_noise_is_measured_and_averaged_only_where_there_is_some(rng):
     assert windows.noise == pytest.approx(0.03**2 / 40, rel=0.2) and single.noise < 1e-12
     assert single.concentration.shape == (50, 1, 2) and windows.concentration.shape == (50, 7, 2)
     assert (windows.dcdt * scale).numpy() == pytest.approx(noisy.reshape(50, 40, 2).mean(1).numpy())
-    assert torch.einsum("wnm,n->wm", windows.concentration, windows.weight).numpy() == pytest.approx(smooth.reshape(50, 40, 2).mean(1).numpy(), abs=1e-9)
+    assert torch.einsum("wnm,n->wm", windows.concentration, windows.weight).numpy() == pytest.approx(
+        smooth.reshape(50, 40, 2).mean(1).numpy(), abs=1e-9
+    )
 
 
 def test_frames_are_as_dense_as_their_chance():

@@ -10,11 +10,14 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from stoirec.report import effects, limits, mistakes, present, results, tables
-from stoirec.report import page as pages
-from stoirec.decode import METHODS
+from stoirec.answer.decode import METHODS
 from stoirec.errors import BadInput
-from stoirec.metrics import NAMES
+from stoirec.report import page as pages
+from stoirec.report import present, results, tables
+from stoirec.report.limits import ceilings as limits
+from stoirec.report.recovery import mistakes
+from stoirec.report.study import effects
+from stoirec.score.metrics import NAMES
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 HOSTILE = "<script>alert(1)</script>"
@@ -28,11 +31,21 @@ def store(small_regime, finish_study, tmp_path_factory):
         "name": "small",
         "regime": str(folder / "regime.yaml"),
         "network_seeds": [1, 2],
-        "base": {"n_runs": 1, "n_epochs": 1, "data_augmentation_loop": 40, "n_snapshots": 3, "learning_rate_start": 5e-3},
+        "base": {
+            "n_runs": 1,
+            "n_epochs": 1,
+            "data_augmentation_loop": 40,
+            "n_snapshots": 3,
+            "learning_rate_start": 5e-3,
+        },
         "stages": [
             {
                 "name": "only",
-                "variants": {"role": {"role_prior": True}, HOSTILE: {}, "diverging": {"learning_rate_start": 1e30, "optimiser": "adam"}},
+                "variants": {
+                    "role": {"role_prior": True},
+                    HOSTILE: {},
+                    "diverging": {"learning_rate_start": 1e30, "optimiser": "adam"},
+                },
             }
         ],
     }
@@ -59,7 +72,9 @@ def write_notebooks(folder: Path, executed: bool = True) -> None:
         cells = [
             new_markdown_cell(f"# Chapter {name}\n\nProse."),
             new_markdown_cell("## Cause & effect"),
-            new_code_cell("secret_code()", outputs=outputs if executed else [], execution_count=1 if executed else None),
+            new_code_cell(
+                "secret_code()", outputs=outputs if executed else [], execution_count=1 if executed else None
+            ),
         ]
         nbformat.write(new_notebook(cells=cells), folder / f"{name}.ipynb")
 
@@ -116,11 +131,18 @@ def test_baselines_are_decoded_by_the_method_of_the_answer(found, store):
         rows = baselines[baselines["method"] == method].groupby("variant")[list(NAMES)].mean()
         assert table.loc["baseline_unit", "entry_exact"] == pytest.approx(rows.loc["baseline_unit", "entry_exact"])
     scaled = baselines[(baselines["variant"] == "oracle_scale_blind") & (baselines["method"] == "scaled")]
-    assert found.references("nearest").loc["oracle_scale_blind", "entry_exact"] == pytest.approx(scaled["entry_exact"].mean())
+    assert found.references("nearest").loc["oracle_scale_blind", "entry_exact"] == pytest.approx(
+        scaled["entry_exact"].mean()
+    )
 
 
 def test_the_page_has_provenance(found, page, store):
-    for piece in (pages.versions()["torch"], "regime tiny", str(found.data_attributes("tiny-seed1")["seed_mlps"]), "network_seeds:"):
+    for piece in (
+        pages.versions()["torch"],
+        "regime tiny",
+        str(found.data_attributes("tiny-seed1")["seed_mlps"]),
+        "network_seeds:",
+    ):
         assert piece in page
     assert pages.git_commit() in page
 
@@ -145,7 +167,13 @@ def test_wall_times_are_summed_over_the_jobs_of_this_study(found, tmp_path):
 
 
 def test_only_one_is_shown_as_one():
-    assert [present.share(value) for value in (1.0, 0.9996, 0.99999, 0.87, -0.5)] == ["1.000", "0.9996", "0.99999", "0.870", "−0.500"]
+    assert [present.share(value) for value in (1.0, 0.9996, 0.99999, 0.87, -0.5)] == [
+        "1.000",
+        "0.9996",
+        "0.99999",
+        "0.870",
+        "−0.500",
+    ]
     assert [present.percent(value) for value in (1.0, 0.9996, 0.8704, 0.0)] == ["100.0 %", "99.96 %", "87.0 %", "0.0 %"]
 
 

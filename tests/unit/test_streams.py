@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoirec.config import FitConfig
-from stoirec.kinetics import random_kinetics
-from stoirec.model import MetabolismPropagation
-from stoirec.network import candidate_graph, random_stoichiometry
+from stoirec.config.fit import FitConfig
+from stoirec.learn.model import MetabolismPropagation
+from stoirec.simulate.kinetics import random_kinetics
+from stoirec.simulate.network import candidate_graph, random_stoichiometry
 from stoirec.streams import MAX_SEED, derived_seed, generator_stream, learner_stream
 
 seeds = st.integers(0, MAX_SEED)
@@ -30,7 +30,9 @@ def test_no_seed_makes_learner_and_generator_equal(generator_seed, learner_seed,
 def test_a_seed_fills_at_most_two_of_the_four_words_before_the_key(seed):
     # SeedSequence pads the entropy to four words before the spawn key only if it is that short
     assert seed < 2**64
-    assert np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1) != np.random.SeedSequence(seed).generate_state(1)
+    assert np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1) != np.random.SeedSequence(
+        seed
+    ).generate_state(1)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7, 12345])
@@ -44,7 +46,9 @@ def test_equal_seeds_give_the_learner_other_mlps_than_the_generator(tiny_regime,
     stoichiometry = random_stoichiometry(same)
     kinetics = random_kinetics(same, stoichiometry)
     graph, _ = candidate_graph(stoichiometry, 0.0, 1)
-    model = MetabolismPropagation(graph, FitConfig(seed=seed, precision="float64", graph_model={"hidden_dim": 12, "output_size": 6}))
+    model = MetabolismPropagation(
+        graph, FitConfig(seed=seed, precision="float64", graph_model={"hidden_dim": 12, "output_size": 6})
+    )
     learned = model.substrate_func[0].weight.detach().numpy()
     assert learned.shape == kinetics.substrate_func.weight1.shape
     assert not np.isin(learned, kinetics.substrate_func.weight1).any()

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stoirec.config import FitConfig, load_regime, load_study
+from stoirec.config.fit import FitConfig
+from stoirec.config.regime import load_regime
+from stoirec.config.study import load_study
 from stoirec.errors import BadInput
-from stoirec.recipe import load as load_recipe
-from stoirec.study import config_id, data_sets, expand, flat
+from stoirec.learn.recipe import load as load_recipe
+from stoirec.study.expansion import config_id, data_sets, expand, flat
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +23,13 @@ def write(tmp_path, tiny_regime):
     regime.write_text(tiny_regime.model_dump_json())
 
     def write_study(*stages: dict, **others) -> Path:
-        content = {"name": "trial", "regime": str(regime), "network_seeds": [1], "base": {"n_runs": 2}, "stages": list(stages)} | others
+        content = {
+            "name": "trial",
+            "regime": str(regime),
+            "network_seeds": [1],
+            "base": {"n_runs": 2},
+            "stages": list(stages),
+        } | others
         path = tmp_path / "study.yaml"
         path.write_text(json.dumps(content))
         return path
@@ -35,9 +43,21 @@ def ids(path: Path) -> list[str]:
 
 def test_a_stage_is_the_product_of_its_grid_for_each_variant_on_each_network(write):
     grid = {"batch_size": [8, 32], "graph_model.hidden_dim": [16, 64]}
-    study, fits = expand(write({"name": "s", "variants": {"plain": {}, "role": {"role_prior": True}}, "grid": grid}, network_seeds=[1, 2]))
-    wanted = [(role, batch, width, seed) for role in (False, True) for batch in (8, 32) for width in (16, 64) for seed in (1, 2)]
-    assert [(f.config.role_prior, f.config.batch_size, f.config.graph_model.hidden_dim, f.network_seed) for f in fits] == wanted
+    study, fits = expand(
+        write(
+            {"name": "s", "variants": {"plain": {}, "role": {"role_prior": True}}, "grid": grid}, network_seeds=[1, 2]
+        )
+    )
+    wanted = [
+        (role, batch, width, seed)
+        for role in (False, True)
+        for batch in (8, 32)
+        for width in (16, 64)
+        for seed in (1, 2)
+    ]
+    assert [
+        (f.config.role_prior, f.config.batch_size, f.config.graph_model.hidden_dim, f.network_seed) for f in fits
+    ] == wanted
     assert {(f.stage, f.variant) for f in fits} == {("s", "plain"), ("s", "role")}
     assert {f.data for f in fits} == {"tiny-seed1", "tiny-seed2"}
     assert len({f.fit_id for f in fits}) == 16
@@ -71,7 +91,15 @@ def test_identity_is_data_and_configuration_alone(write):
 
 def test_every_parameter_counts_for_the_identity():
     default = FitConfig()
-    changed = {"seed": 2, "n_epochs": 11, "coeff_S_L1": 1e-5, "role_prior": True, "optimiser": "nadam", "first_coeff_L1": 0.0, "decoder": "nearest"}
+    changed = {
+        "seed": 2,
+        "n_epochs": 11,
+        "coeff_S_L1": 1e-5,
+        "role_prior": True,
+        "optimiser": "nadam",
+        "first_coeff_L1": 0.0,
+        "decoder": "nearest",
+    }
     found = {config_id(default.model_copy(update={key: value})) for key, value in changed.items()}
     assert len(found | {config_id(default)}) == len(changed) + 1
     # a value given is the same as a value left to its default
@@ -82,7 +110,7 @@ def test_every_parameter_counts_for_the_identity():
 def test_identities_are_readable_file_names():
     identity = config_id(FitConfig(role_prior=True, coeff_mass_conservation=0.03))
     assert identity.startswith("coeff_mass_conservation~0.03+role_prior~True-")
-    long = FitConfig(**{key: 7 for key in ("n_epochs", "batch_size", "data_augmentation_loop", "n_runs", "seed", "n_epochs_init", "n_snapshots")},
+    long = FitConfig(**dict.fromkeys(("n_epochs", "batch_size", "data_augmentation_loop", "n_runs", "seed", "n_epochs_init", "n_snapshots"), 7),
                      coeff_S_L1=1e-7, coeff_S_integer=1e-7, coeff_mass_conservation=1e-7, learning_rate_start=1e-7)  # fmt: skip
     assert len(config_id(long)) <= 140 and "/" not in config_id(long)
 
@@ -97,7 +125,11 @@ def test_growing_a_grid_keeps_the_identities_it_had(write):
     ("stage", "others", "named"),
     [
         ({"name": "s", "grid": {"batch_sise": [8]}}, {}, ["stage s", "batch_sise", "did you mean batch_size?"]),
-        ({"name": "s", "variants": {"v": {"graph_model": {"hiden_dim": 8}}}}, {}, ["variant v", "graph_model.hiden_dim", "hidden_dim"]),
+        (
+            {"name": "s", "variants": {"v": {"graph_model": {"hiden_dim": 8}}}},
+            {},
+            ["variant v", "graph_model.hiden_dim", "hidden_dim"],
+        ),
         ({"name": "s", "grid": {"batch_size": ["8"]}}, {}, ["batch_size", "8", "integer"]),
         ({"name": "s", "grid": {"batch_size": []}}, {}, ["stages.0.grid.batch_size", "no values"]),
         ({"name": "s", "grid": {"batch_size": 8}}, {}, ["stages.0.grid.batch_size", "8", "list"]),

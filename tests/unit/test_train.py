@@ -8,11 +8,11 @@ import pytest
 import torch
 import xarray as xr
 
-from stoirec import checkpoint
-from stoirec.config import FitConfig
-from stoirec.dataset import read_data
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import read_data
 from stoirec.errors import BadInput
-from stoirec.train import _Job, new_model, train
+from stoirec.learn import checkpoint
+from stoirec.learn.training import _Job, new_model, train
 
 CPU = torch.device("cpu")
 
@@ -113,7 +113,7 @@ def test_another_jobs_checkpoint_and_a_damaged_one_are_started_over(fit, tiny_da
 def test_a_checkpoint_from_before_a_change_of_meaning_is_started_over(tiny_data, tiny_fit, monkeypatch):
     today = checkpoint.fingerprint(tiny_data, tiny_fit)
     assert checkpoint.fingerprint(tiny_data, tiny_fit) == today
-    monkeypatch.setattr("stoirec.checkpoint.MEANING", 0)
+    monkeypatch.setattr("stoirec.learn.checkpoint.MEANING", 0)
     assert checkpoint.fingerprint(tiny_data, tiny_fit) != today
 
 
@@ -140,7 +140,9 @@ def test_validation_frames_are_not_trained_on(fit, tiny_data, tiny_fit):
 
 
 def test_two_phases_and_weights(tiny_data, tiny_fit):
-    config = tiny_fit.model_copy(update={"n_epochs_init": 1, "first_coeff_L1": 0.5, "coeff_S_L1": 0.25, "coeff_mass_conservation": 0.1})
+    config = tiny_fit.model_copy(
+        update={"n_epochs_init": 1, "first_coeff_L1": 0.5, "coeff_S_L1": 0.25, "coeff_mass_conservation": 0.1}
+    )
     job = _Job(tiny_data, config, CPU)
     seen = []
     while job.step < job.n_steps:
@@ -152,18 +154,33 @@ def test_two_phases_and_weights(tiny_data, tiny_fit):
 
 
 def test_learning_rates_reach_their_parameters(tiny_data, tiny_fit):
-    config = FitConfig(**{**tiny_fit.model_dump(), "learning_rate_S_start": 1e-30, "graph_model": {"embedding_dim": 2}, "learning_rate_embedding_start": 1e-30})
+    config = FitConfig(
+        **{
+            **tiny_fit.model_dump(),
+            "learning_rate_S_start": 1e-30,
+            "graph_model": {"embedding_dim": 2},
+            "learning_rate_embedding_start": 1e-30,
+        }
+    )
     job = _Job(tiny_data, config, CPU)
     before = {name: parameter.detach().clone() for name, parameter in job.model.named_parameters()}
     for _ in range(3):
         job.advance()
     moved = {name for name, parameter in job.model.named_parameters() if not torch.equal(parameter, before[name])}
-    assert {"sto_all", "embedding"}.isdisjoint(moved) and {"log_k", "substrate_func.0.weight", "rate_func.2.bias"} <= moved
+    assert {"sto_all", "embedding"}.isdisjoint(moved) and {
+        "log_k",
+        "substrate_func.0.weight",
+        "rate_func.2.bias",
+    } <= moved
 
 
 def test_regularisers_act_on_the_coefficients(tiny_data, tiny_fit):
     plain = train(tiny_data, tiny_fit, CPU)
-    for key, variable in (("coeff_S_L1", "loss_L1"), ("coeff_S_integer", "loss_integer"), ("coeff_mass_conservation", "loss_mass")):
+    for key, variable in (
+        ("coeff_S_L1", "loss_L1"),
+        ("coeff_S_integer", "loss_integer"),
+        ("coeff_mass_conservation", "loss_mass"),
+    ):
         regularised = train(tiny_data, tiny_fit.model_copy(update={key: 1.0}), CPU)
         assert regularised[variable].values[-1] < 0.9 * plain[variable].values[-1], key
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stoirec import waves
-from stoirec.budget import ROUND_SECONDS, ROUND_SECONDS_GATED, START_SECONDS, STEP_SECONDS, budget, summary
-from stoirec.config import Choice, FitConfig, load_study
+from stoirec.config.fit import FitConfig
+from stoirec.config.study import Choice, load_study
 from stoirec.errors import BadInput
-from stoirec.search import propose
-from stoirec.selection import best, outcomes
-from stoirec.study import expand, fits_of, flatten, nested, plan_path, recipe
-from stoirec.study import waves as waves_of
+from stoirec.study import waves
+from stoirec.study.budget import ROUND_SECONDS, ROUND_SECONDS_GATED, START_SECONDS, STEP_SECONDS, budget, summary
+from stoirec.study.expansion import expand, fits_of, flatten, nested, plan_path, recipe
+from stoirec.study.expansion import waves as waves_of
+from stoirec.study.search import propose
+from stoirec.study.selection import best, outcomes
 
 ROOT = Path(__file__).parents[2]
 RATES = {"name": "rates", "grid": {"learning_rate_start": [1e-3, 5e-3, 1e-2]}}
@@ -22,7 +23,11 @@ BALANCE = {"name": "balance", "grid": {"coeff_mass_conservation": [0.0, 0.03]}}
 SEARCH = {
     "name": "search",
     "search": "optuna",
-    "space": {"learning_rate_start": {"float": [1e-4, 1e-1], "log": True}, "graph_model.hidden_dim": {"int": [8, 64]}, "role_prior": {"categorical": [False, True]}},
+    "space": {
+        "learning_rate_start": {"float": [1e-4, 1e-1], "log": True},
+        "graph_model.hidden_dim": {"int": [8, 64]},
+        "role_prior": {"categorical": [False, True]},
+    },
     "n_trials": 10,
     "batch_size": 4,
 }
@@ -45,7 +50,10 @@ class Trial:
         for wave in waves_of(self.study):
             if wave.planned:
                 before = waves.fits_before(self.study, wave, self.path)
-                waves.write_plan(plan_path(self.study, wave.name), waves.decide(self.study, wave, answers_of(before, judge), self.path))
+                waves.write_plan(
+                    plan_path(self.study, wave.name),
+                    waves.decide(self.study, wave, answers_of(before, judge), self.path),
+                )
             found[wave.name] = fits_of(self.study, wave, self.path)
         return found
 
@@ -64,14 +72,27 @@ def answers_of(fits, judge) -> pd.DataFrame:
         value = judge(fit)
         ok = math.isfinite(value)
         shares = dict.fromkeys(("entry_exact", "reaction_exact"), 1 / (1 + value) if ok else math.nan)
-        rows.append({"fit_id": fit.fit_id, "status": "ok" if ok else "diverged", "val_loss": value if ok else math.nan, **shares})
-    return pd.DataFrame(rows, columns=["fit_id", "status", "val_loss", "entry_exact", "reaction_exact"]).set_index("fit_id")
+        rows.append(
+            {
+                "fit_id": fit.fit_id,
+                "status": "ok" if ok else "diverged",
+                "val_loss": value if ok else math.nan,
+                **shares,
+            }
+        )
+    return pd.DataFrame(rows, columns=["fit_id", "status", "val_loss", "entry_exact", "reaction_exact"]).set_index(
+        "fit_id"
+    )
 
 
 def distance(fit) -> float:
     """Best at learning rate 5e-3, with the mass term, and wide."""
     config = fit.config
-    return abs(math.log(config.learning_rate_start / 5e-3)) + abs(config.coeff_mass_conservation - 0.03) + 8 / config.graph_model.hidden_dim
+    return (
+        abs(math.log(config.learning_rate_start / 5e-3))
+        + abs(config.coeff_mass_conservation - 0.03)
+        + 8 / config.graph_model.hidden_dim
+    )
 
 
 # --- stages -------------------------------------------------------------------------------------------------------------
@@ -80,7 +101,12 @@ def distance(fit) -> float:
 def test_a_stage_stands_around_the_winner_of_the_stage_before(trial):
     found = trial(RATES, BALANCE, seeds=[1, 2]).run(distance)
     assert {fit.config.learning_rate_start for fit in found["balance"]} == {5e-3}
-    assert {(fit.config.coeff_mass_conservation, fit.config.seed) for fit in found["balance"]} == {(0.0, 1), (0.0, 2), (0.03, 1), (0.03, 2)}
+    assert {(fit.config.coeff_mass_conservation, fit.config.seed) for fit in found["balance"]} == {
+        (0.0, 1),
+        (0.0, 2),
+        (0.03, 1),
+        (0.03, 2),
+    }
     assert {fit.config.n_runs for fit in found["balance"]} == {2}
 
 
@@ -93,7 +119,11 @@ def test_only_the_first_stage_is_known_before_anything_ran(trial):
 
 def test_the_winner_stays_in_the_running(trial):
     """A stage whose values are all worse changes nothing."""
-    study = trial(RATES, {"name": "worse", "grid": {"learning_rate_start": [1.0, 2.0]}}, {"name": "last", "grid": {"batch_size": [8]}})
+    study = trial(
+        RATES,
+        {"name": "worse", "grid": {"learning_rate_start": [1.0, 2.0]}},
+        {"name": "last", "grid": {"batch_size": [8]}},
+    )
     found = study.run(distance)
     assert {fit.config.learning_rate_start for fit in found["last"]} == {5e-3}
     assert study.plan("last")["winners"][0]["variant"] == "winner_of_rates"
@@ -195,7 +225,14 @@ def test_a_configuration_is_judged_by_its_mean_not_by_a_lucky_draw(trial):
 @pytest.mark.parametrize("criterion", ["val_loss", "entry_exact"])
 def test_a_diverged_fit_counts_as_the_worst(trial, criterion):
     fits = trial(RATES, seeds=[1, 2]).run(distance)["rates"]
-    answers = answers_of(fits, lambda fit: math.inf if (fit.config.learning_rate_start, fit.config.seed) == (1e-3, 1) else 0.5 * fit.config.learning_rate_start)
+    answers = answers_of(
+        fits,
+        lambda fit: (
+            math.inf
+            if (fit.config.learning_rate_start, fit.config.seed) == (1e-3, 1)
+            else 0.5 * fit.config.learning_rate_start
+        ),
+    )
     assert best(fits, answers, criterion) == recipe(fits[2].config)
     assert outcomes(fits, answers, criterion)["n_diverged"].tolist() == [1, 0, 0]
     assert best(fits, answers_of(fits, lambda fit: math.inf), criterion) is None
@@ -203,7 +240,9 @@ def test_a_diverged_fit_counts_as_the_worst(trial, criterion):
 
 def test_fewer_draws_do_not_compete(trial):
     fits = trial(RATES, seeds=[1, 2]).run(distance)["rates"]
-    assert best(fits[1:], answers_of(fits, lambda fit: 1e-9 if fit.config.learning_rate_start == 1e-3 else 1.0), "val_loss") == recipe(fits[2].config)
+    assert best(
+        fits[1:], answers_of(fits, lambda fit: 1e-9 if fit.config.learning_rate_start == 1e-3 else 1.0), "val_loss"
+    ) == recipe(fits[2].config)
 
 
 def test_ties_go_to_the_lower_val_loss(trial):
@@ -222,7 +261,10 @@ def test_a_search_repeats_and_learns(trial):
     assert list(first) == ["search-0", "search-1", "search-2"] and [len(fits) for fits in first.values()] == [4, 4, 2]
     again = {name: [fit.config for fit in fits] for name, fits in study.run(distance).items()}
     assert again == first
-    other = {name: [fit.config for fit in fits] for name, fits in study.run(lambda fit: fit.config.learning_rate_start).items()}
+    other = {
+        name: [fit.config for fit in fits]
+        for name, fits in study.run(lambda fit: fit.config.learning_rate_start).items()
+    }
     assert other["search-0"] == first["search-0"]
 
 
@@ -296,7 +338,9 @@ def test_search_and_staged_study_have_the_same_budget(monkeypatch):
     monkeypatch.chdir(ROOT)
     steps = {}
     for name in ("staged", "search"):
-        study = load_study(f"config/studies/{name}.yaml").model_copy(update={"evaluation_seeds": [], "compare_with": {}})
+        study = load_study(f"config/studies/{name}.yaml").model_copy(
+            update={"evaluation_seeds": [], "compare_with": {}}
+        )
         steps[name] = budget(study, name, Path("nowhere")).steps
     assert steps["search"] == pytest.approx(steps["staged"], rel=0.05)
     assert load_study("config/studies/search.yaml").compare_study == "config/studies/staged.yaml"
@@ -305,6 +349,12 @@ def test_search_and_staged_study_have_the_same_budget(monkeypatch):
 def test_the_staged_study_compares_with_the_default_studys_best(monkeypatch):
     monkeypatch.chdir(ROOT)
     study = load_study("config/studies/staged.yaml")
-    assert [stage.name for stage in study.stages] == ["learning_rates", "regularisation", "duration", "architecture", "code_level"]
+    assert [stage.name for stage in study.stages] == [
+        "learning_rates",
+        "regularisation",
+        "duration",
+        "architecture",
+        "code_level",
+    ]
     (wanted,) = [fit.config for fit in expand("config/studies/default.yaml")[1] if fit.variant == "role_mass"]
     assert FitConfig.model_validate(nested(flatten(study.base) | flatten(study.compare_with["role_mass"]))) == wanted

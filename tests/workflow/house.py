@@ -29,11 +29,24 @@ class House:
         return self.path / "results"
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "snakemake", "--snakefile", f"{ROOT}/Snakefile", "--cores", "2", *arguments, "--configfile", "config.yaml"]
+        return [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            f"{ROOT}/Snakefile",
+            "--cores",
+            "2",
+            *arguments,
+            "--configfile",
+            "config.yaml",
+        ]
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
         # without the developer's own environment: the workflow must find its Python by itself
-        environment = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ} | {"PATH": os.defpath}
+        environment = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ} | {
+            "PATH": os.defpath
+        }
         return subprocess.run(self.command(*arguments), cwd=self.path, capture_output=True, text=True, env=environment)
 
     def planned(self, *arguments: str) -> list[str]:
@@ -44,7 +57,13 @@ class House:
 
     def start(self, *arguments: str) -> subprocess.Popen:
         """The workflow in a session of its own, to be killed as a whole."""
-        return subprocess.Popen(self.command(*arguments), cwd=self.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def edit(self, name: str, old: str, new: str) -> None:
         file = self.path / name

@@ -23,7 +23,15 @@ IDENTITY = ["fit_id", "study", "stage", "method", "status", "network_seed"]
 PARAMETERS = ["learning_rate_start", "learning_rate_embedding_start", "learning_rate_S_start", "coeff_S_L1", "coeff_S_integer",
               "coeff_mass_conservation", "n_epochs", "batch_size", "data_augmentation_loop", "n_runs", "seed", "n_epochs_init",
               "first_coeff_L1", "graph_model.hidden_dim", "graph_model.output_size", "graph_model.n_layers", "role_prior"]  # fmt: skip
-SHARES = ["entry_exact", "entry_exact_true_edges", "reaction_exact", "sign_accuracy", "support_precision", "support_recall", "support_f1"]
+SHARES = [
+    "entry_exact",
+    "entry_exact_true_edges",
+    "reaction_exact",
+    "sign_accuracy",
+    "support_precision",
+    "support_recall",
+    "support_f1",
+]
 METRICS = ["r2", *SHARES, "log_k_r2", "val_loss"]
 RULES = {"simulate", "train", "collect", "notebook", "report"}
 
@@ -56,7 +64,9 @@ def test_metrics_are_those_of_the_recovered_matrices(metrics, finished):
         assert row.entry_exact == pytest.approx((found[edges] == truth[edges]).mean())
         assert row.reaction_exact == pytest.approx((found == truth).all(axis=0).mean())
         assert row.sign_accuracy == pytest.approx((np.sign(found) == np.sign(truth))[truth != 0].mean())
-        assert row.r2 == pytest.approx(1 - ((learned - truth[edges]) ** 2).sum() / ((truth[edges] - truth[edges].mean()) ** 2).sum())
+        assert row.r2 == pytest.approx(
+            1 - ((learned - truth[edges]) ** 2).sum() / ((truth[edges] - truth[edges].mean()) ** 2).sum()
+        )
     assert metrics[metrics.status == "ok"][SHARES].stack().between(0, 1).all()
     assert (metrics[metrics.status == "ok"]["val_loss"] > 0).all()
 
@@ -187,7 +197,9 @@ def test_fits_run_side_by_side_without_a_gpu(finished):
     assert len(re.findall(r"Job \d+: train", shown[: shown.index("(Rule: train)")])) == 2  # --cores 2
 
 
-@pytest.mark.parametrize(("arguments", "device"), [([], "auto"), (["--resources", "gpu=0"], "cpu"), (["--resources", "gpu=2"], "auto")])
+@pytest.mark.parametrize(
+    ("arguments", "device"), [([], "auto"), (["--resources", "gpu=0"], "cpu"), (["--resources", "gpu=2"], "auto")]
+)
 def test_gpu_0_is_the_cpu_switch(tmp_path, arguments, device):
     shown = House.furnish(tmp_path).snakemake("-n", "--printshellcmds", *arguments)
     assert re.findall(r"stoirec train .* --device (\w+)", shown.stdout) == [device] * 3
@@ -258,7 +270,9 @@ def test_one_run_per_directory(house):
 
 def test_a_killed_run_goes_on_with_the_same_command(finished, tmp_path):
     house = House.furnish(tmp_path)
-    run = subprocess.Popen(house.command(), cwd=house.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    run = subprocess.Popen(
+        house.command(), cwd=house.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     wait_for(lambda: list(house.results.glob("fits/*/*/fit.yaml")), run)
     kill_group(run)
     assert not list(house.results.glob("tiny/*"))
@@ -312,5 +326,10 @@ def kill_group(run: subprocess.Popen) -> None:
 def test_lint_and_format_are_clean():
     lint = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True)
     assert lint.returncode == 0, lint.stdout + lint.stderr
-    style = subprocess.run([sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflow/rules"], cwd=ROOT, capture_output=True, text=True)
+    style = subprocess.run(
+        [sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflow/rules"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert style.returncode == 0, style.stdout + style.stderr

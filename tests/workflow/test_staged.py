@@ -48,7 +48,9 @@ def test_the_search_stands_around_the_winner_of_the_grid(staged, metrics):
 
 def test_the_evaluation_is_on_the_held_out_network(staged, metrics):
     held_out = metrics[metrics["stage"] == "evaluation"]
-    assert set(held_out["network_seed"]) == {8} and set(metrics.loc[metrics["stage"] != "evaluation", "network_seed"]) == {7}
+    assert set(held_out["network_seed"]) == {8} and set(
+        metrics.loc[metrics["stage"] != "evaluation", "network_seed"]
+    ) == {7}
     names = {fit["variant"] for fit in plan(staged, "evaluation")["fits"]}
     assert names == {"selected_by_val_loss", "selected_by_entry_exact", "mass"}
 
@@ -79,12 +81,19 @@ def test_growing_a_stage_trains_only_what_is_new(staged, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in house.results.glob("fits/*/*/*")}
     house.edit("study.yaml", "[5e-3, 1e8]", "[5e-3, 1e7, 1e8]")
     planned = house.planned()
-    assert sorted(job.split()[0] for job in planned if job.startswith(("train", "choose"))) == ["choose", "train", "train"]
+    assert sorted(job.split()[0] for job in planned if job.startswith(("train", "choose"))) == [
+        "choose",
+        "train",
+        "train",
+    ]
     assert all("learning_rate_start~10000000.0" in job for job in planned if job.startswith("train"))
     shown = house.snakemake("results/tinystaged/metrics.csv")
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert pd.read_csv(house.results / "tinystaged/metrics.csv").fit_id.nunique() == pd.read_csv(staged.results / "tinystaged/metrics.csv").fit_id.nunique() + 2
+    assert (
+        pd.read_csv(house.results / "tinystaged/metrics.csv").fit_id.nunique()
+        == pd.read_csv(staged.results / "tinystaged/metrics.csv").fit_id.nunique() + 2
+    )
 
 
 def test_three_kills_at_random_moments_change_nothing(staged, tmp_path):
@@ -102,4 +111,6 @@ def test_three_kills_at_random_moments_change_nothing(staged, tmp_path):
     shown = house.snakemake(target)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     for name in TABLES:
-        assert (house.results / "tinystaged" / name).read_bytes() == (staged.results / "tinystaged" / name).read_bytes(), name
+        assert (house.results / "tinystaged" / name).read_bytes() == (
+            staged.results / "tinystaged" / name
+        ).read_bytes(), name

@@ -13,9 +13,10 @@ from snakemake.logging import logger
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from stoirec import budget
-from stoirec import study as studies
-from stoirec.config import load_regime, load_study
+from stoirec.study import budget
+from stoirec.study import expansion as studies
+from stoirec.config.regime import load_regime
+from stoirec.config.study import load_study
 from stoirec.errors import BadInput
 
 # --- the study ------------------------------------------------------------------------

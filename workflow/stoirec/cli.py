@@ -32,9 +32,13 @@ def main() -> None:
     except BadInput as error:
         _end(str(error))
     except _UsageError as error:
-        _end(f"command line: {error.format_message()} (see {error.ctx.command_path if error.ctx else 'stoirec'} --help)")
+        _end(
+            f"command line: {error.format_message()} (see {error.ctx.command_path if error.ctx else 'stoirec'} --help)"
+        )
     except OSError as error:  # a full disk, a folder in place of a file, no permission
-        _end(f"{error.filename or 'file'}: file: found {error.strerror or error}; allowed: a path that can be read and written")
+        _end(
+            f"{error.filename or 'file'}: file: found {error.strerror or error}; allowed: a path that can be read and written"
+        )
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -48,7 +52,10 @@ def _end(message: str) -> None:
 
 # --- options shared by the commands -----------------------------------------------------------------------------------
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="NetCDF file to write (to a temporary name, then renamed).", metavar="FILE")]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="NetCDF file to write (to a temporary name, then renamed).", metavar="FILE"),
+]
 Device = Annotated[str, typer.Option(help="auto (a free GPU, else the CPU), cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: PyTorch's own choice).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -56,14 +63,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 @app.command(epilog="Example: stoirec simulate config/regimes/pde_m1.yaml --seed 101 -o data.nc")
 def simulate(
-    regime: Annotated[Path, typer.Argument(metavar="REGIME.yaml", help="The frozen simulation; the only source of its parameters.")],
+    regime: Annotated[
+        Path, typer.Argument(metavar="REGIME.yaml", help="The frozen simulation; the only source of its parameters.")
+    ],
     output: Output,
-    seed: Annotated[int | None, typer.Option(help="Derives the regime's separate seeds (network, rate constants, MLPs, initial c).", min=0)] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Derives the regime's separate seeds (network, rate constants, MLPs, initial c).", min=0),
+    ] = None,
 ) -> None:
     """Simulate a regime: concentrations [concentration unit] and dc/dt [per time unit] over time, truth in /truth."""
-    from stoirec import simulate as simulation
-    from stoirec.config import load_regime
-    from stoirec.dataset import write_simulation
+    from stoirec.config.regime import load_regime
+    from stoirec.simulate import trajectories as simulation
+    from stoirec.simulate.truth import write_simulation
 
     settings = load_regime(regime)
     if seed is not None:
@@ -80,15 +92,18 @@ def simulate(
 @app.command(epilog="Example: stoirec train data.nc --config fit.yaml --device auto -o fit.nc")
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA.nc")],
-    config: Annotated[Path, typer.Option(metavar="FIT.yaml", help="Training parameters; what it leaves out has the plain recipe's value.")],
+    config: Annotated[
+        Path,
+        typer.Option(metavar="FIT.yaml", help="Training parameters; what it leaves out has the plain recipe's value."),
+    ],
     output: Output,
     device: Device = "auto",
     threads: Threads = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
 ) -> None:
     """Fit the graph neural network; resumes from its checkpoint (FIT.ckpt beside the output). Never reads /truth."""
-    from stoirec.config import load_fit_config
-    from stoirec.dataset import read_data
+    from stoirec.config.fit import load_fit_config
+    from stoirec.data.dataset import read_data
 
     _train(read_data(data), load_fit_config(config), device, threads, output, checkpoint_seconds)
 
@@ -96,8 +111,8 @@ def train(
 @app.command("round", epilog="Example: stoirec round fit.nc -o recovery.nc")
 def round_(fit: Annotated[Path, typer.Argument(metavar="FIT.nc")], output: Output) -> None:
     """Decode a fit to integer stoichiometric coefficients by every rounding method, with a confidence per entry."""
-    from stoirec import netcdf
-    from stoirec.recovery import read_fit, recover
+    from stoirec.answer.recovery import read_fit, recover
+    from stoirec.files import netcdf
 
     netcdf.write(output, recover(read_fit(fit), str(fit)))
 
@@ -109,8 +124,9 @@ def score(
     json_: Json = False,
 ) -> None:
     """Compare a recovered matrix with the truth: shares of exact entries, reactions and signs (0-1), R2 = 1 - SSE/SST."""
-    from stoirec import score as scores
-    from stoirec.dataset import read_data, read_truth
+    from stoirec.data.dataset import read_data
+    from stoirec.score import scoring as scores
+    from stoirec.simulate.truth import read_truth
 
     graph = read_data(truth).graph
     found = scores.read_recovery(recovery)
@@ -137,18 +153,21 @@ def recover(
     data: Annotated[Path, typer.Argument(metavar="DATA.nc")],
     output: Output,
     recipe: Annotated[
-        Recipe, typer.Option(help="auto: by the data; flux_limited: no substrate is used up within a time step; decoys: candidate edges may not be real.")
+        Recipe,
+        typer.Option(
+            help="auto: by the data; flux_limited: no substrate is used up within a time step; decoys: candidate edges may not be real."
+        ),
     ] = Recipe.auto,
     device: Device = "auto",
     threads: Threads = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
 ) -> None:
     """Recover S from data.nc: train with a bundled recipe, then round. Never reads /truth."""
-    from stoirec import netcdf
-    from stoirec import recipe as recipes
-    from stoirec.dataset import read_data
-    from stoirec.recovery import read_fit
-    from stoirec.recovery import recover as decode_fit
+    from stoirec.answer.recovery import read_fit
+    from stoirec.answer.recovery import recover as decode_fit
+    from stoirec.data.dataset import read_data
+    from stoirec.files import netcdf
+    from stoirec.learn import recipe as recipes
 
     content = read_data(data)
     name, reason = recipes.choose(content) if recipe is Recipe.auto else (recipe.value, "as asked for")
@@ -160,11 +179,15 @@ def recover(
 
 
 @app.command(epilog="Example: stoirec oracle data.nc --json")
-def oracle(data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A simulated file, with its /truth group.")], json_: Json = False) -> None:
+def oracle(
+    data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A simulated file, with its /truth group.")],
+    json_: Json = False,
+) -> None:
     """Ceilings on a simulated data set: least squares on the true fluxes, the scale-blind oracle, the trivial baselines."""
-    from stoirec.dataset import read_data, read_truth
-    from stoirec.oracle import diagnosis, true_frames
-    from stoirec.score import reference_metrics
+    from stoirec.data.dataset import read_data
+    from stoirec.score.oracle import diagnosis, true_frames
+    from stoirec.score.references import reference_metrics
+    from stoirec.simulate.truth import read_truth
 
     content = read_data(data)
     graph, truth = content.graph, read_truth(data, content.graph)
@@ -174,10 +197,14 @@ def oracle(data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A simul
     if json_:
         _print_json(found | references)
         return
-    print(f"condition number per metabolite: median {found['condition_median']:.3g}, 90th percentile {found['condition_p90']:.3g}")
+    print(
+        f"condition number per metabolite: median {found['condition_median']:.3g}, 90th percentile {found['condition_p90']:.3g}"
+    )
     groups = found["indistinguishable_reactions"]
     print(f"reactions whose fluxes are the same up to a factor: {sum(map(len, groups))} in {len(groups)} groups")
-    _print_table({f"{name}, {method}": metrics for name, methods in references.items() for method, metrics in methods.items()})
+    _print_table(
+        {f"{name}, {method}": metrics for name, methods in references.items() for method, metrics in methods.items()}
+    )
 
 
 @app.command(epilog="Example: stoirec plan config/studies/default.yaml")
@@ -186,24 +213,29 @@ def plan(
     store: Annotated[Path, typer.Option(help="Folder with data/ and fits/.")] = Path("results"),
 ) -> None:
     """Say in one line how many fits, steps and core hours a study needs, and what of it is done."""
-    from stoirec.budget import summary
-    from stoirec.study import expand
+    from stoirec.study.budget import summary
+    from stoirec.study.expansion import expand
 
     content, _ = expand(study)
     print(summary(content, study, store))
 
 
-@app.command(epilog="Example: stoirec choose config/studies/staged.yaml --wave regularisation --store results -o results/staged/waves/regularisation.json")
+@app.command(
+    epilog="Example: stoirec choose config/studies/staged.yaml --wave regularisation --store results -o results/staged/waves/regularisation.json"
+)
 def choose(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study with select_by.")],
     wave: Annotated[str, typer.Option(help="A stage but the first, STAGE-BATCH of a search, or evaluation.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="PLAN.json", help="Plan to write (to a temporary name, then renamed).")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="PLAN.json", help="Plan to write (to a temporary name, then renamed)."),
+    ],
     store: Annotated[Path, typer.Option(help="Folder with data/ and fits/.")] = Path("results"),
 ) -> None:
     """Plan a wave of a staged study: choose the winner of the waves before it, and the fits around it."""
-    from stoirec import waves
-    from stoirec.score import metrics_table
-    from stoirec.study import expand
+    from stoirec.study import waves
+    from stoirec.study.expansion import expand
+    from stoirec.study.tables import metrics_table
 
     content, _ = expand(study)
     which = waves.wave_of(content, wave, study)
@@ -212,37 +244,63 @@ def choose(
     waves.write_plan(output, waves.decide(content, which, answers, study))
 
 
-@app.command(epilog="Example: stoirec fits results/ --filter role_prior=True --filter 'val_loss<0.01' --sort entry_exact --descending")
+@app.command(
+    epilog="Example: stoirec fits results/ --filter role_prior=True --filter 'val_loss<0.01' --sort entry_exact --descending"
+)
 def fits(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder with fits/, and the tables of the studies below it.")] = Path("results"),
-    sort: Annotated[str, typer.Option(metavar="COLUMN", help="fit_id, state, a metric, wall_time_s [s], n_steps, or a training parameter.")] = "fit_id",
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="Folder with fits/, and the tables of the studies below it.")
+    ] = Path("results"),
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN", help="fit_id, state, a metric, wall_time_s [s], n_steps, or a training parameter."
+        ),
+    ] = "fit_id",
     descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,
-    filter_: Annotated[list[str], typer.Option("--filter", metavar="CONDITION", help="key=value; also !=, >, <, >=, <=. May be repeated.")] = [],
+    filter_: Annotated[
+        list[str],
+        typer.Option("--filter", metavar="CONDITION", help="key=value; also !=, >, <, >=, <=. May be repeated."),
+    ] = [],
     json_: Json = False,
 ) -> None:
     """List all fits of a results folder: state, parameters that differ from the defaults, metrics (shares 0-1) if scored."""
-    from stoirec import listing
+    from stoirec.study import listing
 
     table = listing.ordered(listing.filtered(listing.fits(results), filter_), sort, descending)
     if json_:
         _print_json({"fits": table.astype(object).where(table.notna(), None).to_dict("records")})
         return
-    shown = table[["entry_exact", "reaction_exact", "val_loss", "wall_time_s", "state", "fit_id", "parameters"]].fillna({"parameters": ""})
-    left = {name: f"{{:<{shown[name].str.len().max()}}}".format for name in ("state", "fit_id", "parameters")} if len(shown) else {}
-    print(shown.to_string(index=False, na_rep="-", float_format="%.4g", justify="left", formatters=left) if len(shown) else "no such fits")
+    shown = table[["entry_exact", "reaction_exact", "val_loss", "wall_time_s", "state", "fit_id", "parameters"]].fillna(
+        {"parameters": ""}
+    )
+    left = (
+        {name: f"{{:<{shown[name].str.len().max()}}}".format for name in ("state", "fit_id", "parameters")}
+        if len(shown)
+        else {}
+    )
+    print(
+        shown.to_string(index=False, na_rep="-", float_format="%.4g", justify="left", formatters=left)
+        if len(shown)
+        else "no such fits"
+    )
 
 
-@app.command(epilog="Example: stoirec collect config/studies/default.yaml --store results -o metrics.csv --baselines baselines.csv")
+@app.command(
+    epilog="Example: stoirec collect config/studies/default.yaml --store results -o metrics.csv --baselines baselines.csv"
+)
 def collect(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="METRICS.csv")],
     baselines: Annotated[Path, typer.Option(metavar="BASELINES.csv")],
-    costs: Annotated[Path | None, typer.Option(metavar="COSTS.csv", help="Steps, wall time [s], threads and device of every fit.")] = None,
+    costs: Annotated[
+        Path | None, typer.Option(metavar="COSTS.csv", help="Steps, wall time [s], threads and device of every fit.")
+    ] = None,
     store: Annotated[Path, typer.Option(help="Folder with data/ and fits/.")] = Path("results"),
 ) -> None:
     """Score every recovery of a study into metrics.csv; baselines and oracles into baselines.csv; what it took into costs.csv."""
-    from stoirec.score import baselines_table, costs_table, metrics_table
-    from stoirec.study import expand
+    from stoirec.study.expansion import expand
+    from stoirec.study.tables import baselines_table, costs_table, metrics_table
 
     content, fits = expand(study)
     tables = {output: metrics_table(content.name, fits, store), baselines: baselines_table(content.name, fits, store)}
@@ -255,11 +313,18 @@ def collect(
         os.replace(temporary, path)
 
 
-@app.command(epilog="Example: stoirec report config/studies/default.yaml --store results --notebooks results/notebooks -o results/report.html")
+@app.command(
+    epilog="Example: stoirec report config/studies/default.yaml --store results --notebooks results/notebooks -o results/report.html"
+)
 def report(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
     notebooks: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the executed notebooks.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="REPORT.html", help="Page to write (to a temporary name, then renamed).")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="REPORT.html", help="Page to write (to a temporary name, then renamed)."
+        ),
+    ],
     store: Annotated[Path, typer.Option(help="Folder with data/, fits/ and benchmarks/.")] = Path("results"),
     metrics: Annotated[Path, typer.Option(metavar="METRICS.csv")] = Path("results/metrics.csv"),
     baselines: Annotated[Path, typer.Option(metavar="BASELINES.csv")] = Path("results/baselines.csv"),
@@ -278,10 +343,10 @@ def _train(data, config, device_name: str, threads: int | None, output: Path, ch
     """Train and write fit.nc; the checkpoint goes when the fit is there."""
     import torch
 
-    from stoirec import netcdf
-    from stoirec.devices import device
-    from stoirec.memory import keep_freed
-    from stoirec.train import train as train_fit
+    from stoirec.files import netcdf
+    from stoirec.learn.devices import device
+    from stoirec.learn.memory import keep_freed
+    from stoirec.learn.training import train as train_fit
 
     keep_freed()
     if threads is not None:
@@ -321,7 +386,11 @@ class _Bar:
         self.bar.update(n)
         if self.bar.disable and self.n * 10 // self.total > tenth:
             note = f", {self.text}" if self.text else ""
-            print(f"{self.title}: {self.unit} {self.n}/{self.total}, {time.monotonic() - self.started:.0f} s{note}", file=sys.stderr, flush=True)
+            print(
+                f"{self.title}: {self.unit} {self.n}/{self.total}, {time.monotonic() - self.started:.0f} s{note}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def note(self, text: str) -> None:
         self.text = text

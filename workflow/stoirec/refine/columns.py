@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stoirec.graph import Graph
-from stoirec.network import balanced_coefficients
+from stoirec.network.graph import Graph
 from stoirec.refine.equations import Equations
 from stoirec.refine.state import State
+from stoirec.simulate.network import balanced_coefficients
 
 LARGEST = 2  # coefficients are 1 or 2 in size
 _LISTED = 12  # entries of a column whose candidates are listed, at most: they are up to 2^12
@@ -21,7 +21,9 @@ _LEAST = 1e-3  # learned |S| below this count as this
 def _balanced(sign: tuple[int, ...]) -> Tensor:
     """(candidates, n) zero-sum columns of the given signs, entries 1 to LARGEST in size."""
     minus, plus = [i for i, s in enumerate(sign) if s < 0], [i for i, s in enumerate(sign) if s > 0]
-    found = torch.tensor(balanced_coefficients(len(minus), len(plus), LARGEST), dtype=torch.float64).reshape(-1, len(sign))
+    found = torch.tensor(balanced_coefficients(len(minus), len(plus), LARGEST), dtype=torch.float64).reshape(
+        -1, len(sign)
+    )
     columns = torch.empty_like(found)
     columns[:, minus + plus] = found
     return columns
@@ -73,7 +75,9 @@ def decode(equations: Equations, state: State) -> Tensor:
         found[edges] = columns[(linear - k[:, None] * columns).square().sum(1).argmin()]
         if other_length(found[edges]) is not None:
             open_lengths.append(reaction)
-    n_substrates = np.bincount(graph.edge_reaction, graph.edge_is_substrate * (found != 0).cpu().numpy(), graph.n_reactions).astype(int)
+    n_substrates = np.bincount(
+        graph.edge_reaction, graph.edge_is_substrate * (found != 0).cpu().numpy(), graph.n_reactions
+    ).astype(int)
     levels = _levels(graph, learned, found, open_lengths, n_substrates)
     for reaction in open_lengths:
         edges = graph.edges_of(reaction)
@@ -92,14 +96,18 @@ def as_fast(equations: Equations, before: State, after: State) -> State:
     return replace(after, linear=after.linear * factor[equations.reaction], log_k=after.log_k + torch.log10(factor))
 
 
-def _levels(graph: Graph, learned: Tensor, columns: Tensor, excluded: list[int], n_substrates: np.ndarray) -> dict[int, Tensor]:
+def _levels(
+    graph: Graph, learned: Tensor, columns: Tensor, excluded: list[int], n_substrates: np.ndarray
+) -> dict[int, Tensor]:
     """By number of substrates: (LARGEST + 1,) median learned |S| where the column says 1 or 2; the number itself where none does."""
     known = graph.edge_is_substrate & ~np.isin(graph.edge_reaction, excluded)
     levels = {}
     for number in np.unique(n_substrates):
         levels[number] = torch.arange(LARGEST + 1, dtype=learned.dtype, device=learned.device)
         for size in range(1, LARGEST + 1):
-            edges = np.flatnonzero(known & (n_substrates[graph.edge_reaction] == number) & (columns.abs().cpu().numpy() == size))
+            edges = np.flatnonzero(
+                known & (n_substrates[graph.edge_reaction] == number) & (columns.abs().cpu().numpy() == size)
+            )
             if len(edges):
                 levels[number][size] = learned[torch.as_tensor(edges, device=learned.device)].median()
     return levels

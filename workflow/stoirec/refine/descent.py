@@ -38,11 +38,18 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
         row = n_edges + torch.arange(len(substrates), device=edge.device)
         slope = (functions.relaxed_order(state)[1] * functions.sign / k[functions.reaction])[substrates]  # dq/dB
         chain = _sparse(
-            [(edge, edge, torch.ones_like(state.linear)), (row, substrates, slope), (row, n_edges + reaction, -_LN10 * slope * state.linear[substrates])],
+            [
+                (edge, edge, torch.ones_like(state.linear)),
+                (row, substrates, slope),
+                (row, n_edges + reaction, -_LN10 * slope * state.linear[substrates]),
+            ],
             (n_edges + len(substrates), n_edges + n_reactions),
         )
         matrix, right = state.weights.new_zeros(n_free, n_free), state.weights.new_zeros(n_free)
-        matrix[:n_weights, :n_weights], right[:n_weights] = normal.matrix[:n_weights, :n_weights], normal.right[:n_weights]
+        matrix[:n_weights, :n_weights], right[:n_weights] = (
+            normal.matrix[:n_weights, :n_weights],
+            normal.right[:n_weights],
+        )
         matrix[n_weights:, :n_weights] = chain.T @ normal.matrix[n_weights:, :n_weights]
         matrix[:n_weights, n_weights:] = matrix[n_weights:, :n_weights].T
         matrix[n_weights:, n_weights:] = chain.T @ (chain.T @ normal.matrix[n_weights:, n_weights:]).T
@@ -60,7 +67,10 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
     matrix, right = matrix + weight * on_sums.T @ on_sums.to_dense(), right + weight * (on_sums.T @ sums)
     if relaxed and state.tied is not None:
         own = torch.nonzero(state.tied[functions.reaction])[:, 0]
-        tie = _sparse([(n_weights + n_edges + functions.reaction[own], n_weights + own, _LN10 * state.linear[own])], (n_free, n_free))
+        tie = _sparse(
+            [(n_weights + n_edges + functions.reaction[own], n_weights + own, _LN10 * state.linear[own])],
+            (n_free, n_free),
+        )
         along = tie @ matrix
         matrix = matrix + along + along.T + tie @ along.T
         right = right + tie @ right
@@ -88,7 +98,11 @@ def descend(equations: Equations, state: State, steps: int) -> State:
 
     The damping follows the ratio of actual to predicted gain (Nielsen 1999, IMM-REP-1999-05).
     """
-    state = _moved(equations, state, torch.zeros(len(state.weights) + len(state.linear), dtype=torch.float64, device=state.linear.device))
+    state = _moved(
+        equations,
+        state,
+        torch.zeros(len(state.weights) + len(state.linear), dtype=torch.float64, device=state.linear.device),
+    )
     objective, cost = equations.cost(state)
     state, damping, growth, idle = replace(state, cost=cost), 1e-3, 2.0, 0
     for _ in range(steps):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from stoirec.limiter import FluxLimiter
+from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.refine.frames import Frames
 from stoirec.refine.functions import Functions
 from stoirec.refine.jacobian import Dense, Normal, RowWise, with_limiter
@@ -27,7 +27,9 @@ class Equations:
     def part(self, edges: Tensor) -> "Equations":
         """Those of the graph with `edges` (positions) alone."""
         functions = self.functions.part(edges)
-        limiter = None if self.limiter is None else FluxLimiter(functions.graph, self.limiter.dt).to(self.frames.dcdt.device)
+        limiter = (
+            None if self.limiter is None else FluxLimiter(functions.graph, self.limiter.dt).to(self.frames.dcdt.device)
+        )
         return Equations(functions, self.frames, limiter)
 
     @property
@@ -42,7 +44,9 @@ class Equations:
 
     def column_sums(self, state: State) -> Tensor:
         """(R,) column sums of B relative to k."""
-        return state.linear.new_zeros(self.graph.n_reactions).index_add_(0, self.reaction, state.linear) / 10**state.log_k
+        return (
+            state.linear.new_zeros(self.graph.n_reactions).index_add_(0, self.reaction, state.linear) / 10**state.log_k
+        )
 
     def shares(self, rate: Tensor, linear: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:
         """What the limiter leaves of F (R, frames) at concentrations (frames, M), and the metabolites that limit."""
@@ -63,7 +67,10 @@ class Equations:
         """(objective, mean squared residual)."""
         windows = max(1, _FRAMES_AT_ONCE // self.frames.concentration.shape[1])
         parts = self.frames.chunks(windows)
-        square = sum((self.predicted(self.functions.rates(state, part), state.linear, part) - part.dcdt.T).square().sum() for part in parts)
+        square = sum(
+            (self.predicted(self.functions.rates(state, part), state.linear, part) - part.dcdt.T).square().sum()
+            for part in parts
+        )
         residual = float(square / self.n_residuals)
         return residual + MASS * float(self.column_sums(state).square().mean()), residual
 
@@ -76,12 +83,37 @@ class Equations:
             on_weights, on_order = self.functions.derivatives(state, part.centre)
             if self.limiter is None:
                 through_weights = (matrix @ on_weights.flatten(1)).reshape(self.graph.n_metabolites, len(part), -1)
-                yield part, rate, RowWise(self.functions, self.frames.scale, matrix, rate @ part.weight, residual, through_weights, on_order)
+                yield (
+                    part,
+                    rate,
+                    RowWise(
+                        self.functions,
+                        self.frames.scale,
+                        matrix,
+                        rate @ part.weight,
+                        residual,
+                        through_weights,
+                        on_order,
+                    ),
+                )
             else:
                 at_centre = rate[:, :, rate.shape[2] // 2]
                 share, limiting = self.shares(at_centre, state.linear, part.centre)
-                yield part, rate, with_limiter(
-                    self.functions, matrix, self.frames.scale, state.linear, at_centre, share, limiting, residual, on_weights, on_order
+                yield (
+                    part,
+                    rate,
+                    with_limiter(
+                        self.functions,
+                        matrix,
+                        self.frames.scale,
+                        state.linear,
+                        at_centre,
+                        share,
+                        limiting,
+                        residual,
+                        on_weights,
+                        on_order,
+                    ),
                 )
 
     def normal(self, state: State) -> Normal:

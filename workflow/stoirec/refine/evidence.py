@@ -24,7 +24,9 @@ _WIDEST = 8  # entries of a side that has no zeros, at most: more have no column
 CLEAR = 0.99  # a reaction whose likeliest column has more probability is tied to it: of those at 0.9 some are wrong, and a few spoil all
 UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
 SAME = 32.0  # residuals that say as much as one: neighbouring frames share their errors
-_ALIKE = 1e-6  # of a rate's square: what is left of it beside the row's other rates is not less, or its k would be anything
+_ALIKE = (
+    1e-6  # of a rate's square: what is left of it beside the row's other rates is not less, or its k would be anything
+)
 _NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
 _NOISE = 1e-9  # mean squared residual of a row, at least
 _RIDGE = 1e-9  # of the squares of an unknown's effects: rates of one row may be the same
@@ -120,7 +122,10 @@ def weigh_beside(equations: Equations, state: State, same: float = SAME) -> Evid
             continue
         chance = (gain / (2 * same)).flatten().softmax(0).reshape(gain.shape)
         nonzero, mean = torch.empty_like(sign), torch.empty_like(sign)
-        nonzero[consumed], nonzero[~consumed] = chance.sum(1) @ (substrates > 0).double(), chance.sum(0) @ (products > 0).double()
+        nonzero[consumed], nonzero[~consumed] = (
+            chance.sum(1) @ (substrates > 0).double(),
+            chance.sum(0) @ (products > 0).double(),
+        )
         mean[consumed], mean[~consumed] = chance.sum(1) @ substrates, chance.sum(0) @ products
         mean_log_k = (chance * torch.where(chance > 0, k, 1.0).log10()).sum()
         probability[edges], linear[edges] = nonzero, sign * mean * 10**mean_log_k
@@ -187,7 +192,9 @@ class Others:
         self.scale = weight / frames.scale  # (M,) a row's residuals per unit of dc/dt
 
         # (E,) the unknown that an edge moves with: its own, or its tied reaction's; -1 at 0
-        tied = torch.zeros_like(functions.sign, dtype=torch.bool) if state.tied is None else state.tied[functions.reaction]
+        tied = (
+            torch.zeros_like(functions.sign, dtype=torch.bool) if state.tied is None else state.tied[functions.reaction]
+        )
         own = torch.arange(len(tied), device=tied.device)
         moved_by = torch.where(tied, len(tied) + functions.reaction, own)
         moves = state.linear != 0
@@ -248,7 +255,9 @@ class Others:
 
 def by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:
     """(R,) from (E,)."""
-    return torch.segment_reduce(values, reduce, offsets=torch.as_tensor(equations.graph.reaction_ptr, device=values.device))
+    return torch.segment_reduce(
+        values, reduce, offsets=torch.as_tensor(equations.graph.reaction_ptr, device=values.device)
+    )
 
 
 def levels(equations: Equations, state: State) -> Tensor:

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stoirec.graph import Graph
-from stoirec.model import gate, gate_slope
+from stoirec.learn.model import gate, gate_slope
+from stoirec.network.graph import Graph
 from stoirec.refine.frames import Frames
 from stoirec.refine.mlp import backward, forward
 from stoirec.refine.state import State
@@ -23,12 +23,18 @@ class Functions:
         gated: whether messages are multiplied by the gate of q, as in the model.
     """
 
-    def __init__(self, graph: Graph, substrate_func: nn.Sequential, rate_func: nn.Sequential, sign: Tensor, gated: bool) -> None:
+    def __init__(
+        self, graph: Graph, substrate_func: nn.Sequential, rate_func: nn.Sequential, sign: Tensor, gated: bool
+    ) -> None:
         self.sign, self.gated = sign, gated
         self.mlps = substrate_func, rate_func
         device = sign.device
         functions = {"substrate": substrate_func, "rate": rate_func}
-        self.shapes = {f"{function}.{name}": own.shape for function, mlp in functions.items() for name, own in mlp.named_parameters()}
+        self.shapes = {
+            f"{function}.{name}": own.shape
+            for function, mlp in functions.items()
+            for name, own in mlp.named_parameters()
+        }
         self.graph = graph
         self.metabolite = torch.as_tensor(graph.edge_metabolite, dtype=torch.int64, device=device)
         self.reaction = torch.as_tensor(graph.edge_reaction, dtype=torch.int64, device=device)
@@ -105,7 +111,10 @@ class Functions:
         on_substrate, on_features = backward(messages, on_message)
         on_order = on_features[..., 1]
         if self.gated:
-            on_order = on_order + self.present[:, None] * gate_slope(order) * (messages[-1].output @ on_summed[..., None])[..., 0]
+            on_order = (
+                on_order
+                + self.present[:, None] * gate_slope(order) * (messages[-1].output @ on_summed[..., None])[..., 0]
+            )
         return torch.cat([*on_substrate, *on_rate], dim=-1), on_order.permute(0, 2, 1).flatten(0, 1)[self.position]
 
     def _features(self, concentration: Tensor, order: Tensor) -> Tensor:
@@ -129,4 +138,8 @@ class Functions:
     def _own(self, function: str, weights: Tensor) -> dict[str, Tensor]:
         """The parameters of one of the two MLPs."""
         pieces = zip(self.shapes.items(), weights.split([shape.numel() for shape in self.shapes.values()]))
-        return {name.removeprefix(f"{function}."): piece.reshape(shape) for (name, shape), piece in pieces if name.startswith(f"{function}.")}
+        return {
+            name.removeprefix(f"{function}."): piece.reshape(shape)
+            for (name, shape), piece in pieces
+            if name.startswith(f"{function}.")
+        }

@@ -57,7 +57,11 @@ class RowWise:
         functions, per_scale = self.functions, 1 / self.scale[self.functions.metabolite]
         n_weights, n_edges = self.on_weights.shape[2], len(per_scale)
         reaction, of_order = functions.reaction, functions.reaction[functions.substrates]
-        weights, linear, order = slice(0, n_weights), slice(n_weights, n_weights + n_edges), slice(n_weights + n_edges, None)
+        weights, linear, order = (
+            slice(0, n_weights),
+            slice(n_weights, n_weights + n_edges),
+            slice(n_weights + n_edges, None),
+        )
         size = n_weights + n_edges + len(of_order)
         normal, right = self.residual.new_zeros(size, size), self.residual.new_zeros(size)
 
@@ -74,8 +78,14 @@ class RowWise:
             normal[n_weights + n_edges + touched, weights] += effect @ self.on_weights[metabolite]
 
         same_row = functions.metabolite[:, None] == functions.metabolite
-        rate_rate, order_rate, order_order = self.rate @ self.rate.T, self.on_order @ self.rate.T, self.on_order @ self.on_order.T
-        normal[linear, linear] = torch.where(same_row, rate_rate[reaction[:, None], reaction] * per_scale[:, None] * per_scale, 0.0)
+        rate_rate, order_rate, order_order = (
+            self.rate @ self.rate.T,
+            self.on_order @ self.rate.T,
+            self.on_order @ self.on_order.T,
+        )
+        normal[linear, linear] = torch.where(
+            same_row, rate_rate[reaction[:, None], reaction] * per_scale[:, None] * per_scale, 0.0
+        )
         normal[order, linear] = self.matrix[functions.metabolite][:, of_order].T * order_rate[:, reaction] * per_scale
         normal[order, order] = (self.matrix.T @ self.matrix)[of_order[:, None], of_order] * order_order
         normal[weights, linear], normal[weights, order] = normal[linear, weights].T, normal[order, weights].T

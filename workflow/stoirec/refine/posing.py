@@ -17,7 +17,9 @@ from stoirec.refine.evidence import CLEAR, Evidence, Others, gains, levels
 from stoirec.refine.state import State
 
 _LOST = 0.5  # a reaction of which no column is likelier may have lost its own
-_MORE = 3.0  # times what the reaction explains that has lost its column, so much the other one has to explain without it
+_MORE = (
+    3.0  # times what the reaction explains that has lost its column, so much the other one has to explain without it
+)
 
 
 def returned(equations: Equations, state: State, evidence: Evidence) -> State:
@@ -29,7 +31,10 @@ def returned(equations: Equations, state: State, evidence: Evidence) -> State:
     found = []
     for poser, edges, owner, own in _pairs(equations, evidence):
         kept = _only(state, equations.reaction == poser, edges)
-        before, after = _only(kept, equations.reaction == owner, own[:0]), _moved(equations, kept, poser, edges, owner, own)
+        before, after = (
+            _only(kept, equations.reaction == owner, own[:0]),
+            _moved(equations, kept, poser, edges, owner, own),
+        )
         most = _most(equations, after, level, poser)
         if most > _MORE * _most(equations, before, level, owner):
             found.append((most, poser, edges, owner, own))
@@ -66,7 +71,11 @@ def _moved(equations: Equations, state: State, poser: int, edges: Tensor, owner:
     """`state` with the column of one reaction in another, and nothing in the first."""
     empty = (equations.reaction == poser) | (equations.reaction == owner)
     linear = torch.where(empty, 0.0, state.linear).index_put((own,), state.linear[edges])
-    return replace(state, linear=linear, log_k=state.log_k.index_fill(0, torch.tensor(owner, device=own.device), float(state.log_k[poser])))
+    return replace(
+        state,
+        linear=linear,
+        log_k=state.log_k.index_fill(0, torch.tensor(owner, device=own.device), float(state.log_k[poser])),
+    )
 
 
 def _most(equations: Equations, state: State, level: Tensor, reaction: int) -> float:

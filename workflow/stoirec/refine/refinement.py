@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stoirec.graph import Graph
-from stoirec.limiter import FluxLimiter
+from stoirec.kinetics.limiter import FluxLimiter
+from stoirec.network.graph import Graph
 from stoirec.refine.columns import LARGEST
 from stoirec.refine.descent import SCORE_DAMPING, damped, descend, free_equations
 from stoirec.refine.equations import Equations
@@ -19,7 +19,10 @@ from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, sele
 from stoirec.refine.state import State
 
 _STALLED = 0.5  # of the mean squared residual: if a round with some reactions tied leaves more, its ties do not help
-_FITS, _AS_GOOD = 4, 2.0  # of integers in the functions, at most; times the residual before: with a gate 1 is far from what stood for it
+_FITS, _AS_GOOD = (
+    4,
+    2.0,
+)  # of integers in the functions, at most; times the residual before: with a gate 1 is far from what stood for it
 
 
 class Refinement:
@@ -57,14 +60,18 @@ class Refinement:
         """
         if state.stalled and stage == "tie":
             gated = self.functions.gated
-            free = select(self.equations, state, "close") if gated else replace(state, tied=torch.zeros_like(state.tied))
+            free = (
+                select(self.equations, state, "close") if gated else replace(state, tied=torch.zeros_like(state.tied))
+            )
             return self._descend(replace(free, stalled=False), steps)
         selected = select(self.equations, state, stage)
         if self.settled(selected):
             return replace(state, settled=selected.settled)
         found = self._descend(selected, steps)
         some = bool(found.tied.any()) and not bool(found.tied.all())
-        return replace(found, stalled=some and found.cost > _STALLED * state.cost and not is_noise(self.equations, found))
+        return replace(
+            found, stalled=some and found.cost > _STALLED * state.cost and not is_noise(self.equations, found)
+        )
 
     @staticmethod
     def settled(state: State) -> bool:

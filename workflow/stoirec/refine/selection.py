@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from stoirec.refine.columns import as_fast
 from stoirec.refine.equations import Equations

@@ -19,11 +19,12 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 from ruamel.yaml import YAML
 
-from stoirec.report import evaluation, tables
 from stoirec.errors import BadInput
+from stoirec.files.provenance import git_commit, versions
+from stoirec.report import tables
 from stoirec.report.present import cell, percent, share
-from stoirec.provenance import git_commit, versions
 from stoirec.report.results import Results
+from stoirec.report.study import evaluation
 
 CHAPTERS = ("1_data", "2_training", "3_recovery", "4_study", "5_limits")
 _RULES = ("simulate", "train", "choose", "collect", "notebook")  # the order they run in
@@ -52,7 +53,11 @@ def write(results: Results, notebooks: Path, study: Path, output: Path) -> None:
 def render(results: Results, bodies: "list[Chapter]", study_text: str) -> str:
     """The page as text."""
     environment = Environment(
-        loader=PackageLoader("stoirec.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("stoirec.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["cell"] = cell
     return environment.get_template("report.html").render(
@@ -113,7 +118,10 @@ def _evaluated(results: Results) -> dict[str, Any]:
     for label, values in table[metrics].to_dict("index").items():
         kind = "best" if label == chosen else label.split(":")[0] if label in tables.REFERENCE_LABELS else "chosen"
         rows.append({"label": label.replace("_", " ") if kind in ("best", "chosen") else label, "kind": kind, **values})
-    winner = next((found for found in results.plans["evaluation"]["winners"] if found["selected_by"] == results.study.select_by), None)
+    winner = next(
+        (found for found in results.plans["evaluation"]["winners"] if found["selected_by"] == results.study.select_by),
+        None,
+    )
     caveats = [
         f"The selected configuration differs from the defaults by: {', '.join(f'{key} {value}' for key, value in winner['config'].items() if key != 'seed')}."
         if winner
@@ -153,7 +161,9 @@ def _sentences(results: Results, best: str, row: pd.Series) -> list[str]:
     ]
     baseline = results.best_baseline(method, data, metric="reaction_exact")
     if row["entry_exact"] > reference.filter(like="baseline").max() and row["reaction_exact"] <= baseline:
-        sentences.append(f"Whole reactions are no more often right than in the better baseline (reaction_exact {share(baseline)}).")
+        sentences.append(
+            f"Whole reactions are no more often right than in the better baseline (reaction_exact {share(baseline)})."
+        )
     chosen = results.val_loss_configuration
     if chosen is None:
         sentences.append("No configuration ended on every network, so val_loss selects none.")
@@ -172,7 +182,9 @@ def _caveats(results: Results) -> list[str]:
     caveats = []
     best = results.best_configuration
     if best is not None:
-        caveats.append(f"The configuration {best} differs from the defaults by: {results.description(best) or 'nothing'}.")
+        caveats.append(
+            f"The configuration {best} differs from the defaults by: {results.description(best) or 'nothing'}."
+        )
         if len(results.data_names) == 1:
             caveats.append("One network was simulated: the figures do not say how they vary from network to network.")
         with_roles = results.configurations.at[best, "role_prior"]
@@ -243,7 +255,11 @@ def _chapter(number: int, path: Path) -> Chapter:
         if part.cell_type == "code":
             part.outputs = [output for output in part.outputs if output.output_type != "stream"]
     exporter = HTMLExporter(
-        template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, exclude_anchor_links=True
+        template_name="basic",
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
     )
     body, _ = exporter.from_notebook_node(notebook)
     title = _TITLE.search(body)
@@ -280,7 +296,9 @@ def provenance(results: Results, study_text: str) -> dict[str, Any]:
     first = next(iter(attributes.values()))
     seeds = [key for key in first if key == "network_seed" or key.startswith("seed_")]
     jobs = results.training
-    commits = sorted({str(attribute["git_commit"]) for attribute in attributes.values()} | set(jobs["git_commit"].astype(str)))
+    commits = sorted(
+        {str(attribute["git_commit"]) for attribute in attributes.values()} | set(jobs["git_commit"].astype(str))
+    )
     wall = jobs["wall_time_s"].astype(float)
     return {
         "versions": versions(),
@@ -326,8 +344,14 @@ def rule_times(results: Results) -> list[dict[str, Any]]:
     own = {fit.fit_id for fit in results.all_fits} | {*results.data_names, *results.held_out_names}
     rows = []
     folders = (path for path in (results.store / "benchmarks").glob("*") if path.is_dir())
-    for folder in sorted(folders, key=lambda path: (_RULES.index(path.name) if path.name in _RULES else len(_RULES), path.name)):
-        jobs = [_benchmark(path) for path in sorted(folder.rglob("*.tsv")) if _belongs(path.relative_to(folder), own, results.study.name)]
+    for folder in sorted(
+        folders, key=lambda path: (_RULES.index(path.name) if path.name in _RULES else len(_RULES), path.name)
+    ):
+        jobs = [
+            _benchmark(path)
+            for path in sorted(folder.rglob("*.tsv"))
+            if _belongs(path.relative_to(folder), own, results.study.name)
+        ]
         seconds = [job["s"] for job in jobs if job]
         memory = [job["max_rss"] for job in jobs if job and np.isfinite(job["max_rss"])]
         if seconds:

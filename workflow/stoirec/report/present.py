@@ -13,7 +13,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 _PIXELS_PER_INCH = 100  # CSS pixels; the picture itself has twice as many
-_FORMATS = {"val_loss": ".3g", "k": ".3g", "wall time [s]": ".1f", "of the recipe [s]": ".1f", "cost": ".3g", "core minutes": ".1f"}  # all other real numbers are shares, R2 and the like
+_FORMATS = {
+    "val_loss": ".3g",
+    "k": ".3g",
+    "wall time [s]": ".1f",
+    "of the recipe [s]": ".1f",
+    "cost": ".3g",
+    "core minutes": ".1f",
+}  # all other real numbers are shares, R2 and the like
 
 
 class Html:
@@ -38,7 +45,13 @@ def figure(content: Figure, caption: str, alt: str) -> Html:
     )
 
 
-def table(frame: pd.DataFrame, caption: str, marked: tuple[Any, ...] = (), muted: tuple[Any, ...] = (), index: str | None = None) -> Html:
+def table(
+    frame: pd.DataFrame,
+    caption: str,
+    marked: tuple[Any, ...] = (),
+    muted: tuple[Any, ...] = (),
+    index: str | None = None,
+) -> Html:
     """A table with its caption.
 
     Args:
@@ -47,10 +60,12 @@ def table(frame: pd.DataFrame, caption: str, marked: tuple[Any, ...] = (), muted
         index: header of the index column; None leaves the index out.
     """
     numeric = {
-        column: pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column]) for column in frame.columns
+        column: pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column])
+        for column in frame.columns
     }
     heads = ([f"<th>{escape(index)}</th>"] if index is not None else []) + [
-        f"<th{' class=number' if numeric[column] else ''}>{escape(str(column).replace('_', ' '))}</th>" for column in frame.columns
+        f"<th{' class=number' if numeric[column] else ''}>{escape(str(column).replace('_', ' '))}</th>"
+        for column in frame.columns
     ]
     rows = []
     for label, values in zip(frame.index, frame.itertuples(index=False, name=None)):

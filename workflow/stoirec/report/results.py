@@ -9,13 +9,17 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from stoirec import netcdf
-from stoirec.config import FitConfig, Regime, Study, load_regime
-from stoirec.dataset import Data, Truth, read_data, read_truth
+from stoirec.config.fit import FitConfig
+from stoirec.config.regime import Regime, load_regime
+from stoirec.config.study import Study
+from stoirec.data.dataset import Data, read_data
 from stoirec.errors import BadInput
-from stoirec.metrics import NAMES
-from stoirec.score import data_path, read_recovery, recovery_path, score_history
-from stoirec.study import Fit, data_sets, expand, fits_of, flat, plan_path, read_plan, waves
+from stoirec.files import netcdf
+from stoirec.score.metrics import NAMES
+from stoirec.score.scoring import read_recovery, score_history
+from stoirec.simulate.truth import Truth, read_truth
+from stoirec.study.expansion import Fit, data_sets, expand, fits_of, flat, plan_path, read_plan, waves
+from stoirec.study.tables import data_path, recovery_path
 
 # What the references of baselines.csv know; the order in which every table shows them.
 REFERENCES = {
@@ -35,7 +39,9 @@ _SHORTER = {  # in labels of figures and tables; headers and lists of parameters
     "coeff_mass_conservation": "mass",
     "data_augmentation_loop": "augmentation",
 }
-SHARES = tuple(name for name in NAMES if name not in ("r2", "log_k_r2"))  # metrics that are shares of entries or reactions
+SHARES = tuple(
+    name for name in NAMES if name not in ("r2", "log_k_r2")
+)  # metrics that are shares of entries or reactions
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,9 @@ class Results:
                 }
             )
         return (
-            pd.DataFrame(rows).set_index("configuration").sort_values(["entry_exact", "val_loss"], ascending=[False, True], kind="stable")
+            pd.DataFrame(rows)
+            .set_index("configuration")
+            .sort_values(["entry_exact", "val_loss"], ascending=[False, True], kind="stable")
         )
 
     # --- selection --------------------------------------------------------------------------------------------------
@@ -172,7 +180,11 @@ class Results:
         """The parameters of a configuration that are not the defaults: learning_rate_start 0.005, role_prior True."""
         config = self.job(self.answers.index[self.answers["configuration"] == configuration][0]).config
         defaults = flat(FitConfig())
-        return ", ".join(f"{key} {shown_value(value)}" for key, value in flat(config).items() if value != defaults[key] and key != "seed")
+        return ", ".join(
+            f"{key} {shown_value(value)}"
+            for key, value in flat(config).items()
+            if value != defaults[key] and key != "seed"
+        )
 
     # --- references -------------------------------------------------------------------------------------------------
 
@@ -279,14 +291,23 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
     content, everything = expand(study)
     for wave in waves(content):
         if fits_of(content, wave, study) is None:
-            raise BadInput(plan_path(content, wave.name), "file", "nothing that fits the study", "the plan of a wave: the study is not finished, or was changed since")
+            raise BadInput(
+                plan_path(content, wave.name),
+                "file",
+                "nothing that fits the study",
+                "the plan of a wave: the study is not finished, or was changed since",
+            )
     evaluation = next((fits_of(content, wave, study) for wave in waves(content) if wave.stage is None), None) or []
-    table = _read(metrics, ("fit_id", "stage", "variant", "method", "status", "is_answer", "network_seed", "val_loss", *NAMES))
+    table = _read(
+        metrics, ("fit_id", "stage", "variant", "method", "status", "is_answer", "network_seed", "val_loss", *NAMES)
+    )
     references = _read(baselines, ("fit_id", "method", "variant", "param.n_runs", *NAMES))
     answered = set(table.loc[table["is_answer"], "fit_id"])
     missing = [fit.fit_id for fit in everything if fit.fit_id not in answered]
     if missing:
-        raise BadInput(metrics, "fit_id", f"no row for {missing[0]} ({len(missing)} such fits)", f"a row for every fit of {study}")
+        raise BadInput(
+            metrics, "fit_id", f"no row for {missing[0]} ({len(missing)} such fits)", f"a row for every fit of {study}"
+        )
     held_out = {fit.fit_id for fit in evaluation}
     found = Results(
         content,
@@ -302,7 +323,12 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
         fewer = fit.config.n_runs < found.regimes[fit.data].n_runs
         if (fit.data, fit.config.n_runs if fewer else 0) not in known:
             runs = f" with n_runs {fit.config.n_runs}" if fewer else ""
-            raise BadInput(baselines, "fit_id", f"no row for {fit.data}{runs}", f"rows for every data set and n_runs of {study} (stoirec collect)")
+            raise BadInput(
+                baselines,
+                "fit_id",
+                f"no row for {fit.data}{runs}",
+                f"rows for every data set and n_runs of {study} (stoirec collect)",
+            )
     return found
 
 
@@ -351,7 +377,9 @@ def _configuration_labels(answers: pd.DataFrame, grids: dict[str, list[str]]) ->
     for (stage, variant), group in answers.groupby(["stage", "variant"], sort=False):
         own = _varied(group) or (grids.get(stage, []) if variant == "base" else [])
         for fit, row in group[own].iterrows():
-            details = ", ".join(f"{_SHORTER.get(short(key), short(key))} {shown_value(value)}" for key, value in row.items())
+            details = ", ".join(
+                f"{_SHORTER.get(short(key), short(key))} {shown_value(value)}" for key, value in row.items()
+            )
             named = variant != "base" or not details  # the name a study gives to a plain grid says nothing
             labels[fit] = " ".join([variant] * named + [f"({details})" if named else details] * bool(details))
     configuration = answers.groupby(_parameters(answers), dropna=False).ngroup()

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from stoirec.config import FitConfig
-from stoirec.decode import METHODS
-from stoirec.metrics import NAMES
+from stoirec.answer.decode import METHODS
+from stoirec.config.fit import FitConfig
 from stoirec.report.results import REFERENCES, Results
-from stoirec.study import flat
+from stoirec.score.metrics import NAMES
+from stoirec.study.expansion import flat
 
 REFERENCE_LABELS = tuple(REFERENCES.values())
 
@@ -73,7 +73,12 @@ def data_sets(results: Results) -> pd.DataFrame:
     rows = []
     for name in results.data_names:
         graph = results.data(name).graph
-        sizes = {"data set": name, "metabolites": graph.n_metabolites, "reactions": graph.n_reactions, "edges": graph.n_edges}
+        sizes = {
+            "data set": name,
+            "metabolites": graph.n_metabolites,
+            "reactions": graph.n_reactions,
+            "edges": graph.n_edges,
+        }
         rows.append(sizes | by_method(results, [], [name]).max(axis=1).to_dict())
     return pd.DataFrame(rows)
 
@@ -81,5 +86,7 @@ def data_sets(results: Results) -> pd.DataFrame:
 def configuration(config: FitConfig) -> pd.DataFrame:
     """A training configuration beside the defaults."""
     defaults = flat(FitConfig())
-    rows = [(key, str(value), "" if value == defaults[key] else str(defaults[key])) for key, value in flat(config).items()]
+    rows = [
+        (key, str(value), "" if value == defaults[key] else str(defaults[key])) for key, value in flat(config).items()
+    ]
     return pd.DataFrame(rows, columns=["parameter", "value", "default, where different"])

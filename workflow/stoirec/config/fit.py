@@ -1,0 +1,109 @@
+"""A fit: everything one training job depends on."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from stoirec.config.reading import Strict, parse, read_yaml
+from stoirec.config.regime import Integration, Kinetics, Regime
+from stoirec.streams import MAX_SEED
+
+MEANING = 7  # of a fit's keys; a changed default, or a change in what a key does or a checkpoint holds, raises it
+
+
+class GraphModel(Strict):
+    """Architecture of the graph neural network."""
+
+    hidden_dim: int = Field(32, ge=1, description="width of the hidden layers")
+    output_size: int = Field(16, ge=1, description="message dimension")
+    n_layers: int = Field(3, ge=2, description="layers of units, input and output counted: 3 = two Linear layers")
+    embedding_dim: int = Field(
+        0, ge=0, description="learnable numbers per metabolite, appended to substrate_func's input"
+    )
+    flux_limiter: bool = Field(
+        False, description="limit fluxes so that no substrate is used up within one time step of the data"
+    )
+    substrate_gate: bool = Field(
+        False, description="multiply each message by g(|S|), g(0)=0, g(>=1)=1: a zero silences an edge"
+    )
+
+
+class FitConfig(Strict):
+    """One training job. The defaults are the plain recipe; everything can be swept."""
+
+    belongs_elsewhere: ClassVar[dict[str, tuple[str, str]]] = {
+        key: ("a simulation parameter", "training parameters only; the regime file alone sets the simulation")
+        for part in (Regime, Kinetics, Integration)
+        for key in part.model_fields
+    }
+
+    learning_rate_start: float = Field(1e-3, gt=0, description="both MLPs and log_k")
+    learning_rate_embedding_start: float = Field(1e-3, gt=0, description="metabolite embeddings")
+    learning_rate_S_start: float = Field(0.0, ge=0, description="sto_all; 0 = learning_rate_start")
+    coeff_S_L1: float = Field(0.0, ge=0, description="weight of ||sto_all||_1")
+    coeff_S_integer: float = Field(0.0, ge=0, description="weight of mean sin^2(pi sto_all)")
+    coeff_mass_conservation: float = Field(0.0, ge=0, description="weight of the mean squared column sum")
+    n_epochs: int = Field(10, ge=1)
+    batch_size: int = Field(32, ge=1, description="frames per step")
+    data_augmentation_loop: int = Field(45, ge=1, description="steps per epoch = n_frames * this / batch_size * 0.2")
+    n_runs: int = Field(5, ge=1, description="how many of the training trajectories are used")
+    seed: int = Field(1, ge=0, le=MAX_SEED, description="initial weights and batches")
+    n_epochs_init: int = Field(0, ge=0, description="epochs of the first phase, counted within n_epochs")
+    first_coeff_L1: float | None = Field(None, ge=0, description="coeff_S_L1 in the first phase (default: the same)")
+    graph_model: GraphModel = GraphModel()
+
+    # code-level parameters
+    role_prior: bool = Field(False, description="start sto_all at -/+ initial_magnitude by candidate role")
+    role_signs: bool = Field(
+        False, description="hold every entry of sto_all to the sign of its candidate role in every step"
+    )
+    initial_magnitude: float = Field(1.4, gt=0, le=2, description="|sto_all| at the start; without role_prior its std")
+    frame_sampling: Literal["uniform", "activity"] = Field(
+        "uniform", description="chance of a frame: equal, or as the RMS of its scaled dc/dt"
+    )
+    optimiser: Literal["adam", "nadam", "radam"] = "adam"
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rates over the steps")
+    residual_scaling: Literal["none", "std"] = Field(
+        "std", description="divide residuals by each metabolite's std of dc/dt"
+    )
+    precision: Literal["float32", "float64"] = "float32"
+    refinement_rounds: int = Field(
+        0,
+        ge=0,
+        description="after the last epoch: times all columns are weighed and the model is fitted with what is clear of them, at most; the last quarter takes the likeliest columns of all reactions for known",
+    )
+    refinement_steps: int = Field(10, ge=1, description="Levenberg-Marquardt steps per round")
+    refinement_frames: int = Field(120, ge=1, description="training frames, or windows of frames, the refinement fits")
+    n_snapshots: int = Field(40, ge=1, description="coefficient snapshots and loss records kept in fit.nc")
+    decoder: Literal["nearest", "scaled", "mass_balanced", "scaled_mass_balanced"] = Field(
+        "mass_balanced", description="the rounding method that gives the answer"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FitConfig":
+        if self.n_epochs_init > self.n_epochs:
+            raise ValueError("n_epochs_init must not exceed n_epochs")
+        if self.refinement_rounds and not self.role_prior:
+            raise ValueError(
+                "refinement_rounds needs role_prior: columns are sought among those with the signs of the roles"
+            )
+        if self.refinement_rounds and self.graph_model.substrate_gate and not self.role_signs:
+            raise ValueError(
+                "refinement_rounds with graph_model.substrate_gate needs role_signs: refinement holds them too"
+            )
+        if self.refinement_rounds and self.graph_model.embedding_dim:
+            raise ValueError("refinement_rounds needs graph_model.embedding_dim 0")
+        return self
+
+    def steps_per_epoch(self, n_frames: int) -> int:
+        """Optimiser steps in one epoch; `n_frames` is per trajectory."""
+        return max(1, round(n_frames * self.data_augmentation_loop / self.batch_size * 0.2))
+
+    def n_steps(self, n_frames: int) -> int:
+        return self.n_epochs * self.steps_per_epoch(n_frames)
+
+
+def load_fit_config(path: str | Path) -> FitConfig:
+    """The training configuration in `path`. Raises BadInput."""
+    return parse(FitConfig, read_yaml(path), path)

@@ -1,0 +1,96 @@
+"""A regime: everything a simulation depends on. It is frozen: learners and their parameters vary, the data does not."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from stoirec.config.reading import Strict, parse, read_yaml
+from stoirec.errors import BadInput
+from stoirec.streams import MAX_SEED, derived_seed
+
+Seed = Field(ge=0, le=MAX_SEED)
+
+
+class Seeds(Strict):
+    """Separate seeds of the four random parts of a simulation."""
+
+    network: int = Seed
+    rate_constants: int = Seed
+    mlps: int = Seed
+    initial_concentrations: int = Seed
+
+
+class Kinetics(Strict):
+    """The frozen random MLPs of PDE_M1: substrate_func MLP([2, hidden, out]), rate_func MLP([out, hidden, 1])."""
+
+    initialisation: Literal["monotone", "default"]
+    hidden_dim: int = Field(32, ge=1)
+    output_size: int = Field(16, ge=1)
+    flux_limiter: bool = False
+
+
+class Integration(Strict):
+    """How the trajectories are computed: an adaptive SciPy solver, or explicit Euler with step dt."""
+
+    method: Literal["DOP853", "RK45", "LSODA", "Radau", "BDF", "Euler"] = "DOP853"
+    rtol: float = Field(1e-9, gt=0, le=1e-3)
+    atol: float = Field(1e-11, gt=0, le=1e-3)
+
+
+class Regime(Strict):
+    """A frozen simulation. Learners and their parameters vary, the data does not."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
+    n_metabolites: int = Field(ge=2)
+    n_reactions: int = Field(ge=1)
+    max_coefficient: int = Field(2, ge=1, le=2)
+    # "substrates-products": weight; the sizes reactions are drawn from
+    reaction_shapes: dict[str, float]
+    decoy_edges: float = Field(0.0, ge=0)
+    dcdt_noise: float = Field(0.0, ge=0)  # Gaussian noise on dc/dt, in units of each metabolite's std of dc/dt
+    n_runs: int = Field(5, ge=1)
+    n_frames: int = Field(ge=2)
+    dt: float = Field(gt=0)
+    log_k: tuple[float, float] = Field(strict=False)
+    initial_concentration: tuple[float, float] = Field(strict=False)
+    kinetics: Kinetics
+    integration: Integration = Integration()
+    seeds: Seeds
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Regime":
+        for key in ("log_k", "initial_concentration"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise ValueError(f"{key} must be [low, high] with low <= high")
+        if self.initial_concentration[0] < 0:
+            raise ValueError("initial_concentration must not be negative")
+        for shape, weight in self.reaction_shapes.items():
+            sizes = shape.split("-")
+            if len(sizes) != 2 or not all(s in ("1", "2", "3") for s in sizes) or weight < 0:
+                raise ValueError("reaction_shapes must map 'substrates-products' (1-3 each) to a weight >= 0")
+        if not sum(self.reaction_shapes.values()) > 0:
+            raise ValueError("reaction_shapes needs a positive weight")
+        if (self.integration.method == "Euler") != self.kinetics.flux_limiter:
+            raise ValueError("kinetics.flux_limiter needs integration.method Euler, and Euler needs the limiter")
+        return self
+
+    def with_master_seed(self, seed: int) -> "Regime":
+        """The same regime with its four seeds derived from one (the command line's --seed)."""
+        return self.model_copy(
+            update={"seeds": Seeds(**{part: derived_seed(part, seed) for part in Seeds.model_fields})}
+        )
+
+
+def load_regime(path: str | Path) -> Regime:
+    """The regime in `path`; one that is `like` another file beside it has that file's keys, and its own over them. Raises BadInput."""
+    content = read_yaml(path)
+    if "like" in content:
+        own = {key: value for key, value in content.items() if key != "like"}
+        like = Path(path).parent / str(content["like"])
+        content = read_yaml(like)
+        if "like" in content:
+            raise BadInput(path, "like", like, "a regime that is not itself like another")
+        content |= own
+    return parse(Regime, content, path)

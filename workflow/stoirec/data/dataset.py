@@ -1,0 +1,131 @@
+"""data.nc as a learner sees it: concentrations, derivatives and the graph."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from stoirec.data.graph_variables import graph_of
+from stoirec.errors import BadInput
+from stoirec.files import netcdf
+from stoirec.network.graph import Graph
+
+TRAINING, VALIDATION = 0, 1
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a learner may see.
+
+    Attributes:
+        path: where it was read from, for messages.
+        graph: candidate edges.
+        time: (T,) [time unit].
+        concentration, dcdt: (runs, T, M) [concentration], [concentration/time unit].
+        run_role: (runs,) 0 training, 1 validation.
+        network_seed: the seed that names the simulated network, -1 for a user's own data; never learned from.
+    """
+
+    path: Path
+    graph: Graph
+    time: np.ndarray
+    concentration: np.ndarray
+    dcdt: np.ndarray
+    run_role: np.ndarray
+    network_seed: int
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.time)
+
+    @property
+    def dt(self) -> float:
+        """The time step. Raises BadInput if the frames are not equally spaced."""
+        steps = np.diff(self.time)
+        if len(steps) == 0 or not np.allclose(steps, steps[0], rtol=1e-6):
+            raise BadInput(
+                self.path,
+                "time",
+                "unequal steps" if len(steps) else "one frame",
+                "equally spaced frames, for graph_model.flux_limiter",
+            )
+        return float(steps[0])
+
+    @property
+    def n_training_runs(self) -> int:
+        return int((self.run_role == TRAINING).sum())
+
+    def training_frames(self, n_runs: int) -> tuple[np.ndarray, np.ndarray]:
+        """(frames, M) concentration and dc/dt of the first `n_runs` training runs.
+
+        Raises:
+            BadInput: the file has fewer training runs.
+        """
+        if n_runs > self.n_training_runs:
+            raise BadInput(self.path, "n_runs", n_runs, f"1..{self.n_training_runs} (the file's training trajectories)")
+        runs = np.flatnonzero(self.run_role == TRAINING)
+        return self._frames(runs[:n_runs], ~self._held_out())
+
+    def validation_frames(self) -> tuple[np.ndarray, np.ndarray]:
+        """(frames, M) of the validation runs; of the held-out time blocks where there is no validation run."""
+        runs = np.flatnonzero(self.run_role == VALIDATION)
+        if len(runs):
+            return self._frames(runs, np.ones(self.n_frames, bool))
+        return self._frames(np.arange(len(self.run_role)), self._held_out())
+
+    def _held_out(self) -> np.ndarray:
+        """(T,) bool: the 5th and 10th tenth of the time axis if no run is for validation, else nothing."""
+        if (self.run_role == VALIDATION).any():
+            return np.zeros(self.n_frames, bool)
+        return (np.arange(self.n_frames) * 10 // self.n_frames) % 5 == 4
+
+    def _frames(self, runs: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        width = self.graph.n_metabolites
+        return self.concentration[runs][:, keep].reshape(-1, width), self.dcdt[runs][:, keep].reshape(-1, width)
+
+
+def read_data(path: str | Path) -> Data:
+    """What a learner may see in data.nc; /truth is not opened.
+
+    Raises:
+        BadInput: missing or damaged file, missing variable, a graph that does not match the data, NaN or negative
+            concentrations.
+    """
+    dataset = netcdf.read(
+        path,
+        required=(
+            "time",
+            "concentration",
+            "dcdt",
+        ),
+    )
+    for name in ("concentration", "dcdt"):
+        variable = dataset[name]
+        if variable.dims != ("run", "time", "metabolite"):
+            raise BadInput(path, name, f"dimensions {variable.dims}", "(run, time, metabolite)")
+        if variable.size == 0:
+            raise BadInput(path, name, f"shape {variable.shape}", "at least one run, frame and metabolite")
+        _refuse(path, variable, ~np.isfinite(variable.values), "finite numbers")
+    _refuse(path, dataset["concentration"], dataset["concentration"].values < 0, "numbers >= 0")
+    roles = dataset["run_role"].values if "run_role" in dataset else np.zeros(dataset.sizes["run"], np.int8)
+    if not np.isin(roles, (TRAINING, VALIDATION)).all() or not (roles == TRAINING).any():
+        raise BadInput(path, "run_role", roles.tolist(), "0 (training, at least one) or 1 (validation)")
+    return Data(
+        Path(path),
+        graph_of(dataset, path),
+        dataset["time"].values.astype(float),
+        dataset["concentration"].values.astype(float),
+        dataset["dcdt"].values.astype(float),
+        roles.astype(np.int8),
+        int(dataset.attrs.get("network_seed", -1)),
+    )
+
+
+def _refuse(path: str | Path, variable: xr.DataArray, bad: np.ndarray, allowed: str) -> None:
+    if bad.any():
+        first = np.unravel_index(np.argmax(bad), bad.shape)
+        place = ", ".join(f"{dim} {index}" for dim, index in zip(variable.dims, first))
+        raise BadInput(
+            path, variable.name, f"{variable.values[first]:.4g} at {place} ({bad.sum()} such values)", allowed
+        )

@@ -1,0 +1,59 @@
+"""The bundled recipes of `stoirec recover` (recipes/*.yaml), and which of them a data set calls for."""
+
+from importlib.resources import as_file, files
+
+import numpy as np
+
+from stoirec.config.fit import FitConfig, load_fit_config
+from stoirec.data.dataset import Data
+from stoirec.errors import BadInput
+from stoirec.refine.evidence import MOST
+
+# RMS of what an Euler step leaves, over the RMS of the steps: 1e-14 on flux_limited (1e-5 stored as float32), 1e-3 on pde_m1
+_EXPLICIT = 1e-4
+
+
+def load(name: str) -> FitConfig:
+    """The bundled recipe of that name."""
+    with as_file(files("stoirec.learn") / "recipes" / f"{name}.yaml") as path:
+        return load_fit_config(path)
+
+
+def choose(data: Data) -> tuple[str, str]:
+    """(name of the recipe for `data`, why), from what a learner may see."""
+    crowded, limited = n_crowded(data), euler_steps(data)
+    if crowded:
+        reason = f"{crowded} of {data.graph.n_reactions} reactions have more than {MOST} candidate substrates or products, which cannot all be real"
+        return "decoys", reason + (
+            "; the frames are explicit Euler steps as well: decoys with a flux limiter are untested" if limited else ""
+        )
+    if limited:
+        return "flux_limited", "the frames are explicit Euler steps of dcdt, as with a flux limiter"
+    return (
+        "best",
+        f"the frames are no explicit Euler steps, and no reaction has more than {MOST} candidate substrates or products",
+    )
+
+
+def n_crowded(data: Data) -> int:
+    """Reactions with more candidates on a side than can be real."""
+    graph = data.graph
+    sides = (
+        np.bincount(graph.edge_reaction[of], minlength=graph.n_reactions)
+        for of in (graph.edge_is_substrate, ~graph.edge_is_substrate)
+    )
+    return int((np.maximum(*sides) > MOST).sum())
+
+
+def euler_steps(data: Data) -> bool:
+    """Whether c[t+1] = c[t] + dt dcdt[t] at equal time steps: so a limited flux is simulated; a smooth trajectory is not.
+
+    Where steps are so short that a smooth trajectory passes, no substrate is used up within one, and a limiter changes nothing.
+    """
+    try:
+        dt = data.dt
+    except BadInput:  # unequal time steps, or one frame
+        return False
+    step = np.diff(data.concentration, axis=1)
+    left = step - dt * data.dcdt[:, :-1]
+    return bool(np.sqrt(np.mean(left**2)) < _EXPLICIT * np.sqrt(np.mean(step**2)))

@@ -1,1 +1,0 @@
-"""Figures of the report, one module per chapter. Pure: data in, matplotlib Figure out; nothing is read or computed twice."""

@@ -1,0 +1,237 @@
+"""Function compensation: did the learned functions take over what S should have learned?
+
+The data fix k_j F(c, |S|) with F = softplus(rate_func(sum of substrate_func)), and no more: k and F share a factor, a
+wrong scale of a column of S can be undone by that reaction's k or by F, and messages are free up to a map that
+rate_func undoes. So the learned functions are compared with the true ones after the gauge is fixed: one global factor
+(the mean difference of log k) for the response curves, one factor per reaction for the fluxes, one affine map for the
+messages. Uses the truth; for scoring only.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import Data
+from stoirec.learn.model import MetabolismPropagation
+from stoirec.learn.training import new_model, variable_name
+from stoirec.network.graph import Graph
+from stoirec.score.metrics import r2
+from stoirec.simulate.kinetics import PdeM1
+from stoirec.simulate.truth import Truth
+
+_FRAMES = 240  # of the validation trajectory: smooth, and the messages of all edges must fit in memory
+_GRID = 101  # concentrations of a response curve
+_CONCENTRATION_RANGE = (0.5, 99.5)  # percentiles of the validation concentrations
+
+
+@dataclass(frozen=True)
+class Compensation:
+    """Learned against true functions.
+
+    Attributes:
+        reactions: one row per reaction: flux_r2 (learned flux against true flux on the validation trajectory, after one
+            least-squares factor), log_factor (log10 of that factor, true over learned), log_column_scale (log10 of the
+            learned column's length along the true one), log_k_difference (log10 learned over true rate constant, after
+            the global gauge). A scale traded between S and the flux puts log_factor = log_column_scale; a scale traded
+            between S and k alone, log_k_difference = -log_column_scale.
+        curves: one row per concentration and |S|: concentration, coefficient, true, learned response F of one substrate.
+        curve_r2: |S| -> R2 (1 - SSE/SST) of the learned curve.
+        shape_r2: R2 of both curves together after one more common factor: is their shape right?
+        message_r2: R2 of the true messages regressed affinely on the learned ones.
+        gauge: log10 factor by which the learned rate constants exceed the true ones, on average.
+    """
+
+    reactions: pd.DataFrame
+    curves: pd.DataFrame
+    curve_r2: dict[int, float]
+    shape_r2: float
+    message_r2: float
+    gauge: float
+
+
+def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
+    """The diagnostics of one fit; NaN throughout if it diverged.
+
+    Args:
+        fit: content of fit.nc; data, truth: of the data set it was trained on.
+    """
+    model = learned_model(fit, data)
+    concentration = data.validation_frames()[0]
+    concentration = concentration[:: max(1, len(concentration) // _FRAMES)]
+    gauge = float(fit["log_k"].values.mean() - truth.log_k.mean())
+    reactions = compare_fluxes(
+        data.graph,
+        _flux(model, concentration),
+        truth.flux(concentration),
+        fit["coefficient"].values,
+        truth.stoichiometry,
+    )
+    reactions["log_k_difference"] = fit["log_k"].values - truth.log_k - gauge
+    low, high = np.percentile(concentration, _CONCENTRATION_RANGE)
+    curves = response_curves(model, truth.kinetics, np.linspace(low, high, _GRID), gauge)
+    learned, true = curves["learned"].values, curves["true"].values
+    return Compensation(
+        reactions,
+        curves,
+        {int(size): r2(curve["learned"].values, curve["true"].values) for size, curve in curves.groupby("coefficient")},
+        r2(learned * (learned @ true) / (learned @ learned), true),
+        message_r2(*_messages(model, truth, data.graph, concentration)),
+        gauge,
+    )
+
+
+def learned_model(fit: xr.Dataset, data: Data) -> MetabolismPropagation:
+    """The trained network of a fit.nc, in double precision."""
+    model = new_model(data, FitConfig.model_validate_json(fit.attrs["config"])).double()
+    stored = {"sto_all": "coefficient", "log_k": "log_k"}
+    names = {name: stored.get(name, variable_name(name)) for name, _ in model.named_parameters()}
+    model.load_state_dict({name: torch.as_tensor(fit[variable].values) for name, variable in names.items()})
+    return model.eval()
+
+
+# --- fluxes -------------------------------------------------------------------------------------------------------------
+
+
+def compare_fluxes(
+    graph: Graph, learned: np.ndarray, true: np.ndarray, coefficient: np.ndarray, stoichiometry: np.ndarray
+) -> pd.DataFrame:
+    """Per reaction, flux_r2, log_factor and log_column_scale, as in `Compensation.reactions`.
+
+    Args:
+        learned, true: (frames, R) fluxes; coefficient: (E,) learned; stoichiometry: (M, R) true.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        factor = (learned * true).sum(0) / (learned**2).sum(0)
+        spread = ((true - true.mean(0)) ** 2).sum(0)
+        flux_r2 = 1 - ((true - factor * learned) ** 2).sum(0) / spread
+        entries = graph.on_edges(stoichiometry)
+        along = np.bincount(graph.edge_reaction, coefficient * entries, graph.n_reactions)
+        column_scale = along / np.bincount(graph.edge_reaction, entries.astype(float) ** 2, graph.n_reactions)
+        return pd.DataFrame(
+            {"flux_r2": flux_r2, "log_factor": _log10(factor), "log_column_scale": _log10(column_scale)}
+        )
+
+
+def _log10(values: np.ndarray) -> np.ndarray:
+    """log10, nan where there is none: a column learned with the wrong sign has no scale."""
+    return np.log10(np.where(values > 0, values, np.nan))
+
+
+@torch.no_grad()
+def _flux(model: MetabolismPropagation, concentration: np.ndarray) -> np.ndarray:
+    return model.flux(torch.as_tensor(concentration)).T.numpy()
+
+
+# --- functions ----------------------------------------------------------------------------------------------------------
+
+
+def response_curves(
+    model: MetabolismPropagation, kinetics: PdeM1, concentration: np.ndarray, gauge: float
+) -> pd.DataFrame:
+    """F(c; |S|) of a reaction with one substrate, for |S| = 1 and 2, the learned one times 10^gauge.
+
+    Metabolite embeddings, where a model has them, enter as their mean.
+    """
+    curves = []
+    for size in (1, 2):
+        true = kinetics.rate_func(
+            kinetics.substrate_func(np.column_stack([concentration, np.full_like(concentration, size)]))
+        )[:, 0]
+        embedding = (
+            np.zeros((1, 0)) if model.embedding is None else model.embedding.detach().mean(0, keepdim=True).numpy()
+        )
+        learned = _message(
+            model, concentration, np.full_like(concentration, size), np.repeat(embedding, len(concentration), axis=0)
+        )
+        with torch.no_grad():
+            rate = torch.nn.functional.softplus(model.rate_func(torch.as_tensor(learned))[:, 0]).numpy()
+        curves.append(
+            pd.DataFrame(
+                {
+                    "concentration": concentration,
+                    "coefficient": size,
+                    "true": np.logaddexp(0, true),
+                    "learned": rate * 10.0**gauge,
+                }
+            )
+        )
+    return pd.concat(curves, ignore_index=True)
+
+
+@torch.no_grad()
+def _message(
+    model: MetabolismPropagation, concentration: np.ndarray, size: np.ndarray, embedding: np.ndarray
+) -> np.ndarray:
+    """(N, messages) learned messages of N substrates: concentration, |S| (N,) and embedding (N, embedding_dim)."""
+    message = model.substrate_func(torch.as_tensor(np.column_stack([concentration, size, embedding]))).numpy()
+    return message * (1 - (1 - np.minimum(size, 1)) ** 2)[:, None] if model.gated else message
+
+
+def _messages(
+    model: MetabolismPropagation, truth: Truth, graph: Graph, concentration: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Learned and true messages (N, dim) of every true substrate edge in every frame, each at its own |S|."""
+    edges = graph.substrate_edges[truth.edge_is_true[graph.substrate_edges]]
+    metabolite = graph.edge_metabolite[edges]
+    c = concentration[:, metabolite].ravel()
+    learned_size, true_size = (
+        np.tile(np.abs(x[edges]), len(concentration))
+        for x in (model.sto_all.detach().numpy(), graph.on_edges(truth.stoichiometry))
+    )
+    embedding = (
+        np.zeros((len(c), 0))
+        if model.embedding is None
+        else np.tile(model.embedding.detach().numpy()[metabolite], (len(concentration), 1))
+    )
+    return _message(model, c, learned_size, embedding), truth.kinetics.substrate_func(np.column_stack([c, true_size]))
+
+
+def message_r2(learned: np.ndarray, true: np.ndarray) -> float:
+    """R2, over all components together, of `true` (N, p) regressed affinely on `learned` (N, q)."""
+    if not np.isfinite(learned).all():
+        return float("nan")
+    predictors = np.column_stack([np.ones(len(learned)), learned])
+    q, _ = np.linalg.qr(predictors)  # a thin basis: the residual needs no coefficients
+    residual = true - q @ (q.T @ true)
+    spread = ((true - true.mean(0)) ** 2).sum()
+    return float(1 - (residual**2).sum() / spread) if spread > 0 else float("nan")
+
+
+def summary(found: Compensation) -> pd.DataFrame:
+    """One row per diagnostic: what, value, what 1 (or 0) would mean."""
+    reactions = found.reactions
+    quartiles = reactions["flux_r2"].quantile([0.25, 0.5, 0.75])
+    both = reactions[["log_factor", "log_column_scale", "log_k_difference"]].dropna()
+    traded = (both["log_factor"] - both["log_column_scale"]).abs().median() if len(both) else np.nan
+    rows = [
+        ("flux R2 over reactions, median", quartiles[0.5], "1: every reaction's flux has the right course"),
+        ("flux R2, lower and upper quartile", f"{quartiles[0.25]:.4f} and {quartiles[0.75]:.4f}", ""),
+        ("reactions with flux R2 > 0.99", f"{(reactions['flux_r2'] > 0.99).sum()} of {len(reactions)}", ""),
+        (
+            "|log10 column scale|, median",
+            both["log_column_scale"].abs().median(),
+            "0: columns of S have the right length",
+        ),
+        (
+            "|log10 flux factor − log10 column scale|, median",
+            traded,
+            "0: a wrong length of a column is undone exactly by its flux",
+        ),
+        ("response curve R2, |S| = 1", found.curve_r2[1], "1: the learned response is the true one"),
+        ("response curve R2, |S| = 2", found.curve_r2[2], "1: and its dependence on |S| as well"),
+        (
+            "both response curves, R2 after one common factor",
+            found.shape_r2,
+            "1: their shape is right, whatever their size",
+        ),
+        ("true messages from learned ones, R2", found.message_r2, "1: messages agree up to an affine map"),
+    ]
+    texts = [
+        (name, value if isinstance(value, str) else f"{value:.4f}".replace("-", "−"), meaning)
+        for name, value, meaning in rows
+    ]
+    return pd.DataFrame(texts, columns=["diagnostic", "value", "meaning"])

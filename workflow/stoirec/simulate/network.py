@@ -1,0 +1,105 @@
+"""Random metabolic networks: a stoichiometric matrix and its candidate graph."""
+
+import itertools
+
+import numpy as np
+
+from stoirec.config.regime import Regime
+from stoirec.network.graph import Graph, from_pairs
+from stoirec.streams import generator_stream
+
+_ATTEMPTS = 200
+
+
+def balanced_coefficients(n_substrates: int, n_products: int, largest: int) -> list[tuple[int, ...]]:
+    """All signed coefficient tuples (substrates first) from 1..largest whose sum is zero."""
+    values = range(1, largest + 1)
+    return [
+        tuple(-s for s in substrates) + products
+        for substrates in itertools.product(values, repeat=n_substrates)
+        for products in itertools.product(values, repeat=n_products)
+        if sum(substrates) == sum(products)
+    ]
+
+
+def _shape_counts(regime: Regime) -> list[tuple[int, int]]:
+    """One (n_substrates, n_products) per reaction, by quota (largest remainder), so that edge totals do not drift."""
+    shapes = [tuple(int(s) for s in shape.split("-")) for shape in regime.reaction_shapes]
+    weights = np.array(list(regime.reaction_shapes.values()))
+    for shape, weight in zip(shapes, weights):
+        if weight > 0 and not balanced_coefficients(*shape, regime.max_coefficient):
+            raise ValueError(
+                f"reaction_shapes: {shape[0]}-{shape[1]} has no zero-sum column with coefficients 1..{regime.max_coefficient}"
+            )
+        if weight > 0 and sum(shape) > regime.n_metabolites:
+            raise ValueError(f"n_metabolites: {regime.n_metabolites} cannot hold a {shape[0]}-{shape[1]} reaction")
+    quota = regime.n_reactions * weights / weights.sum()
+    counts = np.floor(quota).astype(int)
+    for index in np.argsort(counts - quota, kind="stable")[: regime.n_reactions - counts.sum()]:
+        counts[index] += 1
+    return [shape for shape, count in zip(shapes, counts) for _ in range(count)]
+
+
+def random_stoichiometry(regime: Regime) -> np.ndarray:
+    """(M, R) int8 matrix: zero column sums, entries within +-max_coefficient, every metabolite used.
+
+    No two reactions have the same (substrate set, product set): with shared MLPs they could swap labels.
+
+    Raises:
+        ValueError: the regime's sizes admit no such matrix (within 200 draws).
+    """
+    rng = generator_stream("network", regime.seeds.network)
+    shapes = _shape_counts(regime)
+    for _ in range(_ATTEMPTS):
+        matrix = _draw(regime, rng, [shapes[i] for i in rng.permutation(len(shapes))])
+        if matrix is not None and (matrix != 0).any(axis=1).all():
+            return matrix
+    raise ValueError(
+        f"n_reactions: no network of {regime.n_metabolites} metabolites and {regime.n_reactions} distinct reactions found that uses every metabolite"
+    )
+
+
+def _draw(regime: Regime, rng: np.random.Generator, shapes: list[tuple[int, int]]) -> np.ndarray | None:
+    matrix = np.zeros((regime.n_metabolites, regime.n_reactions), np.int8)
+    seen = set()
+    for reaction, (n_substrates, n_products) in enumerate(shapes):
+        columns = balanced_coefficients(n_substrates, n_products, regime.max_coefficient)
+        for _ in range(_ATTEMPTS):
+            members = rng.choice(regime.n_metabolites, n_substrates + n_products, replace=False)
+            key = (frozenset(members[:n_substrates]), frozenset(members[n_substrates:]))
+            if key not in seen:
+                break
+        else:
+            return None
+        seen.add(key)
+        matrix[members, reaction] = columns[rng.integers(len(columns))]
+    return matrix
+
+
+def candidate_graph(stoichiometry: np.ndarray, decoy_edges: float, seed: int) -> tuple[Graph, np.ndarray]:
+    """The graph a learner sees, and (E,) bool `edge_is_true`.
+
+    `decoy_edges` is the number of decoys per true edge. Decoys have the same mix of roles as the true edges and
+    a true coefficient of zero.
+
+    Raises:
+        ValueError: more decoys asked for than there are free (metabolite, reaction) pairs.
+    """
+    n_metabolites, n_reactions = stoichiometry.shape
+    metabolite, reaction = np.nonzero(stoichiometry)
+    is_substrate = stoichiometry[metabolite, reaction] < 0
+    n_decoys = round(decoy_edges * len(metabolite))
+    free = np.flatnonzero(stoichiometry.ravel() == 0)
+    if n_decoys > len(free):
+        raise ValueError(f"decoy_edges: {n_decoys} decoys asked for, {len(free)} pairs are free")
+    rng = generator_stream("decoys", seed)
+    decoys = rng.choice(free, n_decoys, replace=False)
+    decoy_roles = rng.permutation(np.arange(n_decoys) < round(n_decoys * is_substrate.mean()))
+    graph = from_pairs(
+        n_metabolites,
+        n_reactions,
+        np.concatenate([metabolite, decoys // n_reactions]),
+        np.concatenate([reaction, decoys % n_reactions]),
+        np.concatenate([is_substrate, decoy_roles]),
+    )
+    return graph, graph.on_edges(stoichiometry) != 0

@@ -1,0 +1,109 @@
+"""Integration of a regime's trajectories."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from stoirec.config.regime import Regime
+from stoirec.network.graph import Graph
+from stoirec.simulate.kinetics import PdeM1, random_kinetics
+from stoirec.simulate.network import candidate_graph, random_stoichiometry
+from stoirec.streams import generator_stream
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated regime: what a learner sees, and the truth.
+
+    Attributes:
+        time: (T,) [time unit].
+        concentration, dcdt: (runs, T, M) [concentration], [concentration/time]; dcdt is the exact right-hand side,
+            and the regime's dcdt_noise.
+        run_role: (runs,) 0 training, 1 validation (the last run).
+        graph: candidate edges.
+        edge_is_true: (E,) False for decoys.
+        kinetics: stoichiometry, rate constants and MLPs.
+    """
+
+    time: np.ndarray
+    concentration: np.ndarray
+    dcdt: np.ndarray
+    run_role: np.ndarray
+    graph: Graph
+    edge_is_true: np.ndarray
+    kinetics: PdeM1
+
+
+def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -> Simulation:
+    """Simulate every training run and one extra validation run.
+
+    Raises:
+        ValueError: the regime admits no network, or a concentration became negative or not finite.
+    """
+    stoichiometry = random_stoichiometry(regime)
+    kinetics = random_kinetics(regime, stoichiometry)
+    graph, edge_is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network)
+
+    n_runs = regime.n_runs + 1
+    rng = generator_stream("initial concentrations", regime.seeds.initial_concentrations)
+    initial = rng.uniform(*regime.initial_concentration, (n_runs, regime.n_metabolites))
+    time = np.arange(regime.n_frames) * regime.dt
+    concentration = np.empty((n_runs, regime.n_frames, regime.n_metabolites))
+    for run in range(n_runs):
+        concentration[run] = (
+            _euler(regime, kinetics, initial[run])
+            if regime.kinetics.flux_limiter
+            else _solve(regime, kinetics, initial[run], time)
+        )
+        progress(f"trajectory {run + 1}/{n_runs}")
+    lowest = concentration.min()
+    if not lowest >= 0:
+        raise ValueError(
+            f"kinetics: a concentration reached {lowest:.3g}; this regime does not keep concentrations non-negative"
+        )
+
+    role = np.zeros(n_runs, np.int8)
+    role[-1] = 1
+    dcdt = fluxes_and_derivative(regime, kinetics, concentration)[1]
+    if regime.dcdt_noise:
+        noise = generator_stream("noise", regime.seeds.initial_concentrations).normal(size=dcdt.shape)
+        dcdt = dcdt + regime.dcdt_noise * dcdt.std(axis=(0, 1)) * noise
+    return Simulation(time, concentration, dcdt, role, graph, edge_is_true, kinetics)
+
+
+def fluxes_and_derivative(regime: Regime, kinetics: PdeM1, concentration: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True fluxes (..., R), limited where the regime limits them, and dc/dt (..., M)."""
+    flux = (
+        kinetics.limited_flux(concentration, regime.dt)
+        if regime.kinetics.flux_limiter
+        else kinetics.flux(concentration)
+    )
+    return flux, kinetics.derivative(flux)
+
+
+def _solve(regime: Regime, kinetics: PdeM1, initial: np.ndarray, time: np.ndarray) -> np.ndarray:
+    options = regime.integration
+    result = solve_ivp(
+        lambda _, c: kinetics.derivative(kinetics.flux(c)),
+        (time[0], time[-1]),
+        initial,
+        method=options.method,
+        t_eval=time,
+        rtol=options.rtol,
+        atol=options.atol,
+    )
+    if not result.success:
+        raise ValueError(f"integration: {result.message}")
+    return result.y.T
+
+
+def _euler(regime: Regime, kinetics: PdeM1, initial: np.ndarray) -> np.ndarray:
+    path = np.empty((regime.n_frames, len(initial)))
+    path[0] = initial
+    for step in range(1, regime.n_frames):
+        _, derivative = fluxes_and_derivative(regime, kinetics, path[step - 1])
+        # the limiter can use up a substrate exactly; rounding may then leave -1e-17
+        path[step] = np.maximum(path[step - 1] + regime.dt * derivative, 0.0)
+    return path

@@ -1,0 +1,155 @@
+"""All fits of a results folder, whatever study asked for them: state, parameters, metrics; sorted and filtered."""
+
+import operator
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stoirec.config.fit import FitConfig
+from stoirec.config.reading import parse, read_yaml
+from stoirec.errors import BadInput
+from stoirec.files import netcdf
+from stoirec.score.metrics import NAMES
+from stoirec.study.expansion import differing, flat
+from stoirec.study.tables import COSTS
+
+_ALIVE = 300.0  # [s] a job writes a line or a checkpoint more often than that
+_OPERATORS = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
+
+
+def fits(results: Path) -> pd.DataFrame:
+    """One row per fit in `results`, ordered by fit_id.
+
+    State: `done`; `diverged`; `trained` (not rounded yet); `running` (wrote something in the last five minutes);
+    `stopped` (goes on from its checkpoint when it is asked for again); `failed` (its log says why).
+
+    Returns:
+        fit_id, state, parameters (what differs from the defaults), param.<key> for all, the metrics of the fit's own
+        answer from any metrics.csv below (NaN if not scored), n_steps, wall_time_s [s], threads, device.
+
+    Raises:
+        BadInput: there is no such folder, or no fits in it.
+    """
+    if not (results / "fits").is_dir():
+        raise BadInput(results, "fits", "nothing", "a results folder of the workflow, with fits/")
+    logs = {
+        path.relative_to(results / "logs/train").with_suffix("").as_posix(): path
+        for path in (results / "logs/train").glob("*/*.log")
+    }
+    folders = {
+        path.relative_to(results / "fits").as_posix(): path for path in (results / "fits").glob("*/*") if path.is_dir()
+    }
+    scored = _scored(results)
+    rows = [_row(name, results / "fits" / name, logs.get(name), scored) for name in sorted({*logs, *folders})]
+    columns = [
+        "fit_id",
+        "state",
+        "parameters",
+        *NAMES,
+        "val_loss",
+        *COSTS,
+        *(f"param.{key}" for key in flat(FitConfig())),
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _row(name: str, folder: Path, log: Path | None, scored: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    row: dict[str, Any] = {"fit_id": name}
+    config, fit = folder / "fit.yaml", folder / "fit.nc"
+    if config.is_file():
+        given = parse(FitConfig, read_yaml(config), config)
+        row["parameters"] = ", ".join(f"{key} {value}" for key, value in differing(given).items())
+        row |= {f"param.{key}": value for key, value in flat(given).items()}
+    if fit.is_file():
+        try:
+            attributes = netcdf.attributes(fit)
+        except BadInput:
+            return row | {"state": "failed"}
+        ended = "done" if attributes.get("status") == "ok" else "diverged"
+        rounded = (folder / "recovery.nc").is_file()
+        return (
+            row
+            | {key: attributes.get(key) for key in COSTS}
+            | {"state": ended if rounded else "trained"}
+            | scored.get(name, {})
+        )
+    signs = [
+        path.stat().st_mtime for path in (config, fit.with_suffix(".ckpt"), log) if path is not None and path.is_file()
+    ]
+    if not config.is_file():  # Snakemake takes back what a failed job wrote
+        return row | {"state": "failed"}
+    return row | {"state": "running" if time.time() - max(signs) < _ALIVE else "stopped"}
+
+
+def _scored(results: Path) -> dict[str, dict[str, Any]]:
+    """fit_id -> metrics of its answer, from the tables of all studies in the folder; the newest has the last word."""
+    found: dict[str, dict[str, Any]] = {}
+    paths = [*results.glob("metrics.csv"), *results.glob("*/metrics.csv")]
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
+        try:
+            table = pd.read_csv(path)
+            answers = table[table["is_answer"].astype(bool)].set_index("fit_id")[[*NAMES, "val_loss"]]
+        except (ValueError, KeyError):
+            raise BadInput(path, "file", "not a table of metrics", "a metrics.csv written by stoirec collect") from None
+        found |= answers.to_dict("index")
+    return found
+
+
+def column(table: pd.DataFrame, name: str) -> str:
+    """The column a user means: `entry_exact`, `batch_size` for `param.batch_size`, `hidden_dim` for its nested key.
+
+    Raises:
+        BadInput: there is none.
+    """
+    candidates = (name, f"param.{name}", f"param.graph_model.{name}")
+    found = [candidate for candidate in candidates if candidate in table.columns]
+    if not found:
+        raise BadInput("command line", "column", name, ", ".join(table.columns))
+    return found[0]
+
+
+def filtered(table: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
+    """The rows that meet all conditions: `key=value`, `!=`, `>`, `<`, `>=`, `<=`; numbers compare as numbers.
+
+    Raises:
+        BadInput: a condition of another form, an unknown column, or an order of what has none.
+    """
+    for condition in conditions:
+        match = re.fullmatch(r"\s*([\w.]+)\s*(>=|<=|!=|=|>|<)\s*(.*?)\s*", condition)
+        if not match:
+            raise BadInput("command line", "--filter", condition, "key=value, or !=, >, <, >=, <= in place of =")
+        name, sign, text = match.groups()
+        values = table[column(table, name)]
+        try:
+            wanted = float(text)
+        except ValueError:
+            if sign not in ("=", "!="):
+                raise BadInput("command line", "--filter", condition, f"a number after {sign}") from None
+            keep = _OPERATORS[sign](values.map(_shown), text)
+        else:
+            numbers = pd.to_numeric(values, errors="coerce")
+            keep = _OPERATORS[sign](numbers, wanted) & (numbers.notna() | (sign == "!="))
+        table = table[keep]
+    return table
+
+
+def ordered(table: pd.DataFrame, name: str, descending: bool = False) -> pd.DataFrame:
+    """Sorted by a column, missing values last. Raises BadInput for an unknown one."""
+    values = table[column(table, name)]
+    numbers = pd.to_numeric(values, errors="coerce")
+    key = numbers if numbers.notna().sum() == values.notna().sum() else values.map(_shown)
+    return table.loc[key.sort_values(ascending=not descending, kind="stable", na_position="last").index]
+
+
+def _shown(value: Any) -> str | None:
+    return None if value is None or (isinstance(value, float) and pd.isna(value)) else str(value)

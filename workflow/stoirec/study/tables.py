@@ -1,0 +1,119 @@
+"""Tables of a study: metrics.csv, baselines.csv in the same form, and costs.csv."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import read_data
+from stoirec.files import netcdf
+from stoirec.network.graph import Graph
+from stoirec.score.oracle import true_frames
+from stoirec.score.references import reference_metrics
+from stoirec.score.scoring import check_same_graph, read_recovery, score
+from stoirec.simulate.truth import Truth, read_truth
+from stoirec.study.expansion import Fit, flat
+
+
+def parameter_columns(config: FitConfig | None) -> dict[str, Any]:
+    return {f"param.{key}": (None if config is None else flat(config)[key]) for key in flat(FitConfig())}
+
+
+def metrics_table(study_name: str, fits: list[Fit], store: Path) -> pd.DataFrame:
+    """metrics.csv: one row per fit and rounding method; a diverged fit has NaN metrics.
+
+    Args:
+        store: folder with data/<data>.nc and fits/<fit_id>/recovery.nc.
+    """
+    truths: dict[str, tuple[Truth, Graph]] = {}
+    rows = []
+    for fit in fits:
+        if fit.data not in truths:
+            graph = read_data(data_path(store, fit.data)).graph
+            truths[fit.data] = read_truth(data_path(store, fit.data), graph), graph
+        path = recovery_path(store, fit)
+        recovery = read_recovery(path)
+        truth, graph = truths[fit.data]
+        check_same_graph(recovery, graph, path)
+        found = score(recovery, truth, graph)
+        rows += [
+            {
+                **_identity(fit.fit_id, study_name, fit.stage, method, found["status"], fit.network_seed, fit.config),
+                **metrics,
+                "val_loss": found["val_loss"],
+                "variant": fit.variant,
+                "is_answer": method == fit.config.decoder,
+            }
+            for method, metrics in found["methods"].items()
+        ]
+    return pd.DataFrame(rows)
+
+
+COSTS = ("n_steps", "wall_time_s", "threads", "device")
+
+
+def costs_table(fits: list[Fit], store: Path) -> pd.DataFrame:
+    """costs.csv: one row per fit. Apart from metrics.csv, which is the same on every repetition, as times are not."""
+    rows = []
+    for fit in fits:
+        attributes = netcdf.attributes(recovery_path(store, fit).with_name("fit.nc"))
+        rows.append({"fit_id": fit.fit_id} | {key: attributes[key] for key in COSTS})
+    return pd.DataFrame(rows, columns=["fit_id", *COSTS])
+
+
+def _identity(
+    fit_id: str, study: str, stage: str, method: str, status: str, seed: int, config: FitConfig | None
+) -> dict[str, Any]:
+    return {
+        "fit_id": fit_id,
+        "study": study,
+        "stage": stage,
+        "method": method,
+        "status": status,
+        "network_seed": seed,
+        **parameter_columns(config),
+    }
+
+
+def data_path(store: Path, data: str) -> Path:
+    return store / "data" / f"{data}.nc"
+
+
+def recovery_path(store: Path, fit: Fit) -> Path:
+    return store / "fits" / fit.data / fit.config_id / "recovery.nc"
+
+
+def baselines_table(study_name: str, fits: list[Fit], store: Path) -> pd.DataFrame:
+    """baselines.csv: the references on every data set of the study, in the form of metrics.csv.
+
+    They are computed on all training runs (param.n_runs is empty), and again on the first n_runs where fits see no more.
+    """
+    asked: dict[tuple[str, int], set[int]] = {}
+    for fit in fits:
+        asked.setdefault((fit.data, fit.network_seed), set()).add(fit.config.n_runs)
+    rows = []
+    for (data, seed), runs in asked.items():
+        content = read_data(data_path(store, data))
+        truth = read_truth(data_path(store, data), content.graph)
+        for n_runs in (None, *sorted(n for n in runs if n < content.n_training_runs)):
+            found = reference_metrics(content.graph, truth, *true_frames(content, truth, n_runs))
+            rows += _reference_rows(study_name, data, seed, n_runs, found)
+    return pd.DataFrame(rows)
+
+
+def _reference_rows(
+    study: str, data: str, seed: int, n_runs: int | None, references: dict[str, dict[str, dict[str, float]]]
+) -> list[dict[str, Any]]:
+    """Rows of baselines.csv: `references` on the first `n_runs` training runs of a data set; None: on all."""
+    suffix = "" if n_runs is None else f"+n_runs~{n_runs}"
+    rows = []
+    for name, methods in references.items():
+        kind = name.split("_")[0]
+        for method, metrics in methods.items():
+            row = _identity(f"{data}/{name}{suffix}", study, kind, method, kind, seed, None)
+            rows.append(
+                row | {"param.n_runs": n_runs, **metrics, "val_loss": math.nan, "variant": name, "is_answer": False}
+            )
+    return rows

@@ -1,0 +1,183 @@
+"""What comes next in a staged study: the fits of a wave, from the results of the waves before it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stoirec.config.study import Stage, Study
+from stoirec.errors import BadInput
+from stoirec.study.expansion import (
+    Candidate,
+    Fit,
+    Wave,
+    definition,
+    differing,
+    fits_around,
+    fits_of,
+    flatten,
+    grid,
+    plan_path,
+    read_plan,
+    recipe,
+    recovery_criterion,
+    training_seeds,
+    waves,
+)
+from stoirec.study.search import propose
+from stoirec.study.selection import best, outcomes
+
+
+def wave_of(study: Study, name: str, path: str | Path) -> Wave:
+    """Raises BadInput if the study has no such wave, or it is no result of others."""
+    found = {wave.name: wave for wave in waves(study) if wave.planned}
+    if name not in found:
+        raise BadInput(path, "wave", name, f"one that follows from others: {', '.join(found) or 'this study has none'}")
+    return found[name]
+
+
+def fits_before(study: Study, wave: Wave, path: str | Path) -> list[Fit]:
+    """The fits a wave's plan follows from: all of the waves before it. Raises BadInput if one has no plan yet."""
+    result: dict[str, Fit] = {}
+    for earlier in waves(study):
+        if earlier == wave:
+            break
+        for fit in _known(study, earlier, path):
+            result.setdefault(fit.fit_id, fit)
+    return list(result.values())
+
+
+def _known(study: Study, wave: Wave, path: str | Path) -> list[Fit]:
+    fits = fits_of(study, wave, path)
+    if fits is None:
+        raise BadInput(
+            plan_path(study, wave.name),
+            "file",
+            "nothing",
+            f"the plan of the wave before (stoirec choose {path} --wave {wave.name})",
+        )
+    return fits
+
+
+def decide(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) -> dict[str, Any]:
+    """The plan of a wave, ready for JSON.
+
+    Args:
+        answers: of all fits of the waves before, indexed by fit_id: status and the criteria of each fit's own answer.
+
+    Returns:
+        wave; definition: of study.definition; base: what differs from the defaults; winners: how they were chosen, on what
+        figures; fits: what to train; for a search proposals, the recipe of each.
+    """
+    if wave.stage is None:
+        return _evaluation(study, answers, path)
+    stage, batches = wave.stage, [other for other in waves(study) if other.stage == wave.stage]
+    if wave.batch:
+        base, winners = read_plan(plan_path(study, batches[0].name))["base"], []
+    else:
+        base, winners = _base(study, stage, answers, path)
+    # the winner so far stays in the running, and is trained already
+    candidates = [Candidate(stage.name, f"winner_of_{winner['stage']}", {}) for winner in winners]
+    proposals = []
+    if stage.search is None:
+        candidates += grid(stage)
+    else:
+        sizes = [min(stage.batch_size, stage.n_trials - batch * stage.batch_size) for batch in range(len(batches))]
+        told = [_costs(study, batch, answers, path) for batch in batches[: wave.batch]]
+        first, (common,) = sum(sizes[: wave.batch]), grid(stage)
+        for number, values in enumerate(propose(stage.space, told, sizes, stage.sampler_seed), start=first):
+            proposals.append(Candidate(stage.name, f"trial_{number:03d}", common.overrides | values))
+
+    def trained(which: list[Candidate]) -> list[Fit]:
+        return fits_around(study, base, which, training_seeds(study, stage), study.network_seeds, path)
+
+    told_by = {"proposals": [recipe(trained([candidate])[0].config) for candidate in proposals]} if proposals else {}
+    return _plan(study, wave, base, winners, trained(candidates + proposals)) | told_by
+
+
+def _plan(
+    study: Study, wave: Wave, base: dict[str, Any], winners: list[dict[str, Any]], fits: list[Fit]
+) -> dict[str, Any]:
+    listed = [
+        {"stage": fit.stage, "variant": fit.variant, "network_seed": fit.network_seed, "config": differing(fit.config)}
+        for fit in fits
+    ]
+    return {"wave": wave.name, "definition": definition(study, wave), "base": base, "winners": winners, "fits": listed}
+
+
+def _base(
+    study: Study, stage: Stage, answers: pd.DataFrame, path: str | Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a stage stands around: the winner of the stage before it, or that one's base if all of it diverged."""
+    index = study.stages.index(stage)
+    if index == 0:
+        return flatten(study.base), []
+    before = [wave for wave in waves(study) if wave.stage == study.stages[index - 1]]
+    winner = _winner(
+        [fit for wave in before for fit in _known(study, wave, path)],
+        answers,
+        study.select_by,
+        study.stages[index - 1].name,
+    )
+    if winner is not None:
+        return winner["config"], [winner]
+    return read_plan(plan_path(study, before[0].name))["base"] if before[0].planned else flatten(study.base), []
+
+
+def _winner(fits: list[Fit], answers: pd.DataFrame, criterion: str, stage: str) -> dict[str, Any] | None:
+    chosen = best(fits, answers, criterion)
+    if chosen is None:
+        return None
+    fit = next(fit for fit in fits if recipe(fit.config) == chosen)
+    row = outcomes(fits, answers, criterion).loc[chosen]
+    figures = {key: float(row[key]) for key in ("mean", "lowest", "highest")} | {
+        key: int(row[key]) for key in ("n_fits", "n_diverged")
+    }
+    return {
+        "stage": stage,
+        "selected_by": criterion,
+        "variant": fit.variant,
+        "recipe": chosen,
+        **figures,
+        "config": differing(fit.config),
+    }
+
+
+def _costs(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) -> list[float]:
+    """The cost of each proposal of a batch, in their order; equal ones share their fits."""
+    score = outcomes(_known(study, wave, path), answers, study.select_by)["score"]
+    return [-float(score[proposal]) for proposal in read_plan(plan_path(study, wave.name))["proposals"]]
+
+
+def _evaluation(study: Study, answers: pd.DataFrame, path: str | Path) -> dict[str, Any]:
+    """The winners over the whole study by val_loss and by recovery, and what they are compared with, on held-out networks."""
+    wave, seeds = waves(study)[-1], training_seeds(study, None)
+    # stages with other training seeds were judged by other draws
+    fits = [fit for fit in fits_before(study, wave, path) if seeds is None or fit.config.seed in seeds]
+
+    def held_out(base: dict[str, Any], variant: str, overrides: dict[str, Any]) -> list[Fit]:
+        candidate = Candidate("evaluation", variant, overrides)
+        return fits_around(study, base, [candidate], seeds, study.evaluation_seeds, path)
+
+    winners, result = [], []
+    for criterion in dict.fromkeys((study.select_by, "val_loss", recovery_criterion(study))):
+        winner = _winner(fits, answers, criterion, "all stages")
+        if winner is not None:
+            winners.append(winner)
+            result += held_out(winner["config"], f"selected_by_{criterion}", {})
+    for name, overrides in study.compare_with.items():
+        result += held_out(flatten(study.base), name, flatten(overrides))
+    return _plan(study, wave, {}, winners, result)
+
+
+def write_plan(path: Path, plan: dict[str, Any]) -> None:
+    """Write to a temporary name, then rename: a killed run leaves no half of a plan."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(plan, indent=1) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
