@@ -12,6 +12,7 @@ from stoirec.network.graph import Graph
 
 LARGEST = 2  # coefficients are -LARGEST .. LARGEST
 METHODS = ("nearest", "scaled", "mass_balanced", "scaled_mass_balanced")
+REFINED = "refined"  # no decoder: the integers that refinement decided, where a fit was refined
 _VALUES = np.arange(-LARGEST, LARGEST + 1)
 _SCALES = np.geomspace(0.4, 2.5, 61)
 _SCALE_PRIOR = 1e-3  # how many units of squared sine one unit of (log scale)^2 weighs

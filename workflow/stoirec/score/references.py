@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from stoirec.answer.decode import METHODS, decode
+from stoirec.answer.decode import METHODS, REFINED, decode
 from stoirec.network.graph import Graph
 from stoirec.score.metrics import recovery_metrics
 from stoirec.score.oracle import oracle_coefficients
@@ -45,3 +45,11 @@ def reference_metrics(
                 graph, coefficient, found.coefficient, truth.log_k, truth.stoichiometry, truth.log_k
             ) | {"log_k_r2": math.nan}
     return result
+
+
+def comparable_method(method: str) -> str:
+    """The rounding method that references are decoded by beside an answer of `method`.
+
+    Columns that refinement decided are balanced and have the signs of the roles, as mass_balanced ones mostly do.
+    """
+    return "mass_balanced" if method == REFINED else method

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from stoirec.answer.decode import METHODS, decode
+from stoirec.answer.decode import decode
 from stoirec.data.graph_variables import graph_of
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
@@ -17,42 +17,51 @@ from stoirec.network.graph import Graph
 from stoirec.score.metrics import NAMES, r2, recovery_metrics
 from stoirec.simulate.truth import Truth
 
-RECOVERY_VARIABLES = (
-    "stoichiometry",
-    "coefficient",
-    "confidence",
-    "val_loss",
-    *(f"{kind}_{m}" for m in METHODS for kind in ("stoichiometry", "log_k")),
-)
+_PREFIX = "stoichiometry_"
 
 
 def read_recovery(path: str | Path) -> xr.Dataset:
     """recovery.nc. Raises BadInput."""
-    return netcdf.read(path, RECOVERY_VARIABLES, attributes=("status", "config"))
+    recovery = netcdf.read(
+        path, ("stoichiometry", "coefficient", "confidence", "val_loss"), attributes=("status", "config")
+    )
+    own = answered_by(recovery)
+    if own not in methods_in(recovery):
+        raise BadInput(path, _PREFIX + own, "nothing", "the answer's matrix and log_k by the method of its attributes")
+    return recovery
+
+
+def methods_in(recovery: xr.Dataset) -> list[str]:
+    """The rounding methods a recovery holds: those known when it was rounded."""
+    names = [str(name).removeprefix(_PREFIX) for name in recovery.variables if str(name).startswith(_PREFIX)]
+    return [name for name in names if f"log_k_{name}" in recovery.variables]
+
+
+def answered_by(recovery: xr.Dataset) -> str:
+    """The rounding method that gave the answer."""
+    return str(recovery.attrs.get("method") or json.loads(recovery.attrs["config"])["decoder"])
 
 
 def score(recovery: xr.Dataset, truth: Truth, graph: Graph) -> dict[str, Any]:
     """The recovered answer's metrics; key `methods` holds those of every rounding method. NaN if the fit diverged."""
-    config = json.loads(recovery.attrs["config"])
-    diverged = recovery.attrs["status"] != "ok"
+    own = answered_by(recovery)
     methods = {}
-    for method in METHODS:
-        if diverged:
+    for method in methods_in(recovery):
+        if recovery.attrs["status"] != "ok":
             methods[method] = dict.fromkeys(NAMES, math.nan)
         else:
-            integers = graph.on_edges(recovery[f"stoichiometry_{method}"].values)
             methods[method] = recovery_metrics(
                 graph,
                 recovery["coefficient"].values,
-                integers,
+                graph.on_edges(recovery[_PREFIX + method].values),
                 recovery[f"log_k_{method}"].values,
                 truth.stoichiometry,
                 truth.log_k,
             )
     return {
         "status": recovery.attrs["status"],
-        "method": config["decoder"],
-        **methods[config["decoder"]],
+        "method": own,
+        **methods[own],
         "val_loss": float(recovery["val_loss"]),
         "methods": methods,
     }

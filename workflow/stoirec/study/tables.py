@@ -44,7 +44,7 @@ def metrics_table(study_name: str, fits: list[Fit], store: Path) -> pd.DataFrame
                 **metrics,
                 "val_loss": found["val_loss"],
                 "variant": fit.variant,
-                "is_answer": method == fit.config.decoder,
+                "is_answer": method == found["method"],
             }
             for method, metrics in found["methods"].items()
         ]
