@@ -1,7 +1,7 @@
 # From a random metabolic network to a report on how much of its stoichiometric matrix was recovered:
 #
-#     regime.yaml -> simulate -> data.nc -> train -> fit.nc, recovery.nc
-#                   (a network)            (a fit)
+#     regime.yaml -> simulate -> data.nc -> train -> fit.nc -> round -> recovery.nc
+#                   (a network)            (a fit)            (its matrix)
 #         -> choose -> what a staged study trains next
 #         -> collect -> metrics.csv, baselines.csv -> notebook -> chapters -> report -> report.html
 #
@@ -18,6 +18,7 @@ configfile: "config/config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/simulate.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/round.smk"
 include: "workflow/rules/choose.smk"
 include: "workflow/rules/report.smk"
 
@@ -30,8 +31,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report.html",
+        FOLDER.report,
 
 
 onsuccess:
-    logger.info(f"The report is {RESULTS}/report.html")
+    logger.info(f"The report is {FOLDER.report}")

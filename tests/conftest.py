@@ -1,6 +1,11 @@
 """A tiny regime, simulated once per session, for every test that needs data."""
 
+import os
 from pathlib import Path
+
+# One thread in every process, those that the tests start included: nothing depends on which cores are free, and the
+# processes of `make test` do not take them from each other. Libraries read these when they are imported.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
 import numpy as np
 import pytest
@@ -17,6 +22,7 @@ from stoirec.report import results
 from stoirec.simulate.trajectories import simulate
 from stoirec.simulate.truth import read_truth, write_simulation
 from stoirec.study.expansion import data_sets, expand
+from stoirec.study.store import Store, StudyFolder
 from stoirec.study.tables import baselines_table, metrics_table
 
 TINY = {
@@ -113,16 +119,18 @@ def finish_study():
             with open(folder / f"{name}.yaml", "w") as handle:
                 YAML().dump(content, handle)
         content, fits = expand(folder / "study.yaml")
+        store, tables = Store(folder), StudyFolder(folder)
         for name, (file, seed) in data_sets(content).items():
             settings = regimes[Path(file).stem].with_master_seed(seed)
-            write_simulation(folder / "data" / f"{name}.nc", simulate(settings), settings, seed)
+            write_simulation(store.data(name), simulate(settings), settings, seed)
         for fit in fits:
-            path = folder / "fits" / fit.fit_id / "fit.nc"
-            netcdf.write(path, train(read_data(folder / "data" / f"{fit.data}.nc"), fit.config, torch.device("cpu")))
-            netcdf.write(path.with_name("recovery.nc"), recover(netcdf.read(path), str(path)))
-        metrics_table(content.name, fits, folder).to_csv(folder / "metrics.csv", index=False)
-        baselines_table(content.name, fits, folder).to_csv(folder / "baselines.csv", index=False)
-        return results.load(folder / "study.yaml", folder, folder / "metrics.csv", folder / "baselines.csv")
+            path = store.fit(fit.training_id)
+            if not path.is_file():
+                netcdf.write(path, train(read_data(store.data(fit.data)), fit.config.trained, torch.device("cpu")))
+            netcdf.write(store.recovery(fit.fit_id), recover(netcdf.read(path), str(path), fit.config.decoder))
+        metrics_table(content.name, fits, store).to_csv(tables.metrics, index=False)
+        baselines_table(content.name, fits, store).to_csv(tables.baselines, index=False)
+        return results.load(folder / "study.yaml", folder, tables.metrics, tables.baselines)
 
     return finish
 

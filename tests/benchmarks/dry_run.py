@@ -1,4 +1,7 @@
-"""Time and memory of planning a large study: python tests/benchmarks/dry_run.py [FITS ...], by default 1000 and 5000."""
+"""Time and memory of planning a large study.
+
+python tests/benchmarks/dry_run.py [FITS ...], by default 1000 and 5000.
+"""
 
 import re
 import resource
@@ -40,7 +43,8 @@ def dry_run(n_fits: int, folder: Path) -> None:
     if shown.returncode or not planned:
         sys.exit(shown.stdout[-2000:] + shown.stderr)
     print(
-        f"{planned[1]} fits: {seconds:.1f} s (processor: {used.ru_utime - before.ru_utime:.1f} s), at most {used.ru_maxrss / 1024:.0f} MB"
+        f"{planned[1]} fits: {seconds:.1f} s (processor: {used.ru_utime - before.ru_utime:.1f} s), "
+        f"at most {used.ru_maxrss / 1024:.0f} MB"
     )
 
 

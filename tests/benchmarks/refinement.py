@@ -1,6 +1,7 @@
-"""Time and memory of the refinement, with freed memory kept and given back: python tests/benchmarks/refinement.py [PAIRS], by default 2.
+"""Time and memory of the refinement, with freed memory kept and given back.
 
-Both in turns on the default regime: a short training, a round in which all columns are tied, and the fit with integers in the functions.
+python tests/benchmarks/refinement.py [PAIRS], by default 2. Both in turns on the default regime: a short training, a
+round in which all columns are tied, and the fit with integers in the functions.
 """
 
 import subprocess

@@ -1,4 +1,7 @@
-"""Bad input at the command line: exit code 2, one line that names file, key, what was found and what is allowed, and no output."""
+"""Bad input at the command line: exit code 2 and no output.
+
+Its one line names the file, the key, what was found and what is allowed.
+"""
 
 import json
 import subprocess

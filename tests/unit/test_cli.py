@@ -62,7 +62,7 @@ def test_simulate_repeats_and_seed_changes_everything(tiny_regime, tmp_path):
                     data["concentration"].values,
                     truth["stoichiometry"].values,
                     truth["log_k"].values,
-                    data.attrs["network_seed"],
+                    truth.attrs["network_seed"],
                 )
             )
     assert all(np.array_equal(one, two) for one, two in zip(files[0][:3], files[1][:3]))

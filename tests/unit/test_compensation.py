@@ -1,4 +1,4 @@
-"""Function compensation: no compensation where the learned functions are the true ones, and the known one where a scale was moved."""
+"""Function compensation: none where the learned functions are the true ones, the known one where a scale was moved."""
 
 import numpy as np
 import pytest
@@ -25,13 +25,7 @@ def simulated(small_regime, tmp_path_factory):
 
 def fit_with_true_weights(data, truth, config: FitConfig = CONFIG) -> xr.Dataset:
     """fit.nc of a network that found everything."""
-    kinetics = truth.kinetics
-    weights = {
-        f"learned_{name}_{layer}_{part}": getattr(getattr(kinetics, name), f"{part}{number}")
-        for name in ("substrate_func", "rate_func")
-        for layer, number in ((0, 1), (2, 2))
-        for part in ("weight", "bias")
-    }
+    weights = {f"learned_{name}": values for name, values in truth.kinetics.parameters.items()}
     variables = {name: ([f"{name}_{axis}" for axis in range(values.ndim)], values) for name, values in weights.items()}
     return xr.Dataset(
         {
@@ -69,7 +63,7 @@ def test_a_scale_moved_between_a_column_and_its_flux_is_found(simulated):
     graph, reaction = data.graph, 3
     learned = graph.on_edges(truth.stoichiometry).astype(float)
     learned[graph.edges_of(reaction)] *= 1.25
-    true_flux = truth.flux(data.validation_frames()[0])
+    true_flux = truth.flux(data.validation_frames().concentration)
     flux = true_flux.copy()
     flux[:, reaction] /= 1.25
     reactions = compensation.compare_fluxes(graph, flux, true_flux, learned, truth.stoichiometry)
@@ -90,7 +84,7 @@ def test_flux_r2_is_not_a_squared_correlation():
 
 def test_a_column_of_wrong_sign_has_no_scale(simulated):
     data, truth = simulated
-    flux = truth.flux(data.validation_frames()[0])
+    flux = truth.flux(data.validation_frames().concentration)
     learned = -data.graph.on_edges(truth.stoichiometry).astype(float)
     assert (
         compensation.compare_fluxes(data.graph, flux, flux, learned, truth.stoichiometry)["log_column_scale"]
@@ -121,15 +115,15 @@ def test_every_architecture_is_rebuilt(simulated, shape):
     """The rebuilt network computes what the trained one computed."""
     data, truth = simulated
     config = CONFIG.model_copy(update={"graph_model": CONFIG.graph_model.model_copy(update=shape)})
-    model = MetabolismPropagation(data.graph, config, data.dt).double()
+    model = MetabolismPropagation(data.graph, config, data.dt).double().requires_grad_(False)
     stored = {"sto_all": "coefficient", "log_k": "log_k"}
     variables = {}
     for name, parameter in model.named_parameters():
-        variable = stored.get(name, "learned_" + name.replace(".", "_"))
+        variable = stored.get(name, "learned_" + name.removeprefix("rate_parameters."))
         variables[variable] = ([f"{variable}_{axis}" for axis in range(parameter.ndim)], parameter.detach().numpy())
     fit = xr.Dataset(variables, attrs={"config": config.model_dump_json(), "status": "ok"})
     rebuilt = compensation.learned_model(fit, data)
-    concentration = torch.as_tensor(data.validation_frames()[0])
+    concentration = torch.as_tensor(data.validation_frames().concentration)
     assert torch.equal(rebuilt(concentration), model(concentration))
     assert np.isfinite(compensation.compare(fit, data, truth).message_r2)
 

@@ -1,11 +1,15 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from stoirec.data.dataset import read_data
-from stoirec.errors import BadInput
+from stoirec.data.graph_variables import space_of, space_variables
+from stoirec.errors import BadInput, Unsuitable
+from stoirec.files import netcdf
+from stoirec.network.columns import ColumnSpace
 from stoirec.simulate.truth import read_truth
 
 
@@ -19,13 +23,70 @@ def test_contract_of_data_nc(root, tiny_path, tiny_regime):
     assert {"run", "time", "metabolite", "reaction", "edge"} <= set(root.sizes)
     assert root["concentration"].dims == root["dcdt"].dims == ("run", "time", "metabolite")
     assert all({"units", "long_name"} <= set(v.attrs) for v in root.variables.values())
-    assert {"config", "stoirec_version", "git_commit", "seed_network", "seed_mlps"} <= set(root.attrs)
+    assert set(root.attrs) == {"title", "stoirec_version", "git_commit"}  # nothing S can be simulated again from
     assert not {"stoichiometry", "log_k", "edge_is_true"} & set(root.variables)
     with xr.open_dataset(tiny_path, group="truth") as truth:
         assert {"stoichiometry", "log_k", "edge_is_true", "substrate_func_weight1", "rate_func_bias2"} <= set(
             truth.variables
         )
         assert np.issubdtype(truth["stoichiometry"].dtype, np.integer)
+        assert {"regime", "config", "network_seed", "seed_network", "seed_mlps"} <= set(truth.attrs)
+
+
+def test_a_learner_cannot_find_the_file_nor_what_it_was_simulated_from(tiny_data, tiny_path, tiny_regime):
+    """Of the simulated file: neither its path, nor its seeds, nor its regime stand in what a learner is given."""
+    shown = repr(vars(tiny_data)) + repr(vars(tiny_data.graph))
+    assert str(tiny_path) not in shown and tiny_regime.name not in shown
+    assert not any(isinstance(value, Path | str) for value in vars(tiny_data).values())
+
+
+def test_frames_know_their_run_and_time(tiny_data):
+    frames = tiny_data.training_frames(2)
+    for at in (0, 199, 200, 399):
+        run, place = frames.run[at], np.flatnonzero(tiny_data.time == frames.time[at])[0]
+        assert (run, place) == divmod(at, 200)
+        assert np.array_equal(frames.concentration[at], tiny_data.concentration[run, place])
+    assert np.array_equal(frames.stretch, frames.run)
+    assert frames.concentration.dtype == frames.dcdt.dtype == np.float64
+
+
+def test_held_out_blocks_cut_runs_into_stretches(tiny_data):
+    own = dataclasses.replace(tiny_data, run_role=np.zeros(3, np.int8))
+    frames = own.training_frames(3)
+    step = np.diff(frames.time)
+    gap = (np.diff(frames.run) != 0) | (step > 1.5 * np.median(step))
+    assert np.array_equal(np.diff(frames.stretch), gap.astype(int)) and frames.stretch[-1] == 3 * 2 - 1
+
+
+@pytest.mark.parametrize("n_frames", [1, 4])
+def test_too_few_frames_to_hold_any_out_are_named(tiny_data, n_frames):
+    short = dataclasses.replace(
+        tiny_data,
+        time=tiny_data.time[:n_frames],
+        concentration=tiny_data.concentration[:, :n_frames],
+        dcdt=tiny_data.dcdt[:, :n_frames],
+        run_role=np.zeros(3, np.int8),
+    )
+    with pytest.raises(Unsuitable, match="time: found .* frames a run; allowed: at least 10"):
+        short.validation_frames()
+
+
+def test_names_and_column_space_go_through_a_file(tiny_data, tmp_path):
+    graph = dataclasses.replace(
+        tiny_data.graph, metabolite_names=tuple("ABCDEFGHIJ"), reaction_names=tuple(f"r {j}" for j in range(16))
+    )
+    space = ColumnSpace.of_roles(graph, bound=3)
+    known = np.where(np.arange(graph.n_edges) == 2, -1.5, np.nan)
+    elements = np.arange(20.0).reshape(2, 10)
+    space = dataclasses.replace(space, known=known, conserved=elements, is_open=np.arange(16) == 3)
+    netcdf.write(tmp_path / "space.nc", xr.Dataset(space_variables(space)))
+    found = space_of(netcdf.read(tmp_path / "space.nc"), "space.nc")
+    assert found.graph.metabolite_names == graph.metabolite_names
+    assert found.graph.reaction_names == graph.reaction_names
+    for name in ("sign", "bound", "known", "conserved", "is_open"):
+        assert np.array_equal(getattr(found, name), getattr(space, name), equal_nan=name == "known"), name
+    usual = space_variables(tiny_data.space)
+    assert "edge_bound" not in usual and "conserved" not in usual  # the default needs no words
 
 
 def test_round_trip(tiny_simulation, tiny_data, tiny_truth):
@@ -41,19 +102,18 @@ def test_users_own_file_without_truth_and_roles_holds_out_time_blocks(root, tmp_
     own = read_data(path)
     with pytest.raises(BadInput, match="truth"):
         read_truth(path, own.graph)
-    training, _ = own.training_frames(3)
-    validation, _ = own.validation_frames()
+    training, validation = own.training_frames(3).concentration, own.validation_frames().concentration
     assert len(training) + len(validation) == 3 * 200 and len(validation) == 3 * 40
     seen = {row.tobytes() for row in training}
     assert not any(row.tobytes() in seen for row in validation)
 
 
 def test_n_runs_takes_the_first_training_runs_only(tiny_data):
-    one, _ = tiny_data.training_frames(1)
+    one = tiny_data.training_frames(1).concentration
     assert np.array_equal(one, tiny_data.concentration[0])
-    with pytest.raises(BadInput, match="n_runs"):
+    with pytest.raises(Unsuitable, match="n_runs"):
         tiny_data.training_frames(3)
-    assert np.array_equal(tiny_data.validation_frames()[0], tiny_data.concentration[2])
+    assert np.array_equal(tiny_data.validation_frames().concentration, tiny_data.concentration[2])
 
 
 def test_truth_of_another_network_is_refused(tiny_path, tiny_data):

@@ -88,7 +88,14 @@ def test_a_timeout_of_the_job_itself_is_not_taken_for_a_busy_slot(tmp_path):
         raise Timeout("something else")
 
 
-HOLD = "import sys; from pathlib import Path; from stoirec.learn.devices import gpu_slot\nwith gpu_slot(sys.argv[2:], Path(sys.argv[1])) as index: print(index, flush=True); sys.stdin.read()"
+HOLD = """
+import sys
+from pathlib import Path
+from stoirec.learn.devices import gpu_slot
+with gpu_slot(sys.argv[2:], Path(sys.argv[1])) as index:
+    print(index, flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_slots_hold_between_processes_and_end_with_them(tmp_path):

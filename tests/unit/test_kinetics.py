@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,21 +9,24 @@ from stoirec.simulate.kinetics import random_kinetics
 from stoirec.simulate.network import random_stoichiometry
 from stoirec.simulate.trajectories import simulate
 
+PARTS = ("0_weight", "0_bias", "2_weight", "2_bias")
+
 
 def brute_force_flux(kinetics, c):
     """The equations of PDE_M1, one scalar at a time."""
 
-    def mlp(net, x):
-        hidden = [math.tanh(sum(w * xi for w, xi in zip(row, x)) + b) for row, b in zip(net.weight1, net.bias1)]
-        return [sum(w * h for w, h in zip(row, hidden)) + b for row, b in zip(net.weight2, net.bias2)]
+    def mlp(function, x):
+        weight1, bias1, weight2, bias2 = (kinetics.parameters[f"{function}_{part}"] for part in PARTS)
+        hidden = [math.tanh(sum(w * xi for w, xi in zip(row, x)) + b) for row, b in zip(weight1, bias1)]
+        return [sum(w * h for w, h in zip(row, hidden)) + b for row, b in zip(weight2, bias2)]
 
     fluxes = []
     for column, log_k in zip(kinetics.stoichiometry.T, kinetics.log_k):
-        total = [0.0] * len(kinetics.substrate_func.bias2)
+        total = [0.0] * len(kinetics.parameters["substrate_func_2_bias"])
         for i in np.flatnonzero(column < 0):
-            message = mlp(kinetics.substrate_func, [c[i], -column[i]])
+            message = mlp("substrate_func", [c[i], -column[i]])
             total = [t + m for t, m in zip(total, message)]
-        fluxes.append(10**log_k * math.log1p(math.exp(mlp(kinetics.rate_func, total)[0])))
+        fluxes.append(10**log_k * math.log1p(math.exp(mlp("rate_func", total)[0])))
     return np.array(fluxes)
 
 
@@ -54,7 +58,7 @@ def test_monotone_fluxes_rise_with_every_substrate_and_vanish_without(kinetics, 
 def test_limiter_never_over_consumes_and_leaves_the_rest_alone(limited_regime, rng):
     kinetics = random_kinetics(limited_regime, random_stoichiometry(limited_regime))
     c = np.concatenate([rng.uniform(0, 0.02, (50, 10)), rng.uniform(5, 9, (50, 10))])
-    free, limited = kinetics.flux(c), kinetics.limited_flux(c, dt=1.0)
+    free, limited = replace(kinetics, dt=None).flux(c), kinetics.flux(c)
     consumed = limited @ np.maximum(-kinetics.stoichiometry, 0).T
     assert (consumed <= c * (1 + 1e-12)).all()
     assert (limited < free).any()
@@ -66,11 +70,11 @@ def test_limiter_never_over_consumes_and_leaves_the_rest_alone(limited_regime, r
 def test_limiter_by_hand(limited_regime):
     kinetics = random_kinetics(limited_regime, random_stoichiometry(limited_regime))
     c = np.full(10, 0.01)
-    free = kinetics.flux(c)
+    free = replace(kinetics, dt=None).flux(c)
     consumed = np.maximum(-kinetics.stoichiometry, 0)
     for j, column in enumerate(kinetics.stoichiometry.T):
         share = min([1.0] + [c[i] / (0.5 * sum(consumed[i] * free)) for i in np.flatnonzero(column < 0)])
-        assert kinetics.limited_flux(c, dt=0.5)[j] == pytest.approx(free[j] * share, rel=1e-12)
+        assert replace(kinetics, dt=0.5).flux(c)[j] == pytest.approx(free[j] * share, rel=1e-12)
 
 
 def test_derivative_is_that_of_the_trajectory(tiny_simulation):
@@ -104,3 +108,17 @@ def test_frozen_regimes_have_the_published_sizes():
     for name in ("pde_m1", "flux_limited"):
         regime = load_regime(f"config/regimes/{name}.yaml")
         assert (regime.n_metabolites, regime.n_reactions, regime.n_frames, regime.n_runs) == (100, 256, 2880, 5)
+
+
+def test_a_reaction_without_substrates_does_not_take_its_neighbours(tiny_regime, rng):
+    """A source between two reactions, and one behind them all: each runs at the rate of no message."""
+    whole = random_stoichiometry(tiny_regime)
+    matrix = whole.copy()
+    matrix[:, [3, 15]] = np.maximum(matrix[:, [3, 15]], 0)
+    c = rng.uniform(1, 9, (4, 10))
+    found, before = (random_kinetics(tiny_regime, s).flux(c) for s in (matrix, whole))
+    expected = brute_force_flux(random_kinetics(tiny_regime, matrix), c[0])
+    assert found[0] == pytest.approx(expected, rel=1e-12)
+    others = np.delete(np.arange(16), [3, 15])
+    assert np.array_equal(found[:, others], before[:, others])
+    assert (found[:, 3] == found[0, 3]).all()

@@ -6,20 +6,23 @@ import pytest
 
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
+from stoirec.network.graph import from_pairs
 from stoirec.report import results, tables
-from stoirec.report.limits import ceilings as limits
+from stoirec.report.calibration import SURE
+from stoirec.report.limits import confidence as trust
 from stoirec.report.limits import figures, variations
+from stoirec.report.limits.ceilings import beside_ceilings
+from stoirec.report.notation import column_text
 from stoirec.report.present import table as shown
 from stoirec.score.oracle import true_frames
 from stoirec.score.references import reference_metrics
-from stoirec.simulate.truth import read_truth
 
 ORACLES = ["oracle_scale_blind", "oracle_least_squares", "oracle_balanced"]
 
 
 @pytest.fixture(scope="module")
 def found(small_regime, finish_study, tmp_path_factory):
-    """Two networks; a third that only the clean stage has. One fit with fewer runs, one noisy regime, three variants, decoys."""
+    """Two networks, a third that only the clean stage has; fewer runs, a noisy regime, decoys, variants."""
     folder = tmp_path_factory.mktemp("limits")
     clean = small_regime.model_copy(update={"n_runs": 3})
     regimes = {
@@ -68,11 +71,11 @@ def clean_of(found, **values) -> pd.DataFrame:
 
 def test_oracles_of_fits_with_fewer_runs_see_these_runs_only(found):
     content = found.data("tiny-seed1")
-    truth = read_truth(content.path, content.graph)
+    truth = found.truth("tiny-seed1")
     for n_runs in (1, 2):
         flux, dcdt = true_frames(content, truth, n_runs)
         assert len(flux) == len(dcdt) == n_runs * content.n_frames
-        metrics = reference_metrics(content.graph, truth, flux, dcdt)
+        metrics = reference_metrics(content.space, truth, flux, dcdt)
         table = found.references("nearest", ["tiny-seed1"], n_runs)
         assert table.at["oracle_least_squares", "r2"] == pytest.approx(metrics["oracle_least_squares"]["nearest"]["r2"])
         assert table.at["baseline_unit", "entry_exact"] == metrics["baseline_unit"]["nearest"]["entry_exact"]
@@ -94,7 +97,7 @@ def test_all_runs_are_the_references_of_whoever_sees_all(found):
 
 
 def test_a_configuration_stands_beside_the_oracles_of_its_own_runs(found):
-    table = limits.beside_ceilings(found)
+    table = beside_ceilings(found)
     method = found.answers["method"].iloc[0]
     for n_runs in (1, 2):
         (name,) = set(clean_of(found, n_runs=n_runs)["configuration"])
@@ -103,7 +106,7 @@ def test_a_configuration_stands_beside_the_oracles_of_its_own_runs(found):
 
 
 def test_with_decoys_the_support_of_the_oracle_is_shown(found):
-    table = limits.beside_ceilings(found)
+    table = beside_ceilings(found)
     (name,) = {name for name in table.index if "decoys" in name}
     blind = found.references("mass_balanced", ["decoys-seed1", "decoys-seed2"]).loc["oracle_scale_blind"]
     assert table.at[name, "oracle: fluxes up to a factor, scaled, support_f1"] == blind["support_f1"]
@@ -223,14 +226,14 @@ def test_a_study_without_variants_has_no_ablations(found):
 
 
 def test_unsure_reactions_are_the_least_sure_of_each_configuration(found):
-    table, total = limits.unsure_reactions(found, most=8)
+    table, total = trust.unsure_reactions(found, most=8)
     lowest = []
     for fit, answer in found.ended.iterrows():
         graph, confidence = found.data(answer["data"]).graph, found.recovery(fit)["confidence"].values
         lowest += [
             (answer["configuration"], value)
             for value in (confidence[graph.edges_of(j)].min() for j in range(graph.n_reactions))
-            if value < limits.SURE
+            if value < SURE
         ]
     assert total == len(lowest) > 8 and len(table) == 8
     every = pd.DataFrame(lowest, columns=["configuration", "confidence"])
@@ -243,27 +246,27 @@ def test_unsure_reactions_are_the_least_sure_of_each_configuration(found):
 
 
 def test_answer_and_next_best_columns_are_those_of_the_recovery(found):
-    table, _ = limits.unsure_reactions(found, most=1000)
+    table, _ = trust.unsure_reactions(found, most=1000)
     row = table.iloc[0]
     fit = found.ended[
         (found.ended["configuration"] == row["configuration"]) & (found.ended["data"] == row["data set"])
     ].index[0]
     graph, recovery = found.data(row["data set"]).graph, found.recovery(fit)
-    edges = graph.edges_of(int(row["reaction"]))
-    answer = recovery["stoichiometry"].values[:, int(row["reaction"])]
-    assert row["answer"] == limits.column_text(answer, np.arange(len(answer)))
-    assert row["right"] == (answer == found.truth(row["data set"]).stoichiometry[:, int(row["reaction"])]).all()
-    listed = [
-        limits.column_text(column, graph.edge_metabolite[edges]) for column in recovery["alternative"].values[:, edges]
-    ]
+    reaction = int(row["reaction"].removeprefix("R"))
+    answer = recovery["stoichiometry"].values[:, reaction]
+    assert row["answer"] == column_text(graph, graph.on_edges(recovery["stoichiometry"].values), reaction)
+    assert row["right"] == (answer == found.truth(row["data set"]).stoichiometry[:, reaction]).all()
+    listed = [column_text(graph, column, reaction) for column in recovery["alternative"].values]
     others = [text for text in listed if text != row["answer"]][:2]
     assert [part.split(" (cost")[0] for part in row["next best"].split("; ")] == others
 
 
 def test_a_column_is_written_substrates_first():
-    assert (
-        limits.column_text(np.array([2, -1, 0, 1, -2]), np.array([88, 12, 3, 7, 40])) == "−1 m12, −2 m40, +1 m7, +2 m88"
-    )
+    graph = from_pairs(89, 2, [1, 88, 12, 3, 7, 40], [0, 1, 1, 1, 1, 1], [1, 0, 1, 1, 0, 1])
+    column = np.zeros(89)
+    column[[88, 12, 3, 7, 40]] = 2, -1, 0, 1, -2.5
+    assert column_text(graph, column[graph.edge_metabolite], 1) == "−1 M12, −2.5 M40, +1 M7, +2 M88"
+    assert column_text(graph, np.zeros(6), 1) == "nothing"
 
 
 def test_where_all_are_sure_there_is_nothing_to_show(found):
@@ -274,5 +277,5 @@ def test_where_all_are_sure_there_is_nothing_to_show(found):
         found.metrics,
         found.baselines,
     )
-    table, total = limits.unsure_reactions(none)
+    table, total = trust.unsure_reactions(none)
     assert total == 0 and table.empty

@@ -15,7 +15,8 @@ from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.score.metrics import NAMES
 from stoirec.study import listing
-from stoirec.study.expansion import config_id
+from stoirec.study.identity import config_id
+from stoirec.study.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def results(tmp_path_factory):
 
 
 def test_every_state_is_told(results):
-    table = listing.fits(results)
+    table = listing.fits(Store(results))
     assert sorted(table["state"]) == ["diverged", "done", "failed", "running", "stopped", "trained"]
     done = table[table["state"] == "done"].iloc[0]
     assert (done["parameters"], done["entry_exact"], done["val_loss"], done["n_steps"]) == (
@@ -74,6 +75,20 @@ def test_every_state_is_told(results):
         100,
     )
     assert table.loc[table["state"] != "done", "entry_exact"].isna().all()
+
+
+def test_another_decoders_answer_has_its_trainings_costs(tmp_path):
+    store, trained = Store(tmp_path), FitConfig(batch_size=8)
+    nearest = trained.model_copy(update={"decoder": "nearest"})
+    attributes = {"status": "ok", "config": trained.model_dump_json(), "n_steps": 100, "wall_time_s": 2.5}
+    netcdf.write(store.fit(f"tiny-seed1/{config_id(trained)}"), xr.Dataset(attrs=attributes))
+    store.config(f"tiny-seed1/{config_id(trained)}").write_text(trained.model_dump_json(exclude_defaults=True))
+    answer = xr.Dataset(attrs=attributes | {"decoder": "nearest", "method": "nearest"})
+    netcdf.write(store.recovery(f"tiny-seed1/{config_id(nearest)}"), answer)
+    table = listing.fits(store).set_index("param.decoder")
+    assert table.loc[["nearest", "auto"], "state"].tolist() == ["done", "trained"]
+    assert table["n_steps"].tolist() == [100, 100]
+    assert table.at["nearest", "parameters"] == "batch_size 8, decoder nearest"
 
 
 @pytest.mark.parametrize(
@@ -89,11 +104,11 @@ def test_every_state_is_told(results):
     ],
 )
 def test_conditions_hold_together(results, conditions, states):
-    assert sorted(listing.filtered(listing.fits(results), conditions)["state"]) == states
+    assert sorted(listing.filtered(listing.fits(Store(results)), conditions)["state"]) == states
 
 
 def test_order_is_by_number_with_missing_values_last(results):
-    table = listing.ordered(listing.fits(results), "batch_size", descending=True)
+    table = listing.ordered(listing.fits(Store(results)), "batch_size", descending=True)
     assert table["param.batch_size"].dropna().tolist() == [128, 64, 32, 16, 8] and table["state"].iloc[-1] == "failed"
     assert listing.ordered(table, "state")["state"].is_monotonic_increasing
 
@@ -101,7 +116,7 @@ def test_order_is_by_number_with_missing_values_last(results):
 @pytest.mark.parametrize("conditions", [["x~3"], ["nonsense=1"], ["state>a"], [""]])
 def test_a_wrong_condition_is_named(results, conditions):
     with pytest.raises(BadInput):
-        listing.filtered(listing.fits(results), conditions)
+        listing.filtered(listing.fits(Store(results)), conditions)
 
 
 def test_the_command_lists_and_refuses(results, tmp_path):

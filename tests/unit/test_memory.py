@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-# the pages that the kernel hands out while 64 MB are taken and freed ten times, once aligned pieces have found their places
+# the pages that the kernel hands out while 64 MB are taken and freed ten times,
+# once aligned pieces have found their places
 FAULTS = """
 import resource, torch
 from stoirec.learn.memory import keep_freed

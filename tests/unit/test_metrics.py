@@ -52,4 +52,11 @@ def test_nothing_found_is_zero_not_nan():
 
 def test_confusion_counts_true_by_row():
     table = confusion(np.array([-1, 1, -1, 0, 1]), GRAPH.on_edges(TRUE))
+    assert table.shape == (5, 5)
     assert table.sum() == 5 and table[0, 1] == 1 and table[4, 2] == 1 and table[2, 3] == 1
+
+
+def test_confusion_takes_any_integers_and_leaves_fractions_out():
+    table = confusion(np.array([3, -1, 1.5, 0]), np.array([2.0, -4.0, 1.5, 0.0]))
+    assert table.shape == (9, 9) and table.sum() == 3
+    assert table[4 + 2, 4 + 3] == table[4 - 4, 4 - 1] == table[4, 4] == 1

@@ -1,5 +1,7 @@
 """The graph neural network against the generator, finite differences and plain loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,16 +16,13 @@ from stoirec.simulate.network import candidate_graph
 
 def true_model(truth, graph, dt=None, **changes) -> MetabolismPropagation:
     """A model of the generator's architecture that holds the generator's parameters."""
-    hidden, out = len(truth.kinetics.substrate_func.bias1), len(truth.kinetics.substrate_func.bias2)
+    parameters = truth.kinetics.parameters
+    hidden, out = len(parameters["substrate_func_0_bias"]), len(parameters["substrate_func_2_bias"])
     config = FitConfig(precision="float64", graph_model={"hidden_dim": hidden, "output_size": out, **changes})
     model = MetabolismPropagation(graph, config, dt)
     with torch.no_grad():
-        for learned, true in (
-            (model.substrate_func, truth.kinetics.substrate_func),
-            (model.rate_func, truth.kinetics.rate_func),
-        ):
-            for parameter, value in zip(learned.parameters(), (true.weight1, true.bias1, true.weight2, true.bias2)):
-                parameter.copy_(torch.as_tensor(value))
+        for name, values in parameters.items():
+            model.rate_parameters[name].copy_(torch.as_tensor(values))
         model.log_k.copy_(torch.as_tensor(truth.log_k))
         model.sto_all.copy_(torch.as_tensor(graph.on_edges(truth.stoichiometry).astype(float)))
     return model
@@ -58,7 +57,7 @@ def test_the_limiter_is_the_generators(tiny_data, tiny_truth, decoys):
     graph, _ = candidate_graph(tiny_truth.stoichiometry, decoys, seed=3)
     model = true_model(tiny_truth, graph, 20.0, flux_limiter=True, substrate_gate=True)
     c = np.concatenate([tiny_data.concentration[0], np.where(np.arange(10) == 4, 0.0, tiny_data.concentration[0, :5])])
-    expected = tiny_truth.kinetics.limited_flux(c, 20.0)
+    expected = replace(tiny_truth.kinetics, dt=20.0).flux(c)
     assert 0.1 < (expected < tiny_truth.kinetics.flux(c)).mean() < 0.9
     assert model.flux(torch.as_tensor(c)).detach().numpy() == pytest.approx(expected.T, rel=1e-11, abs=1e-13)
 
@@ -113,8 +112,10 @@ def test_batch_is_the_frames_one_by_one(tiny_data):
 def test_buffers_and_initialisation(tiny_data):
     graph = tiny_data.graph
     model = MetabolismPropagation(graph, FitConfig(role_prior=True))
-    assert torch.equal(model.met_all[model.sub_to_all], model.met_sub)
-    assert torch.equal(model.rxn_all[model.sub_to_all], model.rxn_sub)
+    metabolite = torch.as_tensor(graph.edge_metabolite)
+    assert torch.equal(metabolite[model.substrates], model.law.metabolite)
+    assert torch.equal(model.law.ptr.diff(), torch.as_tensor(np.bincount(graph.edge_reaction, graph.edge_is_substrate)))
+    assert (metabolite[model.by_metabolite].diff() >= 0).all()
     assert np.array_equal(np.sign(model.sto_all.detach().numpy()) < 0, graph.edge_is_substrate)
     free = MetabolismPropagation(graph, FitConfig(role_prior=False)).sto_all.detach().numpy()
     assert (free[graph.edge_is_substrate] > 0).any() and (free[~graph.edge_is_substrate] < 0).any()
@@ -132,12 +133,13 @@ def test_initial_values_without_role_prior_do_not_depend_on_product_roles(tiny_d
 
 @pytest.mark.parametrize("n_layers, n_linear", [(2, 1), (3, 2), (5, 4)])
 def test_n_layers_counts_layers_of_units(tiny_data, n_layers, n_linear):
-    model = MetabolismPropagation(tiny_data.graph, FitConfig(graph_model={"n_layers": n_layers}))
-    assert sum(isinstance(layer, torch.nn.Linear) for layer in model.substrate_func) == n_linear
-    assert isinstance(model.substrate_func[-1], torch.nn.Linear)
+    shapes = MetabolismPropagation(tiny_data.graph, FitConfig(graph_model={"n_layers": n_layers})).law.shapes
+    weights = [shape for name, shape in shapes.items() if name.startswith("substrate_func") and name.endswith("weight")]
+    assert len(weights) == n_linear
+    assert weights[0][1] == 2 and weights[-1][0] == 16
 
 
-# --- the door to torch-scatter ------------------------------------------------------------------------------------------
+# --- the door to torch-scatter ----------------------------------------------------------------------------------------
 
 
 def test_segment_sum_and_expand_against_a_loop(rng):

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stoirec.report.differences import compared
 from stoirec.report.study import effects, figures, questions
-from stoirec.report.study.evaluation import compared
 from stoirec.report.study.questions import (
     INTEGER,
     L1,
@@ -21,7 +21,8 @@ from stoirec.report.study.questions import (
     phases,
     together,
 )
-from stoirec.study.expansion import expand, flat
+from stoirec.study.expansion import expand
+from stoirec.study.identity import flat
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,9 @@ import xarray as xr
 
 from stoirec.cli import Recipe
 from stoirec.data.dataset import read_data
-from stoirec.learn.recipe import MOST, choose, euler_steps, load, n_crowded
-from stoirec.refine import evidence
+from stoirec.learn.recipe import PER_SIDE, choose, euler_steps, load, n_crowded
+from stoirec.network.columns import ColumnSpace
+from stoirec.network.graph import from_pairs
 from stoirec.simulate.trajectories import simulate
 from stoirec.simulate.truth import write_simulation
 
@@ -23,7 +24,10 @@ def data_of(tmp_path_factory):
         regime = regime.model_copy(update=changes)
         path = folder / f"{regime.name}{len(changes)}.nc"
         write_simulation(path, simulate(regime), regime)
+        paths.append(path)
         return read_data(path)
+
+    paths = read.paths = []
 
     return read
 
@@ -60,14 +64,15 @@ def test_more_candidates_than_can_be_real_call_for_the_decoys_recipe(tiny_regime
 def test_candidates_are_counted_on_each_side(tiny_data):
     graph = tiny_data.graph
     per_reaction = np.bincount(graph.edge_reaction)
-    assert per_reaction.max() > MOST  # both sides together may have more
-    substrates_only = replace(graph, edge_is_substrate=np.ones(graph.n_edges, bool))
-    assert n_crowded(replace(tiny_data, graph=substrates_only)) == (per_reaction > MOST).sum()
+    assert per_reaction.max() > PER_SIDE  # both sides together may have more
+    substrates_only = ColumnSpace.of_roles(replace(graph, edge_is_substrate=np.ones(graph.n_edges, bool)))
+    assert n_crowded(replace(tiny_data, space=substrates_only)) == (per_reaction > PER_SIDE).sum()
 
 
 def test_a_users_own_file_is_chosen_for_as_well(limited_regime, data_of, tmp_path):
     path = tmp_path / "own.nc"
-    with xr.open_dataset(data_of(limited_regime).path) as dataset:
+    data_of(limited_regime)
+    with xr.open_dataset(data_of.paths[-1]) as dataset:
         dataset.load().drop_vars(["run_role", "reaction", "metabolite"]).drop_attrs().to_netcdf(path)
     assert choose(read_data(path))[0] == "flux_limited"
 
@@ -81,4 +86,6 @@ def test_every_recipe_can_be_chosen_and_loaded():
 
 def test_a_real_reaction_is_as_large_as_the_refinement_assumes():
     """Columns the refinement weighs have that many substrates or products, and never more."""
-    assert (evidence._sides(MOST + 2, True) > 0).sum(1).max() == MOST == evidence.MOST
+    graph = from_pairs(2 * PER_SIDE + 4, 1, range(2 * PER_SIDE + 4), [0] * (2 * PER_SIDE + 4), np.arange(10) < 5)
+    sides = ColumnSpace.of_roles(graph).with_decoys().sides(0)
+    assert (sides.consumed > 0).sum(1).max() == (sides.produced > 0).sum(1).max() == PER_SIDE

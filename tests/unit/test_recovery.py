@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -5,14 +6,20 @@ import pytest
 import torch
 from scipy import stats
 
-from stoirec.answer.decode import METHODS, best_columns, decode
-from stoirec.answer.recovery import likely_columns, recover
+from stoirec.answer.confidence import likely_columns
+from stoirec.answer.decode import METHODS, decode
+from stoirec.answer.recovery import recover
+from stoirec.errors import BadInput
+from stoirec.files import netcdf
 from stoirec.learn.training import train
 from stoirec.learn.uncertainty import coefficient_se
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import from_pairs
+from stoirec.score.metrics import recovery_metrics
 from stoirec.score.oracle import conditioning, indistinguishable, least_squares, oracle_coefficients, true_frames
 from stoirec.score.references import baseline_coefficients, reference_metrics
-from stoirec.score.scoring import score
+from stoirec.score.scoring import read_recovery, score
+from stoirec.simulate.truth import read_truth, write_simulation
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +78,7 @@ def test_a_diverged_fit_scores_nan(fit, tiny_truth, tiny_data):
 
 def test_equally_good_columns_are_equally_likely():
     graph = from_pairs(2, 1, np.arange(2), np.zeros(2), np.array([True, False]))
-    columns, probability = likely_columns(graph, np.array([-1.5, 1.5]), np.full(2, 1e3), 2)
+    columns, probability = likely_columns(ColumnSpace.of_roles(graph), np.array([-1.5, 1.5]), np.full(2, 1e3), 2)
     assert sorted(columns.tolist()) == [[-2, 2], [-1, 1]] and probability[0, 0] == pytest.approx(probability[1, 0])
 
 
@@ -88,11 +95,12 @@ def test_likely_columns_against_densities_of_all(coefficient):
     )
     coefficient, weight = np.r_[coefficient, -1.4, -0.7, 2.2], np.r_[np.linspace(20, 60, n), 9.0, 9.0, 9.0]
     every = np.array([p for p in itertools.product(range(-2, 3), repeat=n) if sum(p) == 0 and any(p)])
-    columns, probability = likely_columns(graph, coefficient, weight, len(every))
+    space = ColumnSpace.of_roles(graph)
+    columns, probability = likely_columns(space, coefficient, weight, len(every))
 
-    found = decode(graph, coefficient, weight, "scaled_mass_balanced")
+    found = decode(space, coefficient, weight, "scaled_mass_balanced")
     told = [{1, 2} <= set(np.abs(found.coefficient[graph.edges_of(j)])) for j in range(2)]
-    factor = max(1.0, best_columns(graph, coefficient, weight, 1)[1].sum() / (n - 1 + 2))
+    factor = max(1.0, space.of_any_sign().best(coefficient, weight, 1)[1].sum() / (n - 1 + 2))
     variance = np.mean((found.scale[told] - 1) ** 2)
     density = [
         stats.multivariate_t.pdf(coefficient[:n], p, np.diag(factor / weight[:n]) + variance * np.outer(p, p), df=2)
@@ -110,7 +118,9 @@ def test_where_lengths_vary_a_direction_with_two_lengths_is_not_sure(tiny_data, 
     sure = []
     for spread in (0.0, 0.4):
         length = np.exp(spread * rng.normal(size=graph.n_reactions))[graph.edge_reaction]
-        sure.append(likely_columns(graph, length * true + rng.normal(0, 0.01, graph.n_edges), weight, 5)[1][0])
+        sure.append(
+            likely_columns(tiny_data.space, length * true + rng.normal(0, 0.01, graph.n_edges), weight, 5)[1][0]
+        )
     told = np.array([{1, 2} <= set(np.abs(true[graph.edges_of(j)])) for j in range(graph.n_reactions)])
     assert sure[0].min() > 0.99
     assert (~told).any() and sure[1][~told].max() < 0.99
@@ -150,17 +160,17 @@ def test_standard_errors_are_those_of_ordinary_least_squares(tiny_data, tiny_tru
 
 def test_oracle_with_balance_is_exact_and_beats_the_baselines(tiny_data, tiny_truth, frames):
     graph = tiny_data.graph
-    references = reference_metrics(graph, tiny_truth, *frames)
+    references = reference_metrics(tiny_data.space, tiny_truth, *frames)
     assert references["oracle_balanced"]["mass_balanced"]["entry_exact"] == 1
     for name in ("baseline_unit", "baseline_balanced"):
         assert references[name]["nearest"]["entry_exact"] < 0.9
         assert references[name]["nearest"]["sign_accuracy"] == 1
-    _, balanced = least_squares(graph, *frames)
+    _, balanced = least_squares(tiny_data.space, *frames)
     assert np.bincount(graph.edge_reaction, balanced) == pytest.approx(np.zeros(16), abs=1e-5)
 
 
 def test_scale_blind_oracle_has_lost_the_scale_of_every_column(tiny_data, frames):
-    blind = oracle_coefficients(tiny_data.graph, *frames)["oracle_scale_blind"]
+    blind = oracle_coefficients(tiny_data.space, *frames)["oracle_scale_blind"]
     size = np.bincount(tiny_data.graph.edge_reaction, np.abs(blind)) / np.bincount(tiny_data.graph.edge_reaction)
     assert size == pytest.approx(np.ones(16))
 
@@ -181,6 +191,43 @@ def test_conditioning_is_numpys(tiny_data, frames):
 
 def test_baselines_know_only_roles(tiny_data):
     graph = tiny_data.graph
-    balanced = baseline_coefficients(graph)["baseline_balanced"]
+    balanced = baseline_coefficients(tiny_data.space)["baseline_balanced"]
     assert np.bincount(graph.edge_reaction, balanced) == pytest.approx(np.zeros(16))
     assert set(balanced[graph.edge_is_substrate]) == {-1.5}
+
+
+def test_what_refinement_decided_is_the_answer(fit, tiny_data):
+    """Even where no decoder of the learned reals would say so; another decoder has to be asked for."""
+    decided = np.where(tiny_data.graph.edge_is_substrate, -2, 1).astype(np.int8)
+    fit["refined_coefficient"] = ("edge", decided)
+    recovery = recover(fit, "fit.nc")
+    edges = fit["edge_metabolite"].values, fit["edge_reaction"].values
+    assert recovery.attrs["method"] == "refined"
+    assert np.array_equal(recovery["stoichiometry"].values[edges], decided)
+    assert np.array_equal(recovery["stoichiometry_refined"], recovery["stoichiometry"])
+    other = recover(fit, "fit.nc", decoder="nearest")
+    assert other.attrs["method"] == "nearest" and other["stoichiometry"].equals(other["stoichiometry_nearest"])
+
+
+def test_a_recovery_from_before_a_method_was_known_is_read(fit, tiny_data, tiny_truth, tmp_path):
+    recovery = recover(fit, "fit.nc").drop_vars(["stoichiometry_scaled", "log_k_scaled"])
+    netcdf.write(tmp_path / "old.nc", recovery)
+    result = score(read_recovery(tmp_path / "old.nc"), tiny_truth, tiny_data.graph)
+    assert set(result["methods"]) == set(METHODS) - {"scaled"}
+    netcdf.write(tmp_path / "spoilt.nc", recovery.drop_vars("stoichiometry_mass_balanced"))
+    with pytest.raises(BadInput, match="stoichiometry_mass_balanced"):
+        read_recovery(tmp_path / "spoilt.nc")
+
+
+def test_fractional_truth_is_taken_as_it_is(tiny_data, tiny_simulation, tiny_regime, tmp_path):
+    """1.5 is not 1, and 0.5 is an edge."""
+    matrix = tiny_simulation.kinetics.stoichiometry.astype(float)
+    matrix[matrix == 1] = 1.5
+    matrix[matrix == 2] = 0.5
+    kinetics = dataclasses.replace(tiny_simulation.kinetics, stoichiometry=matrix)
+    write_simulation(tmp_path / "data.nc", dataclasses.replace(tiny_simulation, kinetics=kinetics), tiny_regime)
+    truth = read_truth(tmp_path / "data.nc", tiny_data.graph)
+    assert np.array_equal(truth.stoichiometry, matrix)
+    learned = tiny_data.graph.on_edges(matrix)
+    found = recovery_metrics(tiny_data.graph, learned, np.trunc(learned), truth.log_k, matrix, truth.log_k)
+    assert found["r2"] == 1 and found["entry_exact"] == pytest.approx((learned < 0).mean())

@@ -1,23 +1,39 @@
 """The report: what it says is what the tables say, it stands alone, and it refuses what it cannot use."""
 
+import ast
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from stoirec.answer.decode import METHODS
+from stoirec.answer.decode import METHODS, REFINED
 from stoirec.errors import BadInput
+from stoirec.files import netcdf
+from stoirec.network.graph import from_pairs
+from stoirec.report import contents, present, provenance, results, tables
 from stoirec.report import page as pages
-from stoirec.report import present, results, tables
-from stoirec.report.limits import ceilings as limits
+from stoirec.report.answer import answer
+from stoirec.report.calibration import calibration
+from stoirec.report.data import numbers
+from stoirec.report.data.figures import trajectories
+from stoirec.report.limits.ceilings import beside_ceilings
+from stoirec.report.limits.confidence import calibrations, confidences, sure_entries
+from stoirec.report.notation import column_text, equation
+from stoirec.report.recovery import figures as recovery_figures
 from stoirec.report.recovery import mistakes
+from stoirec.report.recovery.selected import better_baseline, selected_fit
 from stoirec.report.study import effects
-from stoirec.score.metrics import NAMES
+from stoirec.report.study.conclusions import conclusions
+from stoirec.report.study.val_loss import val_loss_prediction
+from stoirec.score.metrics import NAMES, confusion
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 HOSTILE = "<script>alert(1)</script>"
@@ -63,7 +79,7 @@ def write_notebooks(folder: Path, executed: bool = True) -> None:
     """Notebooks as papermill leaves them: a heading, code, a figure and a table."""
     folder.mkdir(exist_ok=True)
     figure = '<figure><img src="data:image/png;base64,AA==" alt="dots"><figcaption>Dots.</figcaption></figure>'
-    for name in pages.CHAPTERS:
+    for name in contents.chapter_names():
         outputs = [
             new_output("stream", name="stderr", text="a log line"),
             new_output("display_data", {"text/html": figure, "text/plain": "<Html>"}),
@@ -138,13 +154,13 @@ def test_baselines_are_decoded_by_the_method_of_the_answer(found, store):
 
 def test_the_page_has_provenance(found, page, store):
     for piece in (
-        pages.versions()["torch"],
+        provenance.versions()["torch"],
         "regime tiny",
         str(found.data_attributes("tiny-seed1")["seed_mlps"]),
         "network_seeds:",
     ):
         assert piece in page
-    assert pages.git_commit() in page
+    assert provenance.git_commit() in page
 
 
 def test_wall_times_are_summed_over_the_jobs_of_this_study(found, tmp_path):
@@ -161,9 +177,9 @@ def test_wall_times_are_summed_over_the_jobs_of_this_study(found, tmp_path):
         path = tmp_path / "benchmarks" / f"{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\th:m:s\tmax_rss\tmax_vms\n{seconds}\t0:00:00\t-\t-\n")
-    found_times = {row["rule"]: (row["jobs"], row["seconds"], row["memory"]) for row in pages.rule_times(other)}
+    found_times = {row["rule"]: (row["jobs"], row["seconds"], row["memory"]) for row in provenance.rule_times(other)}
     assert found_times == {"train": (2, 90.0, "–"), "simulate": (1, 2.0, "–"), "notebook": (1, 3.0, "–")}
-    assert [pages.duration(seconds) for seconds in (4.21, 185, 7800)] == ["4.2 s", "3 min 05 s", "2 h 10 min"]
+    assert [provenance.duration(seconds) for seconds in (4.21, 185, 7800)] == ["4.2 s", "3 min 05 s", "2 h 10 min"]
 
 
 def test_only_one_is_shown_as_one():
@@ -177,7 +193,7 @@ def test_only_one_is_shown_as_one():
     assert [present.percent(value) for value in (1.0, 0.9996, 0.8704, 0.0)] == ["100.0 %", "99.96 %", "87.0 %", "0.0 %"]
 
 
-# --- the page -----------------------------------------------------------------------------------------------------------
+# --- the page ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_page_stands_alone(page):
@@ -230,7 +246,7 @@ def test_tables_that_lack_a_fit_are_refused(store, tmp_path):
         results.load(store / "study.yaml", store, tmp_path / "metrics.csv", store / "baselines.csv")
 
 
-# --- effects ------------------------------------------------------------------------------------------------------------
+# --- effects ----------------------------------------------------------------------------------------------------------
 
 
 def test_matched_pairs_differ_in_one_parameter_only(found):
@@ -255,7 +271,7 @@ def test_crossed_pairs_differ_in_these_two_only(found):
 
 
 def test_conclusions_name_the_best_and_what_diverged(found):
-    sentences = " ".join(effects.conclusions(found))
+    sentences = " ".join(conclusions(found))
     assert f"by {found.best_configuration}" in sentences and "2 of 6 fits diverged" in sentences
 
 
@@ -263,14 +279,14 @@ def test_the_fit_shown_is_the_best_answer(found, store):
     metrics = pd.read_csv(store / "metrics.csv")
     best = metrics[metrics["is_answer"]]["entry_exact"].max()
     assert found.answers.at[found.best_fit, "entry_exact"] == best
-    assert f"{best:.3f}" in effects.selected_fit(found) and "val_loss alone would pick" in effects.selected_fit(found)
+    assert f"{best:.3f}" in selected_fit(found) and "val_loss alone would pick" in selected_fit(found)
 
 
 def test_selecting_by_val_loss_never_gains(found):
-    assert effects.val_loss_prediction(found).regret >= 0
+    assert val_loss_prediction(found).regret >= 0
 
 
-# --- mistakes -------------------------------------------------------------------------------------------------------------
+# --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
 def test_wrong_reactions_are_listed_with_equations(found):
@@ -285,13 +301,13 @@ def test_wrong_reactions_are_listed_with_equations(found):
     matrix[first, other] = -matrix[first, other]
     recovery["stoichiometry"].values[:] = matrix
     table = mistakes.wrong_reactions(graph, truth, recovery).set_index("reaction")
-    assert set(table.index) == {doubled, other}
-    assert table["only scale"].to_dict() == {doubled: True, other: False}
+    assert set(table.index) == {"R0", "R1"}
+    assert table["only scale"].to_dict() == {"R0": True, "R1": False}
     assert list(table["k"]) == sorted(table["k"])
     substrate = graph.edge_metabolite[graph.edges_of(doubled)][graph.edge_is_substrate[graph.edges_of(doubled)]][0]
     size = -matrix[substrate, doubled]
-    assert f"{size} M{substrate}" in table.at[doubled, "recovered"].split(" → ")[0]
-    assert table.at[other, "wrong entries"].startswith("1 of")
+    assert f"{size} M{substrate}" in table.at["R0", "recovered"].split(" → ")[0]
+    assert table.at["R1", "wrong entries"].startswith("1 of")
 
 
 def test_error_rates_and_calibration_count_everything_once():
@@ -301,7 +317,7 @@ def test_error_rates_and_calibration_count_everything_once():
     assert rate["n"].sum() == 100 and (rate["share"] * rate["n"]).sum() == pytest.approx(wrong.sum())
     assert ((rate["lower"] <= rate["share"]) & (rate["share"] <= rate["upper"]) & (rate["upper"] <= 1)).all()
     confidence = np.concatenate([rng.random(98), [0.0, 1.0]])
-    bins = mistakes.calibration(confidence, ~wrong)
+    bins = calibration(confidence, ~wrong)
     assert bins["entries"].sum() == 100
     assert (bins["share right"] * bins["entries"]).sum() == pytest.approx((~wrong).sum())
     sure = confidence >= 0.99
@@ -309,7 +325,7 @@ def test_error_rates_and_calibration_count_everything_once():
 
 
 def test_every_configuration_stands_beside_its_ceilings(found):
-    table = limits.beside_ceilings(found)
+    table = beside_ceilings(found)
     assert list(table.index) == list(dict.fromkeys(found.answers["configuration"]))
     assert table["fits"].sum() == len(found.fits)
     diverged = found.answers[found.answers["status"] != "ok"]["configuration"].unique()
@@ -318,21 +334,226 @@ def test_every_configuration_stands_beside_its_ceilings(found):
 
 
 def test_sure_entries_are_counted_over_all_networks(found):
-    entries = limits.confidences(found)
+    entries = confidences(found)
     assert len(entries) == sum(found.data(row["data"]).graph.n_edges for _, row in found.ended.iterrows())
-    table = limits.sure_entries(entries)
+    table = sure_entries(entries)
     for name, group in entries.groupby("configuration"):
         sure = group[group["confidence"] >= 0.99]
         assert table.at[name, "share sure"] == pytest.approx(len(sure) / len(group))
         assert len(sure) == 0 or table.at[name, "right among sure"] == pytest.approx(sure["right"].mean())
-    curves = limits.calibrations(entries)
+    curves = calibrations(entries)
     assert sum(curve["entries"].sum() for curve in curves.values()) == len(entries)
 
 
-# --- the committed notebooks ----------------------------------------------------------------------------------------------
+# --- answers that refinement decided ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", pages.CHAPTERS)
+@pytest.fixture(scope="module")
+def refined(small_regime, finish_study, tmp_path_factory):
+    """A study in which one variant is refined; its answer is by a method that no reference has."""
+    folder = tmp_path_factory.mktemp("refined")
+    refinement = {"role_prior": True, "refinement_rounds": 1, "refinement_steps": 2, "refinement_frames": 40}
+    study = {
+        "name": "refined",
+        "regime": str(folder / "regime.yaml"),
+        "network_seeds": [1, 2],
+        "base": {
+            "n_runs": 1,
+            "n_epochs": 1,
+            "data_augmentation_loop": 20,
+            "n_snapshots": 3,
+            "learning_rate_start": 5e-3,
+        },
+        "stages": [{"name": "only", "variants": {"plain": {"role_prior": True}, "with": refinement}}],
+    }
+    finish_study(folder, study, {"regime": small_regime})
+    metrics = pd.read_csv(folder / "metrics.csv")
+    if REFINED not in set(metrics["method"]):
+        own = metrics[(metrics["variant"] == "with") & metrics["is_answer"]]
+        metrics.loc[own.index, "is_answer"] = False
+        metrics = pd.concat([metrics, own.assign(method=REFINED, is_answer=True)], ignore_index=True)
+    metrics.loc[metrics["method"] == REFINED, "entry_exact"] = 0.98  # whatever so short a refinement reaches
+    metrics.to_csv(folder / "metrics.csv", index=False)
+    return results.load(folder / "study.yaml", folder, folder / "metrics.csv", folder / "baselines.csv")
+
+
+def test_a_refined_answer_has_a_column_and_comparable_references(refined):
+    assert refined.methods == [*METHODS, REFINED]
+    assert refined.configurations["method"].to_dict() == {"with": REFINED, "plain": "mass_balanced"}
+    pd.testing.assert_frame_equal(refined.references(REFINED), refined.references("mass_balanced"))
+    fits = list(refined.answers.index)
+    table = tables.by_method(refined, fits, refined.data_names)
+    assert list(table.columns) == refined.methods
+    labels = refined.answers.loc[refined.answers["configuration"] == "with", "label"]
+    assert table.loc[labels, REFINED].notna().all() and table[REFINED].notna().sum() == len(labels)
+    assert list(tables.by_method(refined, [], refined.data_names)) == list(METHODS)  # nothing refines a reference
+    assert REFINED in tables.overview(refined) and set(tables.overview(refined)["answer by"]) == {
+        REFINED,
+        "mass_balanced",
+    }
+
+
+def test_a_refined_answer_is_told_as_one(refined):
+    assert refined.best_configuration == "with"
+    headline = tables.headline(refined)
+    balanced = refined.references("mass_balanced", *refined.seen_by("with"))
+    for name, label in results.REFERENCES.items():
+        assert headline.at[label, "entry_exact"] == balanced.at[name, "entry_exact"]
+    lead = " ".join(answer(refined)["sentences"])
+    assert "decided by refinement" in lead and "decoded by mass balanced" in lead
+    assert "decided by refinement" in selected_fit(refined)
+    assert "by with" in " ".join(conclusions(refined))
+    assert beside_ceilings(refined)["better baseline"].notna().all()
+    graph = refined.data("tiny-seed1").graph
+    true = graph.on_edges(refined.truth("tiny-seed1").stoichiometry)
+    better = better_baseline(refined.data("tiny-seed1").space, true, REFINED)
+    assert (better == true).mean() == pytest.approx(refined.best_baseline("mass_balanced", ["tiny-seed1"]))
+
+
+# --- names and coefficients -------------------------------------------------------------------------------------------
+
+NAMES_OF = {"metabolite_names": ("atp_c", HOSTILE, "$x_{", "_y"), "reaction_names": ("<b>PFK</b>", "R 2")}
+
+
+@pytest.fixture
+def named():
+    return replace(from_pairs(4, 2, [0, 1, 2, 1, 3], [0, 0, 0, 1, 1], [1, 1, 0, 1, 0]), **NAMES_OF)
+
+
+def test_names_of_a_file_reach_equations_and_tables(named):
+    coefficient = np.array([-1.0, -2.0, 1.5, -1.0, 1.0])
+    assert equation(named, coefficient, 0) == f"atp_c + 2 {HOSTILE} → 1.5 $x_{{"
+    assert column_text(named, coefficient, 1) == f"−1 {HOSTILE}, +1 _y"
+    assert equation(replace(named, metabolite_names=()), coefficient, 1) == "M1 → M3"
+    recovery = xr.Dataset(
+        {
+            "stoichiometry": (("metabolite", "reaction"), named.matrix(coefficient * [1, 1, 1, 2, 2])),
+            "alternative": (("rank", "edge"), coefficient[None]),
+            "confidence": ("edge", np.ones(5)),
+        }
+    )
+    truth = SimpleNamespace(stoichiometry=named.matrix(coefficient), log_k=np.zeros(2))
+    (row,) = mistakes.wrong_reactions(named, truth, recovery).to_dict("records")
+    assert (row["reaction"], row["only scale"], row["rank of truth"]) == ("R 2", True, "1")
+    assert row["recovered"] == f"2 {HOSTILE} → 2 _y"
+    shown = present.table(mistakes.wrong_reactions(named, truth, recovery), "")._repr_html_()
+    assert HOSTILE not in shown and "&lt;script&gt;" in shown
+
+
+def test_names_of_a_file_reach_the_legends(named):
+    time = np.linspace(0, 1, 5)
+    figure = trajectories(named, time, np.ones((5, 4)) + time[:, None], np.ones((5, 2)))
+    texts = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in figure.axes]
+    assert len(texts[0]) == 4 and len(texts[1]) == 2  # a name with _ in front is in its legend, too
+    assert "atp_c" in texts[0] and "<b>PFK</b>" in texts[1]
+    present.figure(figure, HOSTILE, HOSTILE)  # $ in a name is no mathematics: it draws
+
+
+@pytest.mark.parametrize("largest", [1, 2, 3, 7, 60])
+def test_figures_of_the_recovery_take_any_coefficient(largest):
+    rng = np.random.default_rng(0)
+    true = rng.integers(-largest, largest + 1, (6, 9)).astype(float)
+    recovered = np.where(rng.random(true.shape) < 0.2, -true, true)
+    recovered[0, 0] = true[0, 0] = largest + 0.5
+    table = confusion(recovered.ravel(), true.ravel())
+    assert table.sum() == true.size - 1
+    figure = recovery_figures.coefficients(true.ravel() * 1.1, recovered.ravel(), true.ravel(), table)
+    low, high = figure.axes[0].get_xlim()
+    assert low < true.min() and true.max() < high
+    figure.draw_without_rendering()
+    recovery_figures.matrices(true, recovered).draw_without_rendering()
+
+
+def test_coefficients_are_counted_with_their_fractions():
+    graph = from_pairs(4, 1, [0, 1, 2, 3], [0] * 4, [1, 1, 0, 0])
+    truth = SimpleNamespace(stoichiometry=graph.matrix(np.array([-3.0, 0.0, 1.5, 1.5])))
+    table = numbers.coefficient_counts(truth, graph)
+    assert list(table["true coefficient"]) == ["−3", "0", "+1.5"] and list(table["edges"]) == [1, 1, 2]
+
+
+# --- provenance -------------------------------------------------------------------------------------------------------
+
+
+def test_provenance_is_read_from_the_file_and_from_its_truth(found, store, tmp_path):
+    """Seeds and configuration were attributes of the file once; from them S can be simulated again."""
+    source = store / "data" / "tiny-seed1.nc"
+    root, truth = netcdf.read(source), netcdf.read(source, group="truth")
+    both = root.attrs | truth.attrs
+    hidden = {key: both[key] for key in both if key in ("regime", "config", "network_seed") or key.startswith("seed_")}
+    public = {key: value for key, value in root.attrs.items() if key not in hidden}
+    for name, (outside, inside) in {"old": (public | hidden, {}), "new": (public, hidden)}.items():
+        root.attrs, truth.attrs = outside, {"dt": 0.1, "flux_limiter": 0} | inside
+        netcdf.write(tmp_path / "data" / f"{name}.nc", root, truth=truth)
+        read = replace(found, store=tmp_path).data_attributes(name)
+        assert {key: read[key] for key in hidden} == hidden and "git_commit" in read
+
+
+# --- chapters ---------------------------------------------------------------------------------------------------------
+
+
+def imports(source: str) -> set[str]:
+    """Dotted names of what a piece of Python imports."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_no_chapter_imports_another():
+    """Nor does what they share import a chapter. A notebook imports its own chapter's folder."""
+    chapters = [name.split("_", 1)[1] for name in contents.chapter_names()]
+    folder = Path(results.__file__).parent
+    assert set(chapters) == {path.parent.name for path in folder.glob("*/__init__.py")}
+    sources = {path: (path.parent.name, path.read_text()) for path in folder.rglob("*.py")}
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        cells = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+        sources[path] = (path.stem.split("_", 1)[1], "\n".join(cells))
+    for path, (own, source) in sources.items():
+        others = [f"stoirec.report.{chapter}" for chapter in chapters if chapter != own]
+        found = [name for name in imports(source) if any(f"{name}.".startswith(f"{other}.") for other in others)]
+        assert found == [], path
+
+
+def test_a_new_notebook_is_a_new_chapter(found, store, tmp_path, monkeypatch):
+    sources, executed = tmp_path / "sources", tmp_path / "executed"
+    for folder in (sources, executed):
+        write_notebooks(folder)
+    assert contents.chapter_names(sources) == contents.chapter_names()
+    monkeypatch.setattr(pages, "chapter_names", lambda folder=sources: contents.chapter_names(folder))
+    (sources / "6_more.ipynb").write_text((sources / "1_data.ipynb").read_text())
+    with pytest.raises(BadInput, match="6_more.ipynb"):
+        pages.write(found, executed, store / "study.yaml", tmp_path / "report.html")
+    (executed / "6_more.ipynb").write_text((sources / "1_data.ipynb").read_text())
+    assert [chapter.title[0] for chapter in pages.chapters(executed)] == list("123456")
+    (sources / "6_more.ipynb").unlink()  # what was executed once and is no chapter any more is left out
+    assert len(pages.chapters(executed)) == 5
+
+
+@pytest.mark.parametrize("name", contents.chapter_names())
+def test_notebooks_run_on_a_study_with_refined_answers(name, refined, monkeypatch):
+    """The cells, without a kernel: what they show is made."""
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *parts: shown.extend(parts))
+    paths = {"study": refined.store / "study.yaml", "store": refined.store}
+    paths |= {table: refined.store / f"{table}.csv" for table in ("metrics", "baselines")}
+    space = {key: str(path) for key, path in paths.items()}
+    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells:
+        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+            *body, last = ast.parse(cell.source).body
+            exec(compile(ast.Module(body, []), name, "exec"), space)
+            mode, node = ("eval", ast.Expression(last.value)) if isinstance(last, ast.Expr) else ("exec", None)
+            value = eval(compile(node or ast.Module([last], []), name, mode), space)
+            shown += [value] if value is not None else []
+    assert len(shown) > 3 and all(isinstance(part, present.Html) for part in shown)
+
+
+# --- the committed notebooks ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", contents.chapter_names())
 def test_notebooks_are_committed_without_outputs(name):
     notebook = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -49,9 +49,9 @@ def test_equal_seeds_give_the_learner_other_mlps_than_the_generator(tiny_regime,
     model = MetabolismPropagation(
         graph, FitConfig(seed=seed, precision="float64", graph_model={"hidden_dim": 12, "output_size": 6})
     )
-    learned = model.substrate_func[0].weight.detach().numpy()
-    assert learned.shape == kinetics.substrate_func.weight1.shape
-    assert not np.isin(learned, kinetics.substrate_func.weight1).any()
+    learned, true = model.rate_parameters["substrate_func_0_weight"], kinetics.parameters["substrate_func_0_weight"]
+    assert learned.shape == true.shape
+    assert not np.isin(learned.detach().numpy(), true).any()
 
 
 def test_parts_of_a_regime_get_separate_seeds(tiny_regime):

@@ -11,7 +11,8 @@ from stoirec.config.regime import load_regime
 from stoirec.config.study import load_study
 from stoirec.errors import BadInput
 from stoirec.learn.recipe import load as load_recipe
-from stoirec.study.expansion import config_id, data_sets, expand, flat
+from stoirec.study.expansion import data_sets, expand
+from stoirec.study.identity import config_id, flat
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,9 +111,31 @@ def test_every_parameter_counts_for_the_identity():
 def test_identities_are_readable_file_names():
     identity = config_id(FitConfig(role_prior=True, coeff_mass_conservation=0.03))
     assert identity.startswith("coeff_mass_conservation~0.03+role_prior~True-")
-    long = FitConfig(**dict.fromkeys(("n_epochs", "batch_size", "data_augmentation_loop", "n_runs", "seed", "n_epochs_init", "n_snapshots"), 7),
-                     coeff_S_L1=1e-7, coeff_S_integer=1e-7, coeff_mass_conservation=1e-7, learning_rate_start=1e-7)  # fmt: skip
+    sevens = ("n_epochs", "batch_size", "data_augmentation_loop", "n_runs", "seed", "n_epochs_init", "n_snapshots")
+    small = ("coeff_S_L1", "coeff_S_integer", "coeff_mass_conservation", "learning_rate_start")
+    long = FitConfig(**dict.fromkeys(sevens, 7), **dict.fromkeys(small, 1e-7))
     assert len(config_id(long)) <= 140 and "/" not in config_id(long)
+
+
+def test_an_unrefined_fit_is_known_by_the_meaning_of_training_alone(monkeypatch):
+    plain = FitConfig(role_prior=True, learning_rate_start=5e-3)
+    assert config_id(plain) == "learning_rate_start~0.005+role_prior~True-6d6c13d828"  # since training means 7
+    refined = plain.model_copy(update={"refinement_rounds": 12})
+    before = {config: config_id(config) for config in (plain, refined)}
+    monkeypatch.setattr("stoirec.config.fit.REFINEMENT_MEANING", 99)
+    assert config_id(plain) == before[plain] and config_id(refined) != before[refined]
+    monkeypatch.setattr("stoirec.config.fit.ROUNDING_MEANING", 99)
+    assert config_id(plain) == before[plain]
+    monkeypatch.setattr("stoirec.config.fit.TRAINING_MEANING", 99)
+    assert config_id(plain) != before[plain]
+
+
+def test_fits_that_differ_in_the_decoder_alone_share_a_training(write):
+    grid = {"decoder": ["nearest", "auto"], "batch_size": [8, 16]}
+    fits = expand(write({"name": "s", "grid": grid}))[1]
+    assert len({fit.fit_id for fit in fits}) == 4
+    assert {fit.training_id for fit in fits} == {fit.fit_id for fit in fits if fit.config.decoder == "auto"}
+    assert all(fit.config.trained.batch_size == fit.config.batch_size for fit in fits)
 
 
 def test_growing_a_grid_keeps_the_identities_it_had(write):
@@ -170,7 +193,13 @@ def test_the_default_study_goes_one_factor_at_a_time_around_the_plain_recipe(bun
     assert differing["L1"] == {"coeff_S_L1"}
     assert differing["role"] == {"role_prior"}
     assert any("learning_rate_start" in keys for keys in differing.values())
-    assert not plain["role_prior"] and len(fits) == 8
+    assert not plain["role_prior"] and len(fits) == 9
+
+
+def test_the_default_study_ends_with_the_recipe_of_recover(bundled):
+    study, fits = bundled("default")
+    assert study.stages[-1].name == "recipe" == fits[-1].stage
+    assert fits[-1].config == load_recipe("best") and fits[-1].config.refinement_rounds
 
 
 def test_the_networks_study_is_the_default_studys_best_recipe_on_three_networks(bundled):

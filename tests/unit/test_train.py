@@ -1,5 +1,6 @@
 """Training: repeatable, resumable, blind to the truth."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -10,9 +11,14 @@ import xarray as xr
 
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data
-from stoirec.errors import BadInput
+from stoirec.errors import Unsuitable
 from stoirec.learn import checkpoint
-from stoirec.learn.training import _Job, new_model, train
+from stoirec.learn.evaluation import val_loss
+from stoirec.learn.model import new_model
+from stoirec.learn.observations import scale_of, std
+from stoirec.learn.refinement_rounds import RefinementRounds
+from stoirec.learn.schedule import Steps, stage
+from stoirec.learn.training import Training, train
 
 CPU = torch.device("cpu")
 
@@ -68,29 +74,25 @@ def test_a_run_killed_in_its_refinement_resumes_to_the_same_numbers(tiny_data, t
     whole = train(tiny_data, config, CPU)
     assert whole.attrs["n_steps"] == 100 + 2 * 2 + 2  # two rounds, and the end
     assert whole["column"].shape == (5, tiny_data.graph.n_edges) and (whole["column_probability"] <= 1).all()
-    path, refine = tmp_path / "fit.ckpt", _Job.refine
+    path, advance = tmp_path / "fit.ckpt", RefinementRounds.advance
 
-    def die_in_the_second(job):
-        if job.round == 1:
+    def die_in_the_second(rounds):
+        if rounds.done == 1:
             raise KeyboardInterrupt
-        return refine(job)
+        return advance(rounds)
 
-    monkeypatch.setattr(_Job, "refine", die_in_the_second)
+    monkeypatch.setattr(RefinementRounds, "advance", die_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         train(tiny_data, config, CPU, path)
-    monkeypatch.setattr(_Job, "refine", refine)
+    monkeypatch.setattr(RefinementRounds, "advance", advance)
     assert same(whole, train(tiny_data, config, CPU, path))
 
 
 @pytest.mark.parametrize("n, expected", [(1, "c"), (2, "tc"), (4, "xttc"), (20, "x" * 5 + "t" * 10 + "c" * 5)])
-@pytest.mark.parametrize("gated", [False, True])
-def test_rounds_close_decoys_first_and_commit_last(tiny_data, tiny_fit, n, expected, gated):
-    shape = tiny_fit.graph_model.model_copy(update={"substrate_gate": gated})
-    job = _Job(tiny_data, tiny_fit.model_copy(update={"refinement_rounds": n, "graph_model": shape}), CPU)
-    found = []
-    for job.round in range(n):
-        found.append({"close": "x", "tie": "t", "commit": "c"}[job._stage()])
-    assert "".join(found) == (expected if gated else expected.replace("x", "t"))
+@pytest.mark.parametrize("allows_zero", [False, True])
+def test_rounds_close_decoys_first_and_commit_last(n, expected, allows_zero):
+    found = "".join({"close": "x", "tie": "t", "commit": "c"}[stage(round_, n, allows_zero)] for round_ in range(n))
+    assert found == (expected if allows_zero else expected.replace("x", "t"))
 
 
 def test_coefficients_keep_the_signs_of_their_roles(tiny_data, tiny_fit):
@@ -104,7 +106,7 @@ def test_coefficients_keep_the_signs_of_their_roles(tiny_data, tiny_fit):
 def test_another_jobs_checkpoint_and_a_damaged_one_are_started_over(fit, tiny_data, tiny_fit, tmp_path):
     path = tmp_path / "fit.ckpt"
     other = tiny_fit.model_copy(update={"seed": 2})
-    checkpoint.save(path, checkpoint.fingerprint(tiny_data, other), _Job(tiny_data, other, CPU).state())
+    checkpoint.save(path, checkpoint.fingerprint(tiny_data, other), Training(tiny_data, other, CPU).checkpoint())
     assert same(fit, train(tiny_data, tiny_fit, CPU, path))
     path.write_bytes(path.read_bytes()[:1000] if path.exists() else b"half a file")
     assert same(fit, train(tiny_data, tiny_fit, CPU, path))
@@ -113,7 +115,7 @@ def test_another_jobs_checkpoint_and_a_damaged_one_are_started_over(fit, tiny_da
 def test_a_checkpoint_from_before_a_change_of_meaning_is_started_over(tiny_data, tiny_fit, monkeypatch):
     today = checkpoint.fingerprint(tiny_data, tiny_fit)
     assert checkpoint.fingerprint(tiny_data, tiny_fit) == today
-    monkeypatch.setattr("stoirec.learn.checkpoint.MEANING", 0)
+    monkeypatch.setattr("stoirec.config.fit.TRAINING_MEANING", 0)
     assert checkpoint.fingerprint(tiny_data, tiny_fit) != today
 
 
@@ -139,18 +141,23 @@ def test_validation_frames_are_not_trained_on(fit, tiny_data, tiny_fit):
     assert fit["val_loss"] != other["val_loss"]
 
 
-def test_two_phases_and_weights(tiny_data, tiny_fit):
+def test_two_phases_and_weights(tiny_fit):
     config = tiny_fit.model_copy(
         update={"n_epochs_init": 1, "first_coeff_L1": 0.5, "coeff_S_L1": 0.25, "coeff_mass_conservation": 0.1}
     )
-    job = _Job(tiny_data, config, CPU)
-    seen = []
-    while job.step < job.n_steps:
-        seen.append(job._weights())
-        job.advance()
-    assert seen == [(1.0, 0.5, 0.0, 0.1)] * 50 + [(1.0, 0.25, 0.0, 0.1)] * 50
-    default = _Job(tiny_data, config.model_copy(update={"first_coeff_L1": None}), CPU)
-    assert default._weights()[1] == 0.25
+    steps = Steps(config, 200)
+    weights = [steps.loss_weights(step) for step in range(steps.n_steps)]
+    assert weights == [(1.0, 0.5, 0.0, 0.1)] * 50 + [(1.0, 0.25, 0.0, 0.1)] * 50
+    default = Steps(config.model_copy(update={"first_coeff_L1": None}), 200)
+    assert default.loss_weights(0)[1] == 0.25
+
+
+def test_every_step_is_weighted_as_its_schedule_says(tiny_data, tiny_fit, monkeypatch):
+    asked = []
+    weights = Steps.loss_weights
+    monkeypatch.setattr(Steps, "loss_weights", lambda self, step: asked.append(step) or weights(self, step))
+    train(tiny_data, tiny_fit, CPU)
+    assert asked == list(range(100))
 
 
 def test_learning_rates_reach_their_parameters(tiny_data, tiny_fit):
@@ -162,16 +169,13 @@ def test_learning_rates_reach_their_parameters(tiny_data, tiny_fit):
             "learning_rate_embedding_start": 1e-30,
         }
     )
-    job = _Job(tiny_data, config, CPU)
+    job = Training(tiny_data, config, CPU)
     before = {name: parameter.detach().clone() for name, parameter in job.model.named_parameters()}
     for _ in range(3):
-        job.advance()
+        job.descent.advance()
     moved = {name for name, parameter in job.model.named_parameters() if not torch.equal(parameter, before[name])}
-    assert {"sto_all", "embedding"}.isdisjoint(moved) and {
-        "log_k",
-        "substrate_func.0.weight",
-        "rate_func.2.bias",
-    } <= moved
+    assert {"sto_all", "rate_parameters.embedding"}.isdisjoint(moved)
+    assert {"log_k", "rate_parameters.substrate_func_0_weight", "rate_parameters.rate_func_2_bias"} <= moved
 
 
 def test_regularisers_act_on_the_coefficients(tiny_data, tiny_fit):
@@ -185,25 +189,25 @@ def test_regularisers_act_on_the_coefficients(tiny_data, tiny_fit):
         assert regularised[variable].values[-1] < 0.9 * plain[variable].values[-1], key
 
 
-def test_schedule_decays_to_one_percent(tiny_data, tiny_fit):
-    job = _Job(tiny_data, tiny_fit, CPU)
-    assert job._schedule() == pytest.approx(1.0)
-    job.step = job.n_steps
-    assert job._schedule() == pytest.approx(0.01)
+def test_schedule_decays_to_one_percent(tiny_fit):
+    steps = Steps(tiny_fit, 200)
+    assert steps.rate_factor(0) == pytest.approx(1.0)
+    assert steps.rate_factor(steps.n_steps) == pytest.approx(0.01)
 
 
 def test_val_loss_of_predicting_nothing_is_the_mean_square_over_the_variance(tiny_data, tiny_fit):
-    job = _Job(tiny_data, tiny_fit.model_copy(update={"precision": "float64"}), CPU)
+    job = Training(tiny_data, tiny_fit.model_copy(update={"precision": "float64"}), CPU)
     with torch.no_grad():
         job.model.sto_all.zero_()
     dcdt = tiny_data.dcdt[2]
-    assert job._val_loss(1) == pytest.approx((np.mean(dcdt**2, axis=0) / np.var(dcdt, axis=0, ddof=1)).mean())
+    expected = (np.mean(dcdt**2, axis=0) / np.var(dcdt, axis=0, ddof=1)).mean()
+    assert val_loss(job.model, job.observed.validation) == pytest.approx(expected)
 
 
 def test_the_limiter_needs_equal_time_steps(tiny_data):
     config = FitConfig(n_runs=2, graph_model={"flux_limiter": True})
     uneven = replace(tiny_data, time=tiny_data.time**2)
-    with pytest.raises(BadInput, match="time: found unequal steps; allowed: equally spaced frames"):
+    with pytest.raises(Unsuitable, match="time: found unequal steps; allowed: equally spaced frames"):
         new_model(uneven, config)
     assert new_model(tiny_data, config).limiter.dt == pytest.approx(0.1)
 
@@ -211,7 +215,56 @@ def test_the_limiter_needs_equal_time_steps(tiny_data):
 def test_frames_are_drawn_in_proportion_to_their_activity(tiny_data):
     """The mean over drawn frames of the squared size is that of frames weighted by their size."""
     config = FitConfig(n_runs=2, frame_sampling="activity")
-    job = _Job(tiny_data, config, torch.device("cpu"))
-    size = (job.dcdt / job.scale).double().square().mean(1).sqrt().numpy()
-    drawn = np.concatenate([job._draw(1000) for _ in range(20)])
+    descent = Training(tiny_data, config, CPU).descent
+    size = (descent.observed.dcdt / descent.scale).double().square().mean(1).sqrt().numpy()
+    drawn = np.concatenate([descent.draw(1000) for _ in range(20)])
     assert size[drawn].mean() == pytest.approx((size**2).sum() / size.sum(), rel=0.005)
+
+
+def test_each_optimiser_is_its_own(tiny_data, tiny_fit):
+    """Three different ways from one start."""
+    ends = {
+        name: train(tiny_data, tiny_fit.model_copy(update={"optimiser": name}), CPU)
+        for name in ("adam", "nadam", "radam")
+    }
+    coefficients = [fit["coefficient"].values for fit in ends.values()]
+    assert not any(np.allclose(one, two) for one, two in itertools.combinations(coefficients, 2))
+    kinds = {
+        name: type(Training(tiny_data, tiny_fit.model_copy(update={"optimiser": name}), CPU).descent.optimiser).__name__
+        for name in ends
+    }
+    assert kinds == {"adam": "Adam", "nadam": "NAdam", "radam": "RAdam"}
+
+
+def test_residuals_are_scaled_as_asked(tiny_data, tiny_fit):
+    frames = tiny_data.training_frames(2)
+    concentration, dcdt = torch.as_tensor(frames.concentration), torch.as_tensor(frames.dcdt)
+    by_std, by_nothing = (
+        scale_of(dcdt, tiny_fit.model_copy(update={"residual_scaling": way})) for way in ("std", "none")
+    )
+    assert by_std.numpy() == pytest.approx(dcdt.numpy().std(axis=0, ddof=1)) and (by_nothing == 1).all()
+    losses = {}
+    for way in ("std", "none"):
+        job = Training(tiny_data, tiny_fit.model_copy(update={"residual_scaling": way, "precision": "float64"}), CPU)
+        losses[way] = float(job.descent.current_losses()[0])
+        residual = (job.model(concentration) - dcdt).detach()
+        assert losses[way] == pytest.approx(float((residual / (by_std if way == "std" else 1)).square().mean()))
+    assert losses["std"] > 2 * losses["none"]
+
+
+def test_metabolites_that_do_not_move_take_no_part_in_the_scale():
+    """More than half of them constant: the floor is that of those that move."""
+    dcdt = torch.zeros(50, 7, dtype=torch.float64)
+    dcdt[:, :2] = torch.linspace(-1, 1, 50)[:, None] * torch.tensor([1.0, 1e-6])
+    assert float(std(dcdt)[0]) == pytest.approx(float(dcdt[:, 0].std()))
+    assert std(dcdt)[1:].min() > 1e-10
+    assert (std(torch.zeros(5, 3)) == 1).all()
+
+
+def test_refinement_sees_the_data_in_double_precision(tiny_data, tiny_fit):
+    """Whatever gradient descent computes in."""
+    job = Training(tiny_data, tiny_fit.model_copy(update={"role_prior": True, "refinement_rounds": 1}), CPU)
+    assert job.descent.observed.dcdt.dtype == torch.float32
+    fitted = job.rounds.refinement().equations.windows
+    known = {row.tobytes() for row in tiny_data.training_frames(2).concentration}
+    assert all(row.tobytes() in known for row in fitted.centre.numpy())

@@ -11,11 +11,21 @@ from stoirec.config.fit import FitConfig
 from stoirec.config.study import Choice, load_study
 from stoirec.errors import BadInput
 from stoirec.study import waves
-from stoirec.study.budget import ROUND_SECONDS, ROUND_SECONDS_GATED, START_SECONDS, STEP_SECONDS, budget, summary
-from stoirec.study.expansion import expand, fits_of, flatten, nested, plan_path, recipe
+from stoirec.study.budget import (
+    REFINEMENT_SECONDS,
+    REFINEMENT_SECONDS_GATED,
+    START_SECONDS,
+    STEP_SECONDS,
+    budget,
+    summary,
+)
+from stoirec.study.expansion import expand, fits_of
 from stoirec.study.expansion import waves as waves_of
+from stoirec.study.identity import flatten, nested, recipe
+from stoirec.study.plans import plan_path, write_plan
 from stoirec.study.search import propose
 from stoirec.study.selection import best, outcomes
+from stoirec.study.store import Store
 
 ROOT = Path(__file__).parents[2]
 RATES = {"name": "rates", "grid": {"learning_rate_start": [1e-3, 5e-3, 1e-2]}}
@@ -37,10 +47,17 @@ class Trial:
     """A study around the tiny regime whose fits are judged by a formula instead of being trained."""
 
     def __init__(self, folder: Path, regime: str, *stages: dict, **others) -> None:
-        self.path, self.store = folder / "study.yaml", folder / "results"
+        self.path, self.store = folder / "study.yaml", Store(folder / "results")
         (folder / "regime.yaml").write_text(regime)
-        content = {"name": "trial", "regime": str(folder / "regime.yaml"), "network_seeds": [1], "select_by": "val_loss",
-                   "results_dir": str(self.store), "base": {"n_runs": 2}, "stages": list(stages)} | others  # fmt: skip
+        content = {
+            "name": "trial",
+            "regime": str(folder / "regime.yaml"),
+            "network_seeds": [1],
+            "select_by": "val_loss",
+            "results_dir": str(self.store.root),
+            "base": {"n_runs": 2},
+            "stages": list(stages),
+        } | others
         self.path.write_text(json.dumps(content))
         self.study = load_study(self.path)
 
@@ -50,7 +67,7 @@ class Trial:
         for wave in waves_of(self.study):
             if wave.planned:
                 before = waves.fits_before(self.study, wave, self.path)
-                waves.write_plan(
+                write_plan(
                     plan_path(self.study, wave.name),
                     waves.decide(self.study, wave, answers_of(before, judge), self.path),
                 )
@@ -95,7 +112,7 @@ def distance(fit) -> float:
     )
 
 
-# --- stages -------------------------------------------------------------------------------------------------------------
+# --- stages -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_stage_stands_around_the_winner_of_the_stage_before(trial):
@@ -208,7 +225,7 @@ def test_a_wrong_study_is_named_before_anything_runs(trial, stages, others, name
     assert "\n" not in message and all(word in message for word in named), message
 
 
-# --- selection ----------------------------------------------------------------------------------------------------------
+# --- selection --------------------------------------------------------------------------------------------------------
 
 
 def test_a_configuration_is_judged_by_its_mean_not_by_a_lucky_draw(trial):
@@ -252,7 +269,7 @@ def test_ties_go_to_the_lower_val_loss(trial):
     assert best(fits, answers, "entry_exact") == recipe(fits[2].config)
 
 
-# --- search -------------------------------------------------------------------------------------------------------------
+# --- search -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_search_repeats_and_learns(trial):
@@ -286,7 +303,7 @@ def test_equal_proposals_share_their_fits(trial):
     assert len(found["balance"]) == 2
 
 
-# --- budget -------------------------------------------------------------------------------------------------------------
+# --- budget -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_flat_study_is_counted_exactly(trial):
@@ -299,13 +316,27 @@ def test_a_flat_study_is_counted_exactly(trial):
     line = summary(study.study, study.path, study.store)
     assert line == "study trial: 4 fits on 2 network(s), 120 steps; 0.01 core hours to go (time per step assumed)"
     fit = expand(study.path)[1][0]
-    recovery = study.store / "fits" / fit.fit_id / "recovery.nc"
+    recovery = study.store.recovery(fit.fit_id)
     recovery.parent.mkdir(parents=True)
     recovery.touch()
     assert "; 1 done; " in summary(study.study, study.path, study.store)
 
 
-@pytest.mark.parametrize("gated, seconds", [(False, 3 * ROUND_SECONDS), (True, 3 * ROUND_SECONDS_GATED)])
+def test_answers_by_several_decoders_are_trained_once(trial):
+    stage = {"name": "s", "grid": {"decoder": ["nearest", "auto"]}}
+    study = trial(
+        stage, select_by=None, base={"n_runs": 1, "n_epochs": 1, "batch_size": 10, "data_augmentation_loop": 5}
+    )
+    need = budget(study.study, study.path, study.store)
+    assert (need.fits, need.left, need.steps) == (2, 2, 20)
+    assert need.seconds == pytest.approx(20 * STEP_SECONDS + 2 * START_SECONDS)
+    trained = study.store.fit(expand(study.path)[1][0].training_id)
+    trained.parent.mkdir(parents=True)
+    trained.touch()
+    assert budget(study.study, study.path, study.store).seconds == pytest.approx(2 * START_SECONDS)
+
+
+@pytest.mark.parametrize("gated, seconds", [(False, 3 * REFINEMENT_SECONDS), (True, 3 * REFINEMENT_SECONDS_GATED)])
 def test_refinement_counts(trial, gated, seconds):
     refined = {"role_prior": True, "role_signs": True, "refinement_rounds": 3, "graph_model": {"substrate_gate": gated}}
     found = []
@@ -341,7 +372,7 @@ def test_search_and_staged_study_have_the_same_budget(monkeypatch):
         study = load_study(f"config/studies/{name}.yaml").model_copy(
             update={"evaluation_seeds": [], "compare_with": {}}
         )
-        steps[name] = budget(study, name, Path("nowhere")).steps
+        steps[name] = budget(study, name, Store("nowhere")).steps
     assert steps["search"] == pytest.approx(steps["staged"], rel=0.05)
     assert load_study("config/studies/search.yaml").compare_study == "config/studies/staged.yaml"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+KEPT = ("HOME", "TMPDIR", "LANG", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass
@@ -28,6 +29,12 @@ class House:
     def results(self) -> Path:
         return self.path / "results"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Without the developer's own: the workflow must find its Python by itself."""
+        own = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ}
+        return own | {"PATH": os.defpath}
+
     def command(self, *arguments: str) -> list[str]:
         return [
             sys.executable,
@@ -43,11 +50,9 @@ class House:
         ]
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        # without the developer's own environment: the workflow must find its Python by itself
-        environment = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ} | {
-            "PATH": os.defpath
-        }
-        return subprocess.run(self.command(*arguments), cwd=self.path, capture_output=True, text=True, env=environment)
+        return subprocess.run(
+            self.command(*arguments), cwd=self.path, capture_output=True, text=True, env=self.environment
+        )
 
     def planned(self, *arguments: str) -> list[str]:
         """What a dry run would do, one message per job."""
@@ -60,6 +65,7 @@ class House:
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.path,
+            env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

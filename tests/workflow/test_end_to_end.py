@@ -16,13 +16,29 @@ import pytest
 import xarray as xr
 from filelock import FileLock
 
-from house import ROOT, House
+from house import House
 
 METHODS = ["nearest", "scaled", "mass_balanced", "scaled_mass_balanced"]
 IDENTITY = ["fit_id", "study", "stage", "method", "status", "network_seed"]
-PARAMETERS = ["learning_rate_start", "learning_rate_embedding_start", "learning_rate_S_start", "coeff_S_L1", "coeff_S_integer",
-              "coeff_mass_conservation", "n_epochs", "batch_size", "data_augmentation_loop", "n_runs", "seed", "n_epochs_init",
-              "first_coeff_L1", "graph_model.hidden_dim", "graph_model.output_size", "graph_model.n_layers", "role_prior"]  # fmt: skip
+PARAMETERS = [
+    "learning_rate_start",
+    "learning_rate_embedding_start",
+    "learning_rate_S_start",
+    "coeff_S_L1",
+    "coeff_S_integer",
+    "coeff_mass_conservation",
+    "n_epochs",
+    "batch_size",
+    "data_augmentation_loop",
+    "n_runs",
+    "seed",
+    "n_epochs_init",
+    "first_coeff_L1",
+    "graph_model.hidden_dim",
+    "graph_model.output_size",
+    "graph_model.n_layers",
+    "role_prior",
+]
 SHARES = [
     "entry_exact",
     "entry_exact_true_edges",
@@ -33,7 +49,7 @@ SHARES = [
     "support_f1",
 ]
 METRICS = ["r2", *SHARES, "log_k_r2", "val_loss"]
-RULES = {"simulate", "train", "collect", "notebook", "report"}
+RULES = {"simulate", "train", "round", "collect", "notebook", "report"}
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +179,8 @@ def test_report_has_navigation_captions_and_provenance(page, report, finished):
     provenance = text[text.rindex("Provenance") :]
     with xr.open_dataset(finished.results / "data/tiny-seed7.nc") as data:
         assert data.attrs["git_commit"] in provenance
-        assert str(data.attrs["seed_mlps"]) in provenance
+    with xr.open_dataset(finished.results / "data/tiny-seed7.nc", group="truth") as truth:
+        assert str(truth.attrs["seed_mlps"]) in provenance
     for expected in ("torch-scatter", "2.1.2", "learning_rate_start: 1e8", *RULES - {"report"}):
         assert expected in provenance, expected
 
@@ -183,7 +200,7 @@ def test_chapters_ran_with_the_studys_parameters(finished):
 def test_every_job_has_a_log_and_a_benchmark(finished):
     for kind, ending in (("logs", "log"), ("benchmarks", "tsv")):
         found = {rule: len(list((finished.results / kind / rule).rglob(f"*.{ending}"))) for rule in RULES}
-        assert found == {"simulate": 1, "train": 3, "collect": 1, "notebook": 5, "report": 1}
+        assert found == {"simulate": 1, "train": 3, "round": 3, "collect": 1, "notebook": 5, "report": 1}
 
 
 def test_the_plan_is_said_once_before_anything_runs(finished):
@@ -205,7 +222,7 @@ def test_gpu_0_is_the_cpu_switch(tmp_path, arguments, device):
     assert re.findall(r"stoirec train .* --device (\w+)", shown.stdout) == [device] * 3
 
 
-# --- growing, changing, stopping ----------------------------------------------------------------------------------------
+# --- growing, changing, stopping --------------------------------------------------------------------------------------
 
 
 def test_nothing_is_done_twice(finished):
@@ -232,6 +249,27 @@ def test_only_what_a_fit_depends_on_trains_it_again(house):
     house.edit("regime.yaml", "dt: 0.1", "dt: 0.2")
     again = [job.split()[0] for job in house.planned()]
     assert {rule: again.count(rule) for rule in ("simulate", "train")} == {"simulate": 1, "train": 3}
+
+
+def test_another_decoder_rounds_and_trains_nothing(house):
+    house.edit("study.yaml", "n_snapshots: 4", "n_snapshots: 4, decoder: nearest")
+    assert [job.split()[0] for job in house.planned("results/tiny/metrics.csv")] == ["round"] * 3 + ["collect"]
+    assert house.snakemake("results/tiny/metrics.csv").returncode == 0
+    table = pd.read_csv(house.results / "tiny/metrics.csv")
+    assert set(table.loc[table.is_answer, "method"]) == {"nearest"} and table.fit_id.nunique() == 3
+    costs = pd.read_csv(house.results / "tiny/costs.csv")
+    assert set(costs.fit_id) == set(table.fit_id) and (costs.wall_time_s > 0).all()
+    assert len(list(house.results.glob("fits/*/*/fit.nc"))) == 3
+
+
+def test_the_longest_fits_start_first(house):
+    refined = "role_prior: true, refinement_rounds: 1, refinement_steps: 1, refinement_frames: 20"
+    house.edit("study.yaml", "{diverging: {", f"{{refined: {{{refined}}}, diverging: {{batch_size: 32, ")
+    house.edit("study.yaml", "[0.0, 0.03]", "[0.01, 0.02]")
+    shown = house.snakemake("--cores", "1", "--until", "train")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    jobs = re.findall(r"Job \d+: (train .*)$", shown.stdout + shown.stderr, re.MULTILINE)
+    assert len(jobs) == 4 and "refinement_rounds~1" in jobs[0]
 
 
 def test_a_deleted_value_leaves_its_results(house):
@@ -270,9 +308,7 @@ def test_one_run_per_directory(house):
 
 def test_a_killed_run_goes_on_with_the_same_command(finished, tmp_path):
     house = House.furnish(tmp_path)
-    run = subprocess.Popen(
-        house.command(), cwd=house.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    run = house.start()  # in the environment of the finished one: BLAS kernels follow from it
     wait_for(lambda: list(house.results.glob("fits/*/*/fit.yaml")), run)
     kill_group(run)
     assert not list(house.results.glob("tiny/*"))
@@ -296,7 +332,7 @@ def test_a_killed_training_ends_with_the_same_numbers(finished, tmp_path):
     for _ in range(2):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
         run = subprocess.Popen(command("killed.nc"), stderr=subprocess.DEVNULL, start_new_session=True)
-        wait_for(lambda: checkpoint.exists() and checkpoint.stat().st_mtime_ns != before, run)
+        wait_for(lambda before=before: checkpoint.exists() and checkpoint.stat().st_mtime_ns != before, run)
         kill_group(run)
         assert not (tmp_path / "killed.nc").exists()
     shown = subprocess.run(command("killed.nc"), check=True, capture_output=True, text=True)
@@ -318,18 +354,3 @@ def kill_group(run: subprocess.Popen) -> None:
     """SIGKILL to the process and its children: nobody can clean up."""
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
-
-
-# --- form -----------------------------------------------------------------------------------------------------------
-
-
-def test_lint_and_format_are_clean():
-    lint = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True)
-    assert lint.returncode == 0, lint.stdout + lint.stderr
-    style = subprocess.run(
-        [sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflow/rules"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert style.returncode == 0, style.stdout + style.stderr

@@ -1,4 +1,4 @@
-"""The real workflow on a tiny staged study: each wave follows from the one before, and nothing depends on when it was killed."""
+"""The real workflow on a tiny staged study: waves follow from each other, whenever it was killed."""
 
 import json
 import os
@@ -97,7 +97,7 @@ def test_growing_a_stage_trains_only_what_is_new(staged, tmp_path):
 
 
 def test_three_kills_at_random_moments_change_nothing(staged, tmp_path):
-    """metrics.csv, baselines.csv and the plans are the same byte for byte; times stand in costs.csv, which is not compared."""
+    """metrics.csv, baselines.csv and the plans are the same byte for byte; times stand in costs.csv, not compared."""
     seed = time.time_ns()
     print(f"seed of the moments: {seed}")  # shown if the test fails
     moments = random.Random(seed)

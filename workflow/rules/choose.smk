@@ -7,18 +7,19 @@ checkpoint choose:
         study=ancient(STUDY_FILE),
         recoveries=recoveries,
     output:
-        plan=f"{RESULTS}/waves/{{wave}}.json",
+        plan=FOLDER.plan("{wave}"),
     log:
-        f"results/logs/choose/{STUDY.name}/{{wave}}.log",
+        STORE.log("choose", f"{STUDY.name}/{{wave}}"),
     benchmark:
-        f"results/benchmarks/choose/{STUDY.name}/{{wave}}.tsv"
+        STORE.benchmark("choose", f"{STUDY.name}/{{wave}}")
     conda:
         "../../envs/cpu.yaml"
     params:
         # not used below: a changed study chooses anew where the change matters
-        definition=lambda wildcards: studies.definition(STUDY, WAVE[wildcards.wave]),
+        definition=lambda wildcards: definition(STUDY, WAVE[wildcards.wave].stage),
     message:
         "choose what {wildcards.wave} trains"
     shell:
-        "python -m stoirec choose {input.study:q} --wave {wildcards.wave} --store results "
+        "python -m stoirec choose {input.study:q} --wave {wildcards.wave} "
+        f"--store {STORE.root} "
         "-o {output.plan:q} > {log:q} 2>&1"

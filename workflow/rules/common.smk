@@ -13,13 +13,19 @@ from snakemake.logging import logger
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from stoirec.study import budget
-from stoirec.study import expansion as studies
+from stoirec.config.fit import ROUNDING_MEANING
 from stoirec.config.regime import load_regime
 from stoirec.config.study import load_study
 from stoirec.errors import BadInput
+from stoirec.report.contents import chapter_names
+from stoirec.study import budget
+from stoirec.study import expansion as studies
+from stoirec.study.plans import definition
+from stoirec.study.store import Store, StudyFolder
 
 # --- the study ------------------------------------------------------------------------
+
+STORE = Store("results")  # data and fits, shared by all studies
 
 try:
     if set(config) != {"study"}:
@@ -27,25 +33,38 @@ try:
     STUDY_FILE = str(config["study"])
     STUDY, _fits = studies.expand(STUDY_FILE)
     DATA_SETS = studies.data_sets(STUDY)
-    OTHER = STUDY.compare_study and load_study(STUDY.compare_study).results_dir
+    FOLDER = StudyFolder(STUDY.results_dir)  # tables and report are the study's own
+    OTHER = STUDY.compare_study and StudyFolder(
+        load_study(STUDY.compare_study).results_dir
+    )
     if workflow.is_main_process:
-        logger.info(budget.summary(STUDY, STUDY_FILE, Path("results")))
+        logger.info(budget.summary(STUDY, STUDY_FILE, STORE))
 except BadInput as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
 gc.set_threshold(200_000)  # a plan is many small objects and no garbage: a tenth faster
 WAVE = {wave.name: wave for wave in studies.waves(STUDY)}
-FITS = {(fit.data, fit.config_id): fit for fit in _fits}  # those of later waves join
-# Tables and report are the study's own; data and fits lie in results/, shared by all studies.
-RESULTS = STUDY.results_dir
-CHAPTERS = ["1_data", "2_training", "3_recovery", "4_study", "5_limits"]
+FITS, TRAININGS = {}, {}  # by name
+CHAPTERS = chapter_names()
 
 
-def fit_config(wildcards):
-    return FITS[wildcards.data, wildcards.config_id].config.model_dump_json(
-        exclude_defaults=True
-    )
+def know(fits):
+    """Those of later waves join when their plan is there."""
+    for fit in fits:
+        FITS[fit.fit_id] = fit
+        TRAININGS[fit.training_id] = fit.config.trained
+
+
+know(_fits)
+
+
+def asked(wildcards):
+    return FITS[f"{wildcards.data}/{wildcards.config_id}"]
+
+
+def training(wildcards):
+    return TRAININGS[f"{wildcards.data}/{wildcards.config_id}"]
 
 
 def recoveries(wildcards):
@@ -58,16 +77,15 @@ def recoveries(wildcards):
             checkpoints.choose.get(
                 wave=wave.name
             )  # Snakemake comes back when the plan is there
-        for fit in studies.fits_of(STUDY, wave, STUDY_FILE):
-            FITS[fit.data, fit.config_id] = fit
-            found[f"results/fits/{fit.fit_id}/recovery.nc"] = None
+        fits = studies.fits_of(STUDY, wave, STUDY_FILE)
+        know(fits)
+        found |= {STORE.recovery(fit.fit_id): None for fit in fits}
     return list(found)
 
 
 def other_tables(wildcards):
     """The tables of compare_study, if its workflow has written them."""
-    path = Path(f"{OTHER}/metrics.csv")
-    return [str(path)] if OTHER and path.exists() else []
+    return [OTHER.metrics] if OTHER and OTHER.metrics.exists() else []
 
 
 wildcard_constraints:

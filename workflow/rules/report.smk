@@ -6,19 +6,20 @@ rule collect:
         study=STUDY_FILE,
         recoveries=recoveries,
     output:
-        metrics=f"{RESULTS}/metrics.csv",
-        baselines=f"{RESULTS}/baselines.csv",
-        costs=f"{RESULTS}/costs.csv",
+        metrics=FOLDER.metrics,
+        baselines=FOLDER.baselines,
+        costs=FOLDER.costs,
     log:
-        f"results/logs/collect/{STUDY.name}.log",
+        STORE.log("collect", STUDY.name),
     benchmark:
-        f"results/benchmarks/collect/{STUDY.name}.tsv"
+        STORE.benchmark("collect", STUDY.name)
     conda:
         "../../envs/cpu.yaml"
     message:
         f"collect the tables of study {STUDY.name}"
     shell:
-        "python -m stoirec collect {input.study:q} --store results "
+        "python -m stoirec collect {input.study:q} "
+        f"--store {STORE.root} "
         "-o {output.metrics:q} --baselines {output.baselines:q} --costs {output.costs:q} > {log:q} 2>&1"
 
 
@@ -30,15 +31,15 @@ rule notebook:
         metrics=rules.collect.output.metrics,  # newer than the data and fits the chapter reads
         baselines=rules.collect.output.baselines,
     output:
-        notebook=f"{RESULTS}/notebooks/{{chapter}}.ipynb",
+        notebook=FOLDER.notebook("{chapter}"),
     log:
-        f"results/logs/notebook/{STUDY.name}/{{chapter}}.log",
+        STORE.log("notebook", f"{STUDY.name}/{{chapter}}"),
     benchmark:
-        f"results/benchmarks/notebook/{STUDY.name}/{{chapter}}.tsv"
+        STORE.benchmark("notebook", f"{STUDY.name}/{{chapter}}")
     conda:
         "../../envs/notebook.yaml"
     params:
-        store=str(Path("results").resolve()),
+        store=str(Path(STORE.root).resolve()),
     message:
         "run chapter {wildcards.chapter}"
     shell:
@@ -55,11 +56,11 @@ rule report:
         metrics=rules.collect.output.metrics,
         baselines=rules.collect.output.baselines,
     output:
-        report=f"{RESULTS}/report.html",
+        report=FOLDER.report,
     log:
-        f"results/logs/report/{STUDY.name}.log",
+        STORE.log("report", STUDY.name),
     benchmark:
-        f"results/benchmarks/report/{STUDY.name}.tsv"
+        STORE.benchmark("report", STUDY.name)
     conda:
         "../../envs/notebook.yaml"
     params:
@@ -67,5 +68,7 @@ rule report:
     message:
         "write {output.report}"
     shell:
-        "python -m stoirec report {input.study:q} --store results --notebooks {params.notebooks:q} "
+        "python -m stoirec report {input.study:q} "
+        f"--store {STORE.root} "
+        "--notebooks {params.notebooks:q} "
         "--metrics {input.metrics:q} --baselines {input.baselines:q} -o {output.report:q} > {log:q} 2>&1"

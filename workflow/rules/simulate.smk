@@ -5,11 +5,11 @@ rule simulate:
     input:
         regime=lambda wildcards: ancient(DATA_SETS[wildcards.data][0]),
     output:
-        data="results/data/{data}.nc",
+        data=STORE.data("{data}"),
     log:
-        "results/logs/simulate/{data}.log",
+        STORE.log("simulate", "{data}"),
     benchmark:
-        "results/benchmarks/simulate/{data}.tsv"
+        STORE.benchmark("simulate", "{data}")
     conda:
         "../../envs/cpu.yaml"
     params:

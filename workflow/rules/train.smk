@@ -1,30 +1,31 @@
-# One job per fit: train, then round to the recovered matrix. Half the jobs of a rule each, and so half the time of a
-# plan. A job that was cut off goes on from its checkpoint, fit.ckpt beside fit.nc.
+# One job per fit. A job that was cut off goes on from its checkpoint, fit.ckpt beside fit.nc.
 
 
 rule train:
     input:
-        data="results/data/{data}.nc",
+        data=STORE.data("{data}"),
     output:
-        config="results/fits/{data}/{config_id}/fit.yaml",
-        fit="results/fits/{data}/{config_id}/fit.nc",
-        recovery="results/fits/{data}/{config_id}/recovery.nc",
+        config=STORE.config("{data}/{config_id}"),
+        fit=STORE.fit("{data}/{config_id}"),
     log:
-        "results/logs/train/{data}/{config_id}.log",
+        STORE.log("train", "{data}/{config_id}"),
     benchmark:
-        "results/benchmarks/train/{data}/{config_id}.tsv"
+        STORE.benchmark("train", "{data}/{config_id}")
+    # the longest jobs first, so that the others run beside them
+    priority: lambda wildcards: training(wildcards).refinement_rounds
     conda:
         "../../envs/gpu.yaml"
     threads: 1
     resources:
         gpu=1,
     params:
-        config=fit_config,
+        config=lambda wildcards: training(wildcards).model_dump_json(
+            exclude_defaults=True
+        ),
         device=lambda wildcards, resources: "auto" if resources.gpu else "cpu",
     message:
         "train {wildcards.config_id} on {wildcards.data}"
     shell:
         "printf '%s\\n' {params.config:q} > {output.config}; "
         "python -m stoirec train {input.data} --config {output.config} "
-        "--device {params.device} --threads {threads} -o {output.fit} > {log} 2>&1; "
-        "python -m stoirec round {output.fit} -o {output.recovery} >> {log} 2>&1"
+        "--device {params.device} --threads {threads} -o {output.fit} > {log} 2>&1"

@@ -1,10 +1,9 @@
 """Recover the stoichiometric matrix of a metabolic network from its concentration dynamics.
 
-Data flows one way, and a module imports only what stands before it:
+Data flows one way, and a wing imports only from those before it (tests/unit/test_house.py):
 
-    errors, streams, config -> graph -> network -> kinetics -> simulate -> netcdf, dataset
-    -> scatter -> model -> losses, uncertainty, refine -> checkpoint, train -> decode -> recovery
-    -> metrics -> oracle -> study -> score -> report/ -> cli
+    errors, streams, files -> config -> network -> kinetics -> data -> refine -> learn -> answer
+    -> simulate (generator and truth) -> score -> study -> report -> cli
 """
 
 from importlib.metadata import PackageNotFoundError, version

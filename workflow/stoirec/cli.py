@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import time
 from enum import StrEnum
@@ -11,10 +10,16 @@ from typing import Annotated
 
 import typer
 
-from stoirec.errors import BadInput
+from stoirec.config.fit import Decoder
+from stoirec.errors import BadInput, from_file
+from stoirec.files.atomic import replacing
+from stoirec.study.store import Store, StudyFolder, checkpoint_of
 
 _log = logging.getLogger(__name__)
 _UsageError = typer.BadParameter.__mro__[1]  # typer bundles its own click and exports only this subclass
+
+_RESULTS = Path("results")  # where the workflow writes
+_TABLES = StudyFolder(_RESULTS)
 
 app = typer.Typer(
     add_completion=False,
@@ -37,7 +42,8 @@ def main() -> None:
         )
     except OSError as error:  # a full disk, a folder in place of a file, no permission
         _end(
-            f"{error.filename or 'file'}: file: found {error.strerror or error}; allowed: a path that can be read and written"
+            f"{error.filename or 'file'}: file: found {error.strerror or error}; "
+            "allowed: a path that can be read and written"
         )
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
@@ -57,7 +63,9 @@ Output = Annotated[
     typer.Option("--output", "-o", help="NetCDF file to write (to a temporary name, then renamed).", metavar="FILE"),
 ]
 Device = Annotated[str, typer.Option(help="auto (a free GPU, else the CPU), cpu, cuda or cuda:N.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: PyTorch's own choice).")]
+# one: a result must not depend on which cores are free, and threads that wait for a busy core cost more than they give
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+StoreFolder = Annotated[Path, typer.Option("--store", help="Folder with data/ and fits/.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -80,7 +88,7 @@ def simulate(
     settings = load_regime(regime)
     if seed is not None:
         settings = settings.with_master_seed(seed)
-    with _bar(settings.n_runs + 1, "simulate", "run") as bar:
+    with _Bar(settings.n_runs + 1, "simulate", "run") as bar:
         try:
             result = simulation.simulate(settings, progress=lambda _: bar.update(1))
         except ValueError as error:
@@ -98,23 +106,33 @@ def train(
     ],
     output: Output,
     device: Device = "auto",
-    threads: Threads = None,
+    threads: Threads = 1,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
 ) -> None:
     """Fit the graph neural network; resumes from its checkpoint (FIT.ckpt beside the output). Never reads /truth."""
     from stoirec.config.fit import load_fit_config
     from stoirec.data.dataset import read_data
 
-    _train(read_data(data), load_fit_config(config), device, threads, output, checkpoint_seconds)
+    with from_file(data):
+        _train(read_data(data), load_fit_config(config), device, threads, output, checkpoint_seconds)
 
 
 @app.command("round", epilog="Example: stoirec round fit.nc -o recovery.nc")
-def round_(fit: Annotated[Path, typer.Argument(metavar="FIT.nc")], output: Output) -> None:
+def round_(
+    fit: Annotated[Path, typer.Argument(metavar="FIT.nc")],
+    output: Output,
+    decoder: Annotated[
+        Decoder | None,
+        typer.Option(
+            help="The method of the answer (default: the fit's own). auto: what refinement decided, else mass_balanced."
+        ),
+    ] = None,
+) -> None:
     """Decode a fit to integer stoichiometric coefficients by every rounding method, with a confidence per entry."""
     from stoirec.answer.recovery import read_fit, recover
     from stoirec.files import netcdf
 
-    netcdf.write(output, recover(read_fit(fit), str(fit)))
+    netcdf.write(output, recover(read_fit(fit), str(fit), decoder))
 
 
 @app.command(epilog="Example: stoirec score recovery.nc --truth data.nc --json")
@@ -123,7 +141,7 @@ def score(
     truth: Annotated[Path, typer.Option(metavar="DATA.nc", help="The simulated data, with its /truth group.")],
     json_: Json = False,
 ) -> None:
-    """Compare a recovered matrix with the truth: shares of exact entries, reactions and signs (0-1), R2 = 1 - SSE/SST."""
+    """Compare a recovered matrix with the truth: shares of exact entries, reactions, signs (0-1), R2 = 1 - SSE/SST."""
     from stoirec.data.dataset import read_data
     from stoirec.score import scoring as scores
     from stoirec.simulate.truth import read_truth
@@ -155,11 +173,12 @@ def recover(
     recipe: Annotated[
         Recipe,
         typer.Option(
-            help="auto: by the data; flux_limited: no substrate is used up within a time step; decoys: candidate edges may not be real."
+            help="auto: by the data; flux_limited: no substrate is used up within a time step; "
+            "decoys: candidate edges may not be real."
         ),
     ] = Recipe.auto,
     device: Device = "auto",
-    threads: Threads = None,
+    threads: Threads = 1,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
 ) -> None:
     """Recover S from data.nc: train with a bundled recipe, then round. Never reads /truth."""
@@ -174,7 +193,8 @@ def recover(
     _log.info("recipe %s: %s", name, reason)
     config = recipes.load(name).model_copy(update={"n_runs": content.n_training_runs})  # all there are
     fit = output.with_suffix(".fit.nc")
-    _train(content, config, device, threads, fit, checkpoint_seconds)
+    with from_file(data):
+        _train(content, config, device, threads, fit, checkpoint_seconds)
     netcdf.write(output, decode_fit(read_fit(fit), str(fit)))
 
 
@@ -183,7 +203,7 @@ def oracle(
     data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A simulated file, with its /truth group.")],
     json_: Json = False,
 ) -> None:
-    """Ceilings on a simulated data set: least squares on the true fluxes, the scale-blind oracle, the trivial baselines."""
+    """Ceilings on a simulated data set: least squares on the true fluxes, the scale-blind oracle, trivial baselines."""
     from stoirec.data.dataset import read_data
     from stoirec.score.oracle import diagnosis, true_frames
     from stoirec.score.references import reference_metrics
@@ -192,13 +212,14 @@ def oracle(
     content = read_data(data)
     graph, truth = content.graph, read_truth(data, content.graph)
     flux, dcdt = true_frames(content, truth)
-    references = reference_metrics(graph, truth, flux, dcdt)
+    references = reference_metrics(content.space, truth, flux, dcdt)
     found = diagnosis(graph, flux)
     if json_:
         _print_json(found | references)
         return
     print(
-        f"condition number per metabolite: median {found['condition_median']:.3g}, 90th percentile {found['condition_p90']:.3g}"
+        f"condition number per metabolite: median {found['condition_median']:.3g}, "
+        f"90th percentile {found['condition_p90']:.3g}"
     )
     groups = found["indistinguishable_reactions"]
     print(f"reactions whose fluxes are the same up to a factor: {sum(map(len, groups))} in {len(groups)} groups")
@@ -210,18 +231,19 @@ def oracle(
 @app.command(epilog="Example: stoirec plan config/studies/default.yaml")
 def plan(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
-    store: Annotated[Path, typer.Option(help="Folder with data/ and fits/.")] = Path("results"),
+    store: StoreFolder = _RESULTS,
 ) -> None:
     """Say in one line how many fits, steps and core hours a study needs, and what of it is done."""
     from stoirec.study.budget import summary
     from stoirec.study.expansion import expand
 
     content, _ = expand(study)
-    print(summary(content, study, store))
+    print(summary(content, study, Store(store)))
 
 
 @app.command(
-    epilog="Example: stoirec choose config/studies/staged.yaml --wave regularisation --store results -o results/staged/waves/regularisation.json"
+    epilog="Example: stoirec choose config/studies/staged.yaml --wave regularisation --store results "
+    "-o results/staged/waves/regularisation.json"
 )
 def choose(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study with select_by.")],
@@ -230,27 +252,31 @@ def choose(
         Path,
         typer.Option("--output", "-o", metavar="PLAN.json", help="Plan to write (to a temporary name, then renamed)."),
     ],
-    store: Annotated[Path, typer.Option(help="Folder with data/ and fits/.")] = Path("results"),
+    store: StoreFolder = _RESULTS,
 ) -> None:
     """Plan a wave of a staged study: choose the winner of the waves before it, and the fits around it."""
     from stoirec.study import waves
     from stoirec.study.expansion import expand
+    from stoirec.study.plans import write_plan
     from stoirec.study.tables import metrics_table
 
     content, _ = expand(study)
     which = waves.wave_of(content, wave, study)
     before = waves.fits_before(content, which, study)
-    answers = metrics_table(content.name, before, store).query("is_answer").set_index("fit_id") if before else None
-    waves.write_plan(output, waves.decide(content, which, answers, study))
+    answers = None
+    if before:
+        answers = metrics_table(content.name, before, Store(store)).query("is_answer").set_index("fit_id")
+    write_plan(output, waves.decide(content, which, answers, study))
 
 
 @app.command(
-    epilog="Example: stoirec fits results/ --filter role_prior=True --filter 'val_loss<0.01' --sort entry_exact --descending"
+    epilog="Example: stoirec fits results/ --filter role_prior=True --filter 'val_loss<0.01' "
+    "--sort entry_exact --descending"
 )
 def fits(
     results: Annotated[
         Path, typer.Argument(metavar="RESULTS", help="Folder with fits/, and the tables of the studies below it.")
-    ] = Path("results"),
+    ] = _RESULTS,
     sort: Annotated[
         str,
         typer.Option(
@@ -259,15 +285,15 @@ def fits(
     ] = "fit_id",
     descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,
     filter_: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--filter", metavar="CONDITION", help="key=value; also !=, >, <, >=, <=. May be repeated."),
-    ] = [],
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """List all fits of a results folder: state, parameters that differ from the defaults, metrics (shares 0-1) if scored."""
+    """List all fits of a results folder: state, parameters that are no defaults, metrics (shares 0-1) if scored."""
     from stoirec.study import listing
 
-    table = listing.ordered(listing.filtered(listing.fits(results), filter_), sort, descending)
+    table = listing.ordered(listing.filtered(listing.fits(Store(results)), filter_ or []), sort, descending)
     if json_:
         _print_json({"fits": table.astype(object).where(table.notna(), None).to_dict("records")})
         return
@@ -287,7 +313,8 @@ def fits(
 
 
 @app.command(
-    epilog="Example: stoirec collect config/studies/default.yaml --store results -o metrics.csv --baselines baselines.csv"
+    epilog="Example: stoirec collect config/studies/default.yaml --store results "
+    "-o metrics.csv --baselines baselines.csv"
 )
 def collect(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
@@ -296,25 +323,25 @@ def collect(
     costs: Annotated[
         Path | None, typer.Option(metavar="COSTS.csv", help="Steps, wall time [s], threads and device of every fit.")
     ] = None,
-    store: Annotated[Path, typer.Option(help="Folder with data/ and fits/.")] = Path("results"),
+    store: StoreFolder = _RESULTS,
 ) -> None:
-    """Score every recovery of a study into metrics.csv; baselines and oracles into baselines.csv; what it took into costs.csv."""
+    """Score a study into metrics.csv, baselines and oracles into baselines.csv, what it took into costs.csv."""
     from stoirec.study.expansion import expand
     from stoirec.study.tables import baselines_table, costs_table, metrics_table
 
     content, fits = expand(study)
-    tables = {output: metrics_table(content.name, fits, store), baselines: baselines_table(content.name, fits, store)}
+    files = Store(store)
+    tables = {output: metrics_table(content.name, fits, files), baselines: baselines_table(content.name, fits, files)}
     if costs is not None:
-        tables[costs] = costs_table(fits, store)
+        tables[costs] = costs_table(fits, files)
     for path, table in tables.items():
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(temporary, index=False)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            table.to_csv(temporary, index=False)
 
 
 @app.command(
-    epilog="Example: stoirec report config/studies/default.yaml --store results --notebooks results/notebooks -o results/report.html"
+    epilog="Example: stoirec report config/studies/default.yaml --store results --notebooks results/notebooks "
+    "-o results/report.html"
 )
 def report(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
@@ -325,21 +352,21 @@ def report(
             "--output", "-o", metavar="REPORT.html", help="Page to write (to a temporary name, then renamed)."
         ),
     ],
-    store: Annotated[Path, typer.Option(help="Folder with data/, fits/ and benchmarks/.")] = Path("results"),
-    metrics: Annotated[Path, typer.Option(metavar="METRICS.csv")] = Path("results/metrics.csv"),
-    baselines: Annotated[Path, typer.Option(metavar="BASELINES.csv")] = Path("results/baselines.csv"),
+    store: StoreFolder = _RESULTS,
+    metrics: Annotated[Path, typer.Option(metavar="METRICS.csv")] = _TABLES.metrics,
+    baselines: Annotated[Path, typer.Option(metavar="BASELINES.csv")] = _TABLES.baselines,
 ) -> None:
-    """Join a study's executed notebooks into one page that opens offline: answer, chapters, provenance (wall times [s])."""
+    """Join a study's executed notebooks into one offline page: answer, chapters, provenance (wall times [s])."""
     from stoirec.report import page
     from stoirec.report.results import load
 
     page.write(load(study, store, metrics, baselines), notebooks, study, output)
 
 
-# --- what the commands share --------------------------------------------------------------------------------------------
+# --- what the commands share ------------------------------------------------------------------------------------------
 
 
-def _train(data, config, device_name: str, threads: int | None, output: Path, checkpoint_seconds: float) -> None:
+def _train(data, config, device_name: str, threads: int, output: Path, checkpoint_seconds: float) -> None:
     """Train and write fit.nc; the checkpoint goes when the fit is there."""
     import torch
 
@@ -349,10 +376,9 @@ def _train(data, config, device_name: str, threads: int | None, output: Path, ch
     from stoirec.learn.training import train as train_fit
 
     keep_freed()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    checkpoint = output.with_suffix(".ckpt")
-    with device(device_name) as chosen, _bar(config.n_steps(data.n_frames), "train", "step") as bar:
+    torch.set_num_threads(threads)
+    checkpoint = checkpoint_of(output)
+    with device(device_name) as chosen, _Bar(config.n_steps(data.n_frames), "train", "step") as bar:
 
         def progress(step: int, n_steps: int, record: dict[str, float] | None) -> None:
             bar.update(step - bar.n)
@@ -395,10 +421,6 @@ class _Bar:
     def note(self, text: str) -> None:
         self.text = text
         self.bar.set_postfix_str(text, refresh=False)
-
-
-def _bar(total: int, title: str, unit: str) -> _Bar:
-    return _Bar(total, title, unit)
 
 
 def _print_json(result: dict) -> None:

@@ -1,4 +1,7 @@
-"""The one exception a user's mistake raises; the command line turns it into one line and exit code 2."""
+"""The exceptions a user's mistake raises; the command line turns them into one line and exit code 2."""
+
+import contextlib
+from collections.abc import Iterator
 
 
 class BadInput(Exception):
@@ -10,3 +13,20 @@ class BadInput(Exception):
             shown = shown[:197] + "..."
         message = f"{where}: {key}: found {shown}; allowed: {allowed}"
         super().__init__(" ".join(message.split()))
+
+
+class Unsuitable(ValueError):
+    """Data that cannot serve what is asked of it, found where nobody knows which file they are from (see from_file)."""
+
+    def __init__(self, key: str, found: object, allowed: object) -> None:
+        super().__init__(f"{key}: found {found}; allowed: {allowed}")
+        self.key, self.found, self.allowed = key, found, allowed
+
+
+@contextlib.contextmanager
+def from_file(where: object) -> Iterator[None]:
+    """What is Unsuitable in the block is BadInput of the file `where`."""
+    try:
+        yield
+    except Unsuitable as error:
+        raise BadInput(where, error.key, error.found, error.allowed) from None

@@ -9,12 +9,18 @@ from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.config.regime import Integration, Kinetics, Regime
 from stoirec.streams import MAX_SEED
 
-MEANING = 7  # of a fit's keys; a changed default, or a change in what a key does or a checkpoint holds, raises it
+# What the same keys mean today. Names of fits follow from the first two: raise the one whose results change.
+TRAINING_MEANING = 7  # a changed default, another descent or another checkpoint: all fits are trained anew
+REFINEMENT_MEANING = 1  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
+ROUNDING_MEANING = 1  # another decoder or confidence: all fits are rounded anew, none is trained
+
+Decoder = Literal["auto", "nearest", "scaled", "mass_balanced", "scaled_mass_balanced"]
 
 
 class GraphModel(Strict):
     """Architecture of the graph neural network."""
 
+    rate_law: Literal["pde_m1"] = Field("pde_m1", description="how rates depend on concentrations and |S|")
     hidden_dim: int = Field(32, ge=1, description="width of the hidden layers")
     output_size: int = Field(16, ge=1, description="message dimension")
     n_layers: int = Field(3, ge=2, description="layers of units, input and output counted: 3 = two Linear layers")
@@ -71,13 +77,14 @@ class FitConfig(Strict):
     refinement_rounds: int = Field(
         0,
         ge=0,
-        description="after the last epoch: times all columns are weighed and the model is fitted with what is clear of them, at most; the last quarter takes the likeliest columns of all reactions for known",
+        description="after the last epoch, at most: times all columns are weighed and the model is fitted with what is "
+        "clear of them; the last quarter takes the likeliest columns of all reactions for known",
     )
     refinement_steps: int = Field(10, ge=1, description="Levenberg-Marquardt steps per round")
     refinement_frames: int = Field(120, ge=1, description="training frames, or windows of frames, the refinement fits")
     n_snapshots: int = Field(40, ge=1, description="coefficient snapshots and loss records kept in fit.nc")
-    decoder: Literal["nearest", "scaled", "mass_balanced", "scaled_mass_balanced"] = Field(
-        "mass_balanced", description="the rounding method that gives the answer"
+    decoder: Decoder = Field(
+        "auto", description="the rounding method of the answer; auto: what refinement decided, else mass_balanced"
     )
 
     @model_validator(mode="after")
@@ -95,6 +102,17 @@ class FitConfig(Strict):
         if self.refinement_rounds and self.graph_model.embedding_dim:
             raise ValueError("refinement_rounds needs graph_model.embedding_dim 0")
         return self
+
+    @property
+    def meaning(self) -> int | tuple[int, int]:
+        """What its keys mean today: part of its name, and of its checkpoint's."""
+        return (TRAINING_MEANING, REFINEMENT_MEANING) if self.refinement_rounds else TRAINING_MEANING
+
+    @property
+    def trained(self) -> "FitConfig":
+        """What of it training depends on: the decoder only rounds, and is the default one here."""
+        default = type(self).model_fields["decoder"].default
+        return self if self.decoder == default else self.model_copy(update={"decoder": default})
 
     def steps_per_epoch(self, n_frames: int) -> int:
         """Optimiser steps in one epoch; `n_frames` is per trajectory."""

@@ -1,6 +1,7 @@
 """The one door to YAML, and the one place that says what a wrong key or value is."""
 
 import difflib
+import io
 import math
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -37,20 +38,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def _keys_at(model: type[BaseModel], location: tuple) -> list[str]:
-    """The keys allowed beside the last element of `location`."""
-    for part in location[:-1]:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        if field is None:
-            continue
-        inner = [
-            t
-            for t in (field.annotation, *get_args(field.annotation))
-            if isinstance(t, type) and issubclass(t, BaseModel)
-        ]
-        if inner:
-            model = inner[0]
-    return [field.alias or name for name, field in model.model_fields.items()]
+def to_yaml(content: dict[str, Any]) -> str:
+    """`content` as YAML, innermost lists and mappings on one line."""
+    writer, text = YAML(), io.StringIO()
+    writer.default_flow_style = None
+    writer.dump(content, text)
+    return text.getvalue()
 
 
 def parse(model: type[BaseModel], content: dict[str, Any], where: str | Path, prefix: str = "") -> Any:
@@ -82,3 +75,15 @@ def _unknown_key(model: type[BaseModel], where: str | Path, key: str, location: 
     close = difflib.get_close_matches(name, keys, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     return BadInput(where, key, "an unknown key", ", ".join(keys) + hint)
+
+
+def _keys_at(model: type[BaseModel], location: tuple) -> list[str]:
+    """The keys allowed beside the last element of `location`."""
+    for part in location[:-1]:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        if field is None:
+            continue
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
+    return [field.alias or name for name, field in model.model_fields.items()]

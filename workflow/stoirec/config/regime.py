@@ -1,4 +1,4 @@
-"""A regime: everything a simulation depends on. It is frozen: learners and their parameters vary, the data does not."""
+"""A regime: everything a simulation depends on."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,16 +9,16 @@ from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.errors import BadInput
 from stoirec.streams import MAX_SEED, derived_seed
 
-Seed = Field(ge=0, le=MAX_SEED)
+_Seed = Field(ge=0, le=MAX_SEED)
 
 
 class Seeds(Strict):
     """Separate seeds of the four random parts of a simulation."""
 
-    network: int = Seed
-    rate_constants: int = Seed
-    mlps: int = Seed
-    initial_concentrations: int = Seed
+    network: int = _Seed
+    rate_constants: int = _Seed
+    mlps: int = _Seed
+    initial_concentrations: int = _Seed
 
 
 class Kinetics(Strict):
@@ -84,7 +84,10 @@ class Regime(Strict):
 
 
 def load_regime(path: str | Path) -> Regime:
-    """The regime in `path`; one that is `like` another file beside it has that file's keys, and its own over them. Raises BadInput."""
+    """The regime in `path`. Raises BadInput.
+
+    One that is `like` another file beside it has that file's keys, and its own over them.
+    """
     content = read_yaml(path)
     if "like" in content:
         own = {key: value for key, value in content.items() if key != "like"}

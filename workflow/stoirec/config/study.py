@@ -1,4 +1,4 @@
-"""A study: grids of fits."""
+"""A study: which fits are trained on which data."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,11 @@ class Choice(Strict):
             if not low < high or (self.log and low <= 0):
                 raise ValueError("[low, high] with low < high, and with log 0 < low")
         return self
+
+    @property
+    def ends(self) -> list[Any]:
+        """The outermost values it may propose: if these are possible, so are the others."""
+        return list(self.categorical or self.float_ or self.int_)
 
 
 class Stage(Strict):
@@ -59,6 +64,11 @@ class Stage(Strict):
             raise ValueError("space and n_trials need search: optuna")
         return self
 
+    @property
+    def batch_sizes(self) -> list[int]:
+        """How many proposals each batch of the search has: n_trials in all."""
+        return [min(self.batch_size, self.n_trials - start) for start in range(0, self.n_trials, self.batch_size)]
+
 
 # Larger is better in all of them but val_loss.
 Criterion = Literal[
@@ -74,7 +84,7 @@ Criterion = Literal[
 
 
 class Study(Strict):
-    """Which fits are trained on which data.
+    """Stages of fits.
 
     Without `select_by` all stages stand around `base`. With it they follow each other: a stage stands around the
     winner of the stage before it, and the winner of the last is trained on the networks of `evaluation_seeds`.
@@ -109,7 +119,8 @@ class Study(Strict):
             raise ValueError("evaluation_seeds and search need select_by")
         if self.select_by is not None and any(stage.regime or stage.network_seeds for stage in self.stages):
             raise ValueError(
-                "a stage's own regime or network_seeds need a study without select_by: winners are compared on the same data"
+                "a stage's own regime or network_seeds need a study without select_by: "
+                "winners are compared on the same data"
             )
         if self.compare_with and not self.evaluation_seeds:
             raise ValueError("compare_with needs evaluation_seeds")

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from stoirec.data.graph_variables import graph_of
-from stoirec.errors import BadInput
+from stoirec.data.frames import Frames, frames_of
+from stoirec.data.graph_variables import space_of
+from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 
 TRAINING, VALIDATION = 0, 1
@@ -16,24 +18,25 @@ TRAINING, VALIDATION = 0, 1
 
 @dataclass(frozen=True)
 class Data:
-    """What a learner may see.
+    """What a learner may see; it does not know where the rest lies.
 
     Attributes:
-        path: where it was read from, for messages.
-        graph: candidate edges.
+        space: candidate edges, and the columns their reactions may have.
         time: (T,) [time unit].
         concentration, dcdt: (runs, T, M) [concentration], [concentration/time unit].
         run_role: (runs,) 0 training, 1 validation.
-        network_seed: the seed that names the simulated network, -1 for a user's own data; never learned from.
     """
 
-    path: Path
-    graph: Graph
+    space: ColumnSpace
     time: np.ndarray
     concentration: np.ndarray
     dcdt: np.ndarray
     run_role: np.ndarray
-    network_seed: int
+
+    @property
+    def graph(self) -> Graph:
+        """The candidate edges."""
+        return self.space.graph
 
     @property
     def n_frames(self) -> int:
@@ -41,38 +44,39 @@ class Data:
 
     @property
     def dt(self) -> float:
-        """The time step. Raises BadInput if the frames are not equally spaced."""
+        """The time step. Raises Unsuitable if the frames are not equally spaced."""
         steps = np.diff(self.time)
         if len(steps) == 0 or not np.allclose(steps, steps[0], rtol=1e-6):
-            raise BadInput(
-                self.path,
-                "time",
-                "unequal steps" if len(steps) else "one frame",
-                "equally spaced frames, for graph_model.flux_limiter",
-            )
+            found = "unequal steps" if len(steps) else "one frame"
+            raise Unsuitable("time", found, "equally spaced frames, for graph_model.flux_limiter")
         return float(steps[0])
 
     @property
     def n_training_runs(self) -> int:
         return int((self.run_role == TRAINING).sum())
 
-    def training_frames(self, n_runs: int) -> tuple[np.ndarray, np.ndarray]:
-        """(frames, M) concentration and dc/dt of the first `n_runs` training runs.
+    def training_frames(self, n_runs: int) -> Frames:
+        """Those of the first `n_runs` training runs. Raises Unsuitable if there are fewer."""
+        if n_runs > self.n_training_runs:
+            raise Unsuitable("n_runs", n_runs, f"1..{self.n_training_runs} (the file's training trajectories)")
+        runs = np.flatnonzero(self.run_role == TRAINING)[:n_runs]
+        return self._frames(runs, ~self._held_out())
+
+    def validation_frames(self) -> Frames:
+        """Those of the validation runs; the held-out time blocks of all runs where there is no validation run.
 
         Raises:
-            BadInput: the file has fewer training runs.
+            Unsuitable: there is neither.
         """
-        if n_runs > self.n_training_runs:
-            raise BadInput(self.path, "n_runs", n_runs, f"1..{self.n_training_runs} (the file's training trajectories)")
-        runs = np.flatnonzero(self.run_role == TRAINING)
-        return self._frames(runs[:n_runs], ~self._held_out())
-
-    def validation_frames(self) -> tuple[np.ndarray, np.ndarray]:
-        """(frames, M) of the validation runs; of the held-out time blocks where there is no validation run."""
         runs = np.flatnonzero(self.run_role == VALIDATION)
         if len(runs):
             return self._frames(runs, np.ones(self.n_frames, bool))
-        return self._frames(np.arange(len(self.run_role)), self._held_out())
+        held_out = self._held_out()
+        if not held_out.any():
+            raise Unsuitable(
+                "time", f"{self.n_frames} frames a run", "at least 10, or a run with run_role 1 (validation)"
+            )
+        return self._frames(np.arange(len(self.run_role)), held_out)
 
     def _held_out(self) -> np.ndarray:
         """(T,) bool: the 5th and 10th tenth of the time axis if no run is for validation, else nothing."""
@@ -80,9 +84,8 @@ class Data:
             return np.zeros(self.n_frames, bool)
         return (np.arange(self.n_frames) * 10 // self.n_frames) % 5 == 4
 
-    def _frames(self, runs: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        width = self.graph.n_metabolites
-        return self.concentration[runs][:, keep].reshape(-1, width), self.dcdt[runs][:, keep].reshape(-1, width)
+    def _frames(self, runs: np.ndarray, keep: np.ndarray) -> Frames:
+        return frames_of(self.concentration, self.dcdt, self.time, runs, keep)
 
 
 def read_data(path: str | Path) -> Data:
@@ -92,14 +95,7 @@ def read_data(path: str | Path) -> Data:
         BadInput: missing or damaged file, missing variable, a graph that does not match the data, NaN or negative
             concentrations.
     """
-    dataset = netcdf.read(
-        path,
-        required=(
-            "time",
-            "concentration",
-            "dcdt",
-        ),
-    )
+    dataset = netcdf.read(path, required=("time", "concentration", "dcdt"))
     for name in ("concentration", "dcdt"):
         variable = dataset[name]
         if variable.dims != ("run", "time", "metabolite"):
@@ -112,13 +108,11 @@ def read_data(path: str | Path) -> Data:
     if not np.isin(roles, (TRAINING, VALIDATION)).all() or not (roles == TRAINING).any():
         raise BadInput(path, "run_role", roles.tolist(), "0 (training, at least one) or 1 (validation)")
     return Data(
-        Path(path),
-        graph_of(dataset, path),
+        space_of(dataset, path),
         dataset["time"].values.astype(float),
         dataset["concentration"].values.astype(float),
         dataset["dcdt"].values.astype(float),
         roles.astype(np.int8),
-        int(dataset.attrs.get("network_seed", -1)),
     )
 
 

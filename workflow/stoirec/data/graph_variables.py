@@ -1,4 +1,4 @@
-"""The graph as variables of a NetCDF file: every file of the workflow carries it."""
+"""Graph and column space as variables of a NetCDF file: every file of the workflow carries them."""
 
 from pathlib import Path
 
@@ -6,8 +6,17 @@ import numpy as np
 import xarray as xr
 
 from stoirec.errors import BadInput
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 
+# of the column space, each with its dimensions; a file without one has the default
+_SPACE = {
+    "edge_sign": (("edge",), "-1 consumed, +1 produced, 0 unknown"),
+    "edge_bound": (("edge",), "largest |S|"),
+    "edge_known": (("edge",), "known coefficient, NaN where it is sought"),
+    "conserved": (("quantity", "metabolite"), "A, with A S = 0"),
+    "reaction_is_open": (("reaction",), "1: not held to A S = 0"),
+}
 _GRAPH = ("edge_metabolite", "edge_reaction", "edge_is_substrate")
 
 
@@ -63,6 +72,63 @@ def graph_of(dataset: xr.Dataset, path: str | Path) -> Graph:
         raise BadInput(
             path, "graph", error, "indices within the data, unique edges sorted by reaction, then metabolite"
         ) from None
+
+
+def space_variables(space: ColumnSpace) -> dict[str, xr.Variable]:
+    """The graph, and what of its column space differs from the default."""
+    default = ColumnSpace.of_roles(space.graph)
+    variables = graph_variables(space.graph)
+    for (name, (dims, text)), attribute in zip(_SPACE.items(), ("sign", "bound", "known", "conserved", "is_open")):
+        own, usual = np.asarray(getattr(space, attribute)), getattr(default, attribute)
+        if own.shape != usual.shape or not np.array_equal(own, usual, equal_nan=own.dtype.kind == "f"):
+            values = own.astype(np.int8) if own.dtype == bool else own
+            variables[name] = xr.Variable(dims, values, {"long_name": text, "units": "1"})
+    return variables
+
+
+def space_of(dataset: xr.Dataset, path: str | Path) -> ColumnSpace:
+    """Graph and column space in a file's dataset. Raises BadInput if they do not match the data, or each other."""
+    graph = graph_of(dataset, path)
+    default = ColumnSpace.of_roles(graph)
+    given = {
+        name: _numbers(dataset, name, dims, path) for name, (dims, _) in _SPACE.items() if name in dataset.variables
+    }
+    for name, bad, allowed in (
+        ("edge_sign", lambda x: ~np.isin(x, (-1, 0, 1)), "-1, 0 or 1"),
+        ("edge_bound", lambda x: (x < 1) | (x != np.round(x)), "integers from 1"),
+        ("edge_known", np.isinf, "finite numbers, NaN where the coefficient is sought"),
+        ("conserved", lambda x: ~np.isfinite(x), "finite numbers"),
+        ("reaction_is_open", lambda x: ~np.isin(x, (0, 1)), "0 or 1"),
+    ):
+        if name in given and bad(given[name]).any():
+            raise BadInput(path, name, f"{given[name][bad(given[name])][0]:g}", allowed)
+    sign = given.get("edge_sign", default.sign)
+    if (sign == -graph.role_sign).any():
+        edge = int(np.argmax(sign == -graph.role_sign))
+        raise BadInput(
+            path, "edge_sign", f"{sign[edge]:+g} of edge {edge}", "that of its role (edge_is_substrate), or 0"
+        )
+    if (sign * np.nan_to_num(given.get("edge_known", default.known)) < 0).any():
+        raise BadInput(path, "edge_known", "a coefficient against its sign", "coefficients of the edges' signs")
+    bound = given.get("edge_bound", default.bound).astype(int)
+    known = given.get("edge_known", default.known)
+    return ColumnSpace(
+        graph,
+        sign.astype(np.int8),
+        np.maximum(bound, np.ceil(np.nan_to_num(np.abs(known))).astype(int)),
+        known,
+        given.get("conserved", default.conserved),
+        given.get("reaction_is_open", default.is_open).astype(bool),
+    )
+
+
+def _numbers(dataset: xr.Dataset, name: str, dims: tuple[str, ...], path: str | Path) -> np.ndarray:
+    variable = dataset[name]
+    if variable.dims != dims:
+        raise BadInput(path, name, f"dimensions {variable.dims}", f"({', '.join(dims)})")
+    if variable.dtype.kind not in "iufb":
+        raise BadInput(path, name, f"type {variable.dtype}", "numbers")
+    return variable.values.astype(float)
 
 
 def _names(dataset: xr.Dataset, dim: str) -> tuple[str, ...]:

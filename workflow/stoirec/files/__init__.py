@@ -1,0 +1,1 @@
+"""Files as such: NetCDF, atomic writing, and where a file came from."""

@@ -1,6 +1,5 @@
 """The one door to NetCDF: checked reading, atomic writing."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import xarray as xr
 
 from stoirec.errors import BadInput
 from stoirec.files import provenance
+from stoirec.files.atomic import replacing
 
 
 def read(
@@ -48,17 +48,11 @@ def attributes(path: str | Path) -> dict[str, Any]:
 
 
 def write(path: str | Path, dataset: xr.Dataset, **groups: xr.Dataset) -> None:
-    """Write `dataset` and `groups` to a temporary file beside `path`, then rename it: no half-written file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write `dataset` and `groups`: all of the file, or nothing."""
+    with replacing(path) as temporary:
         _compressed(dataset.assign_attrs(provenance.attributes()), temporary, "w", None)
         for name, group in groups.items():
             _compressed(group, temporary, "a", name)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _compressed(dataset: xr.Dataset, path: Path, mode: str, group: str | None) -> None:

@@ -42,11 +42,13 @@ class FluxLimiter(nn.Module):
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
 
     def demand(self, flux: Tensor, consumed: Tensor) -> Tensor:
-        """(M, frames) consumption [concentration/time] at fluxes (R, frames) and |S-| (E_sub,) of the substrate edges."""
+        """(M, frames) consumption [concentration/time] at fluxes (R, frames) and |S-| (E_sub,) of substrate edges."""
         return segment_sum((consumed[:, None] * flux[self.reaction])[self.by_metabolite], self.metabolite_ptr)
 
     def forward(self, flux: Tensor, consumed: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:
         """Shares (R, frames) for concentrations (frames, M), and the metabolite that limits: M where none does."""
+        if not len(consumed):
+            return torch.ones_like(flux), torch.full_like(flux, concentration.shape[1], dtype=torch.int64)
         demand = self.dt * self.demand(flux, consumed)
         share = (concentration.T / demand.clamp(min=torch.finfo(flux.dtype).tiny))[self.metabolite]
         by_edge = torch.where(consumed[:, None] > 0, share, 1.0)  # a decoy limits nothing

@@ -2,42 +2,35 @@
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from stoirec.config.fit import MEANING, FitConfig
+from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
+from stoirec.files.atomic import replacing
 
+_LAYOUT = 2  # of a checkpoint: one of another layout is started over
 _log = logging.getLogger(__name__)
 
 
 def fingerprint(data: Data, config: FitConfig) -> str:
-    """Identity of a job: what it trains on and how, by what the keys mean today."""
-    digest = hashlib.sha256(f"{MEANING} {config.model_dump_json()}".encode())
-    for array in (
-        data.concentration,
-        data.dcdt,
-        data.run_role,
-        data.graph.edge_metabolite,
-        data.graph.edge_reaction,
-        data.graph.edge_is_substrate,
-    ):
-        digest.update(array.tobytes())
+    """Identity of a job: what it trains on and how, by what the keys mean and what a checkpoint holds today."""
+    digest = hashlib.sha256(f"{_LAYOUT} {config.meaning} {config.trained.model_dump_json()}".encode())
+    graph, space = data.graph, data.space
+    observed = (data.time, data.concentration, data.dcdt, data.run_role)
+    edges = (graph.edge_metabolite, graph.edge_reaction, graph.edge_is_substrate)
+    for array in (*observed, *edges, space.sign, space.bound, space.known, space.conserved, space.is_open):
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
 def save(path: Path, job: str, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain Python values) to a temporary name, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write `state` (tensors and plain Python values): all of it, or nothing."""
+    with replacing(path) as temporary:
         torch.save({"job": job, "state": state}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path, job: str, device: torch.device) -> dict[str, Any] | None:

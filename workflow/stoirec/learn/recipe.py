@@ -6,11 +6,11 @@ import numpy as np
 
 from stoirec.config.fit import FitConfig, load_fit_config
 from stoirec.data.dataset import Data
-from stoirec.errors import BadInput
-from stoirec.refine.evidence import MOST
+from stoirec.errors import Unsuitable
+from stoirec.network.columns import PER_SIDE
 
-# RMS of what an Euler step leaves, over the RMS of the steps: 1e-14 on flux_limited (1e-5 stored as float32), 1e-3 on pde_m1
-_EXPLICIT = 1e-4
+# RMS of what an Euler step leaves, over the RMS of the steps
+_EXPLICIT = 1e-4  # 1e-14 on flux_limited (1e-5 stored as float32), 1e-3 on pde_m1
 
 
 def load(name: str) -> FitConfig:
@@ -23,16 +23,16 @@ def choose(data: Data) -> tuple[str, str]:
     """(name of the recipe for `data`, why), from what a learner may see."""
     crowded, limited = n_crowded(data), euler_steps(data)
     if crowded:
-        reason = f"{crowded} of {data.graph.n_reactions} reactions have more than {MOST} candidate substrates or products, which cannot all be real"
-        return "decoys", reason + (
-            "; the frames are explicit Euler steps as well: decoys with a flux limiter are untested" if limited else ""
+        reason = (
+            f"{crowded} of {data.graph.n_reactions} reactions have more than {PER_SIDE} candidate substrates or "
+            "products, which cannot all be real"
         )
+        both = "; the frames are explicit Euler steps as well: decoys with a flux limiter are untested"
+        return "decoys", reason + (both if limited else "")
     if limited:
         return "flux_limited", "the frames are explicit Euler steps of dcdt, as with a flux limiter"
-    return (
-        "best",
-        f"the frames are no explicit Euler steps, and no reaction has more than {MOST} candidate substrates or products",
-    )
+    real = f"no reaction has more than {PER_SIDE} candidate substrates or products"
+    return "best", f"the frames are no explicit Euler steps, and {real}"
 
 
 def n_crowded(data: Data) -> int:
@@ -42,17 +42,18 @@ def n_crowded(data: Data) -> int:
         np.bincount(graph.edge_reaction[of], minlength=graph.n_reactions)
         for of in (graph.edge_is_substrate, ~graph.edge_is_substrate)
     )
-    return int((np.maximum(*sides) > MOST).sum())
+    return int((np.maximum(*sides) > PER_SIDE).sum())
 
 
 def euler_steps(data: Data) -> bool:
-    """Whether c[t+1] = c[t] + dt dcdt[t] at equal time steps: so a limited flux is simulated; a smooth trajectory is not.
+    """Whether c[t+1] = c[t] + dt dcdt[t] at equal time steps: so a limited flux is simulated, no smooth trajectory.
 
-    Where steps are so short that a smooth trajectory passes, no substrate is used up within one, and a limiter changes nothing.
+    Where steps are so short that a smooth trajectory passes, no substrate is used up within one, and a limiter changes
+    nothing.
     """
     try:
         dt = data.dt
-    except BadInput:  # unequal time steps, or one frame
+    except Unsuitable:  # unequal time steps, or one frame
         return False
     step = np.diff(data.concentration, axis=1)
     left = step - dt * data.dcdt[:, :-1]

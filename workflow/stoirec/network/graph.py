@@ -66,6 +66,11 @@ class Graph:
         """(n_substrate_edges,) positions of the substrate edges among all edges, in order."""
         return np.flatnonzero(self.edge_is_substrate)
 
+    @property
+    def role_sign(self) -> np.ndarray:
+        """(E,) int8: -1 for candidate substrates, +1 for products."""
+        return np.where(self.edge_is_substrate, -1, 1).astype(np.int8)
+
     @cached_property
     def substrate_slots(self) -> np.ndarray:
         """(R, most substrates of a reaction): the substrate edges of each reaction, filled up with -1."""
@@ -82,6 +87,13 @@ class Graph:
 
     def edges_of(self, reaction: int) -> slice:
         return slice(self.reaction_ptr[reaction], self.reaction_ptr[reaction + 1])
+
+    def sum_by_reaction(self, values: np.ndarray) -> np.ndarray:
+        """(..., R) sums of (..., E) over the edges of each reaction; 0 for one without edges."""
+        sums = np.zeros((*values.shape[:-1], self.n_reactions))
+        has = np.diff(self.reaction_ptr) > 0  # reduceat would take a neighbour's edge for an empty one
+        sums[..., has] = np.add.reduceat(values, self.reaction_ptr[:-1][has], axis=-1)
+        return sums
 
     def part(self, edges: np.ndarray) -> "Graph":
         """The same metabolites and reactions with some of the edges (positions, in order)."""

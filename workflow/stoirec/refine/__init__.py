@@ -2,24 +2,26 @@
 
 Gradient descent leaves the weak reactions unresolved and some columns of S at a wrong length. The model is
 
-    dc_i/dt = sum_j B_ij F_j(c, q_j)      F_j = softplus(rate_func(sum over substrates e of substrate_func([c, q_e])))
+    dc_i/dt = sum_j B_ij F_j(c, q_j)
 
-with B = S k; with the flux limiter F_j is multiplied by the share it leaves. Rounds follow each other:
+with B = S k and F by a rate law; with the flux limiter F_j is multiplied by the share it leaves. Rounds follow each
+other:
 
-    select   weigh all integer columns of every reaction, all other B refitted beside it; tie B to columns that are clear;
-             where candidate edges may be decoys, close unlikely ones, and give columns back that are in the wrong reaction
-    descend  Levenberg-Marquardt on the weights of both MLPs, B and k, with real q = |B| / k as in training
+    select   weigh all integer columns of every reaction, all other B refitted beside it; tie B to columns that are
+             clear; where candidate edges may be decoys, close unlikely ones, and give columns back that are in the
+             wrong reaction
+    descend  Levenberg-Marquardt on the weights of the rate law, B and k, with real q = |B| / k as in training
 
-The truth has residual zero, so errors shrink together: right columns lower the residual, which makes others clear. In the
-end all reactions are tied, to integer columns.
+The truth has residual zero, so errors shrink together: right columns lower the residual, which makes others clear. In
+the end all reactions are tied, to integer columns.
 
-state, frames, mlp -> functions -> jacobian -> equations -> descent -> columns -> evidence -> posing -> selection -> refinement: each module imports only what stands before it.
+state -> functions -> jacobian -> equations -> descent, integers -> evidence -> misplaced -> selection -> refinement:
+each module imports only what stands before it.
 """
 
 from stoirec.refine.evidence import Evidence
-from stoirec.refine.frames import Frames
 from stoirec.refine.refinement import Refinement
 from stoirec.refine.selection import Stage
 from stoirec.refine.state import State
 
-__all__ = ["Evidence", "Frames", "Refinement", "Stage", "State"]
+__all__ = ["Evidence", "Refinement", "Stage", "State"]

@@ -1,32 +1,27 @@
 """What each possible column of a reaction explains, once everything beside it is fitted anew.
 
-All columns of a reaction are tried: whatever gradient descent made of its edges, none is out of reach. A column is judged
-by what it explains when all B are refitted beside it (the residuals are linear in B); without that, other reactions have
-taken over what a missing one should explain. B of a reaction tied to its column moves along it, as one unknown: the more
-are tied, the less the others can take over, and the sharper the evidence.
+All columns of a reaction are tried: whatever gradient descent made of its edges, none is out of reach. A column is
+judged by what it explains when all B are refitted beside it (the residuals are linear in B); without that, other
+reactions have taken over what a missing one should explain. B of a reaction tied to its column moves along it, as one
+unknown: the more are tied, the less the others can take over, and the sharper the evidence.
 """
 
-import itertools
 from dataclasses import dataclass, replace
-from functools import cache
 
 import torch
 from torch import Tensor
 
-from stoirec.refine.columns import LARGEST, decode
 from stoirec.refine.equations import Equations
-from stoirec.refine.functions import Functions
+from stoirec.refine.integers import decode
 from stoirec.refine.state import State
 
 LISTED = 5  # columns of a reaction that are kept, the likeliest
-MOST = 3  # substrates of a reaction, and products: more candidates than that cannot all be real
-_WIDEST = 8  # entries of a side that has no zeros, at most: more have no columns, for there are too many
-CLEAR = 0.99  # a reaction whose likeliest column has more probability is tied to it: of those at 0.9 some are wrong, and a few spoil all
+# probability from which a reaction is tied to its likeliest column: of those at 0.9 some are wrong, and a few spoil all
+CLEAR = 0.99
 UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
-SAME = 32.0  # residuals that say as much as one: neighbouring frames share their errors
-_ALIKE = (
-    1e-6  # of a rate's square: what is left of it beside the row's other rates is not less, or its k would be anything
-)
+ALIKE = 32.0  # residuals that say as much as one: neighbouring frames share their errors
+# of the square of a rate: what is left beside the other rates of its row is not less, or its k would be anything
+_BESIDE = 1e-6
 _NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
 _NOISE = 1e-9  # mean squared residual of a row, at least
 _RIDGE = 1e-9  # of the squares of an unknown's effects: rates of one row may be the same
@@ -66,42 +61,28 @@ class Evidence:
         return self.chances[0]
 
 
-@cache
-def _sides(n: int, with_zeros: bool) -> Tensor:
-    """(columns, n) entries 1 to LARGEST, all of them; with zeros 1 to MOST of them, the others 0."""
-    found = [torch.zeros(0, n, dtype=torch.float64)]
-    for size in range(1, min(n, MOST) + 1) if with_zeros else range(max(n, 1), min(n, _WIDEST) + 1):
-        values = torch.tensor(list(itertools.product(range(1, LARGEST + 1), repeat=size)), dtype=torch.float64)
-        for edges in itertools.combinations(range(n), size):
-            columns = torch.zeros(len(values), n, dtype=torch.float64)
-            columns[:, list(edges)] = values
-            found.append(columns)
-    return torch.cat(found)
-
-
-def weigh(equations: Equations, state: State, same: float = SAME) -> Evidence:
+def weigh(equations: Equations, state: State, alike: float = ALIKE) -> Evidence:
     """The evidence for the columns of all reactions, at a `state` with real |S| in the functions.
 
-    First with no reaction tied, which is cautious; then with those tied whose column is clear even so. Wrong columns that
-    are tied together speak for each other: a tie counts only while it stands without the others.
+    First with no reaction tied, which is cautious; then with those tied whose column is clear even so. Wrong columns
+    that are tied together speak for each other: a tie counts only while it stands without the others.
     """
-    alone = weigh_beside(equations, replace(state, tied=None), same)
+    alone = weigh_beside(equations, replace(state, tied=None), alike)
     if state.tied is None:
         return alone
     size = state.linear.abs() / 10 ** (state.log_k[equations.reaction]) / alone.unit
     stands = by_reaction(equations, (alone.column.abs() - size).abs(), "max") < UNCHANGED
-    return weigh_beside(equations, replace(state, tied=state.tied & stands & (alone.certainty > CLEAR)), same)
+    return weigh_beside(equations, replace(state, tied=state.tied & stands & (alone.certainty > CLEAR)), alike)
 
 
-def weigh_beside(equations: Equations, state: State, same: float = SAME) -> Evidence:
-    """The evidence for every zero-sum column p of a reaction, beside the others as they are tied in `state`.
+def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Evidence:
+    """The evidence for every column p in the space of a reaction, beside the others as they are tied in `state`.
 
-    Where candidate edges may be decoys, a column has at most MOST substrates and products; otherwise all its edges.
+    With y what the other reactions leave of dc/dt at present, x(p) = p_i F(|p|) in the rows i of the reaction's
+    metabolites, every row over the root of its mean squared residual, and P the projection off all that the other
+    reactions' B can do,
 
-    With y what the other reactions leave of dc/dt at present, x(p) = p_i F(|p|) in the rows i of the reaction's metabolites,
-    every row over the root of its mean squared residual, and P the projection off all that the other reactions' B can do,
-
-        gain(p) = max over k > 0 of |P y|^2 - |P (y - k x(p))|^2,   log probability(p) = gain / (2 same) + constant.
+        gain(p) = max over k > 0 of |P y|^2 - |P (y - k x(p))|^2,   log probability(p) = gain / (2 alike) + constant.
     """
     graph, functions = equations.graph, equations.functions
     level = levels(equations, state)
@@ -116,60 +97,59 @@ def weigh_beside(equations: Equations, state: State, same: float = SAME) -> Evid
         edges = graph.edges_of(reaction)
         sign = functions.sign[edges]
         consumed = sign < 0
-        substrates, products = sides(functions, edges)
+        consumed_sizes, produced_sizes, _ = functions.sides(reaction)
         k, gain = gains(equations, state, others, level, reaction)
         if not gain.numel() or gain.max() == -torch.inf:
             continue
-        chance = (gain / (2 * same)).flatten().softmax(0).reshape(gain.shape)
+        chance = (gain / (2 * alike)).flatten().softmax(0).reshape(gain.shape)
         nonzero, mean = torch.empty_like(sign), torch.empty_like(sign)
-        nonzero[consumed], nonzero[~consumed] = (
-            chance.sum(1) @ (substrates > 0).double(),
-            chance.sum(0) @ (products > 0).double(),
-        )
-        mean[consumed], mean[~consumed] = chance.sum(1) @ substrates, chance.sum(0) @ products
+        of_consumed, of_produced = chance.sum(1), chance.sum(0)
+        nonzero[consumed], mean[consumed] = of_consumed @ (consumed_sizes > 0).double(), of_consumed @ consumed_sizes
+        nonzero[~consumed], mean[~consumed] = of_produced @ (produced_sizes > 0).double(), of_produced @ produced_sizes
         mean_log_k = (chance * torch.where(chance > 0, k, 1.0).log10()).sum()
         probability[edges], linear[edges] = nonzero, sign * mean * 10**mean_log_k
         log_k[reaction] = mean_log_k - level[1].log10()
         likeliest = chance.flatten().topk(min(LISTED, chance.numel()))
-        substrate, product = likeliest.indices // len(products), likeliest.indices % len(products)
-        chances[: len(substrate), reaction] = likeliest.values
+        left, right = likeliest.indices // len(produced_sizes), likeliest.indices % len(produced_sizes)
+        chances[: len(left), reaction] = likeliest.values
         column_log_k[reaction] = k.flatten()[likeliest.indices[0]].log10()
         own = sign.new_zeros(LISTED, len(sign))
-        own[: len(substrate), consumed], own[: len(substrate), ~consumed] = substrates[substrate], products[product]
+        own[: len(left), consumed], own[: len(left), ~consumed] = consumed_sizes[left], produced_sizes[right]
         columns[:, edges] = torch.where(chances[:, reaction, None] > 0, sign * own, 0.0)
     return Evidence(probability, linear, log_k, columns, chances, column_log_k, level[1])
 
 
-def sides(functions: Functions, edges: slice) -> tuple[Tensor, Tensor]:
-    """(columns, edges) |p| of the substrates and of the products among a reaction's `edges`, all of either."""
-    consumed = functions.sign[edges] < 0
-    return tuple(_sides(int(side.sum()), functions.gated).to(consumed.device) for side in (consumed, ~consumed))
-
-
 def gains(equations: Equations, state: State, others: "Others", level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
-    """(columns of substrates, columns of products), as of `sides`: best k and gain of a reaction's columns beside `others`.
+    """Best k and gain of a reaction's columns beside `others`: (consumed sides, produced sides), as Functions.sides.
 
-    -inf where a column is not balanced or explains nothing; `level` stands for the |S| of 0, 1 and 2 in the functions.
+    The gain is -inf where a column does not conserve or explains nothing. `level` stands for the |S| of 0, 1, ... in
+    the functions.
     """
-    functions, frames = equations.functions, equations.frames
+    functions, windows = equations.functions, equations.windows
     edges = equations.graph.edges_of(reaction)
     consumed = functions.sign[edges] < 0
-    substrates, products = sides(functions, edges)
-    if not len(substrates) or not len(products):
-        nothing = level.new_zeros(len(substrates), len(products))
+    consumed_sizes, produced_sizes, conserved = functions.sides(reaction)
+    if not len(consumed_sizes) or not len(produced_sizes):
+        nothing = level.new_zeros(len(consumed_sizes), len(produced_sizes))
         return nothing, nothing
-    consuming = level.new_zeros(len(substrates), len(consumed))
-    consuming[:, consumed] = level[substrates.long()]
-    rate = others.share[reaction] * functions.rates_of(reaction, state, consuming, frames)
-    explained, size = others.beside(reaction, rate @ frames.weight)
-    slope = (substrates * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ products.T
-    of_substrates, of_products = size[:, consumed][:, :, consumed], size[:, ~consumed][:, :, ~consumed]
-    between = torch.einsum("si,sij->sj", substrates, size[:, consumed][:, :, ~consumed])
-    curvature = torch.einsum("si,sij,sj->s", substrates, of_substrates, substrates)[:, None] + 2 * between @ products.T
-    curvature = curvature + torch.einsum("pi,sij,pj->sp", products, of_products, products)
+    sizes = level.new_zeros(len(consumed_sizes), len(consumed))
+    sizes[:, consumed] = _at(level, consumed_sizes)
+    rate = others.share[reaction] * functions.rates_of(reaction, state, sizes, windows)
+    explained, size = others.beside(reaction, rate @ windows.weight)
+    slope = (consumed_sizes * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ produced_sizes.T
+    of_consumed, of_produced = size[:, consumed][:, :, consumed], size[:, ~consumed][:, :, ~consumed]
+    between = torch.einsum("si,sij->sj", consumed_sizes, size[:, consumed][:, :, ~consumed])
+    curvature = torch.einsum("si,sij,sj->s", consumed_sizes, of_consumed, consumed_sizes)[:, None]
+    curvature = curvature + 2 * between @ produced_sizes.T
+    curvature = curvature + torch.einsum("pi,sij,pj->sp", produced_sizes, of_produced, produced_sizes)
     k = slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
-    balanced = substrates.sum(1)[:, None] == products.sum(1)
-    return k, torch.where(balanced & (k * slope > _NOTHING), k * slope, -torch.inf)
+    return k, torch.where(conserved & (k * slope > _NOTHING), k * slope, -torch.inf)
+
+
+def _at(level: Tensor, sizes: Tensor) -> Tensor:
+    """What stands for `sizes` in the functions; between whole numbers, for known fractional ones, on the line."""
+    below = sizes.floor()
+    return torch.lerp(level[below.long()], level[sizes.ceil().long()], sizes - below)
 
 
 class Others:
@@ -179,17 +159,17 @@ class Others:
     """
 
     def __init__(self, equations: Equations, state: State) -> None:
-        functions, frames = equations.functions, equations.frames
-        rates = functions.rates(state, frames)
-        residual = equations.predicted(rates, state.linear, frames) - frames.dcdt.T
+        functions, windows = equations.functions, equations.windows
+        rates = functions.rates(state, windows)
+        residual = equations.predicted(rates, state.linear, windows) - windows.dcdt.T
         weight = (residual.square().mean(1) + _NOISE).rsqrt()
         self.functions, self.linear = functions, state.linear
         self.edges_of = equations.graph.edges_of
-        kept = equations.kept(rates, state.linear, frames)
+        kept = equations.kept(rates, state.linear, windows)
         self.share = kept / rates  # (R, windows, nodes) what a limiter leaves of each reaction
-        self.rate = kept @ frames.weight
+        self.rate = kept @ windows.weight
         self.left = -weight[:, None] * residual  # (M, windows)
-        self.scale = weight / frames.scale  # (M,) a row's residuals per unit of dc/dt
+        self.scale = weight / windows.scale  # (M,) a row's residuals per unit of dc/dt
 
         # (E,) the unknown that an edge moves with: its own, or its tied reaction's; -1 at 0
         tied = (
@@ -249,7 +229,7 @@ class Others:
         absorbed = scale[:, None] * torch.einsum("cw,nuw->cnu", rate, effect)
         explained = scale * (rate @ target.T) - absorbed @ refitted
         square = torch.diag_embed(rate.square().sum(1)[:, None] * scale**2)
-        size = square * (1 + _ALIKE) - absorbed @ inverse @ absorbed.transpose(1, 2)
+        size = square * (1 + _BESIDE) - absorbed @ inverse @ absorbed.transpose(1, 2)
         return explained, size
 
 
@@ -261,12 +241,12 @@ def by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:
 
 
 def levels(equations: Equations, state: State) -> Tensor:
-    """(LARGEST + 1,) what stands for 0, 1 and 2 in the functions: median learned |S| in the faster half of the reactions."""
+    """(largest + 1,) what stands for 0, 1, ... in the functions: median learned |S| in the faster half of reactions."""
     functions = equations.functions
     size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())
-    learned, columns = functions.relaxed_order(state)[0], decode(equations, state)
-    level = torch.arange(LARGEST + 1, dtype=torch.float64, device=learned.device)
-    for number in range(1, LARGEST + 1):
+    learned, columns = functions.relaxed_size(state)[0], decode(equations, state)
+    level = torch.arange(functions.space.largest + 1, dtype=torch.float64, device=learned.device)
+    for number in range(1, len(level)):
         known = (columns == -number) & (size >= size.median())[functions.reaction]
         if known.any():
             level[number] = learned[known].median()

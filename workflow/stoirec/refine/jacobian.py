@@ -20,14 +20,14 @@ class Normal:
 
     Attributes:
         matrix: (P + E + S, P + E + S).
-        right: (P + E + S,).
+        gradient: (P + E + S,) J'r, half the gradient.
     """
 
     matrix: Tensor
-    right: Tensor
+    gradient: Tensor
 
     def __add__(self, other: "Normal") -> "Normal":
-        return Normal(self.matrix + other.matrix, self.right + other.right)
+        return Normal(self.matrix + other.matrix, self.gradient + other.gradient)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RowWise:
         rate: (R, windows) F.
         residual: (M, windows).
         on_weights: (M, windows, P) of the residuals.
-        on_order: (S, windows) dF/dq.
+        on_size: (S, windows) dF/dq.
     """
 
     functions: Functions
@@ -50,47 +50,47 @@ class RowWise:
     rate: Tensor
     residual: Tensor
     on_weights: Tensor
-    on_order: Tensor
+    on_size: Tensor
 
     def gram(self) -> Normal:
         """J'J and J'r."""
         functions, per_scale = self.functions, 1 / self.scale[self.functions.metabolite]
         n_weights, n_edges = self.on_weights.shape[2], len(per_scale)
-        reaction, of_order = functions.reaction, functions.reaction[functions.substrates]
-        weights, linear, order = (
+        reaction, of_size = functions.reaction, functions.reaction[functions.substrates]
+        weights, linear, sizes = (
             slice(0, n_weights),
             slice(n_weights, n_weights + n_edges),
             slice(n_weights + n_edges, None),
         )
-        size = n_weights + n_edges + len(of_order)
-        normal, right = self.residual.new_zeros(size, size), self.residual.new_zeros(size)
+        size = n_weights + n_edges + len(of_size)
+        normal, gradient = self.residual.new_zeros(size, size), self.residual.new_zeros(size)
 
         rows = self.on_weights.flatten(0, 1)
         normal[weights, weights] = rows.T @ rows
-        right[weights] = rows.T @ self.residual.flatten()
-        right[order] = (self.on_order * (self.matrix.T @ self.residual)[of_order]).sum(1)
+        gradient[weights] = rows.T @ self.residual.flatten()
+        gradient[sizes] = (self.on_size * (self.matrix.T @ self.residual)[of_size]).sum(1)
         for metabolite, edges in enumerate(functions.edges_of_metabolite):
             own = self.rate[reaction[edges]] / self.scale[metabolite]
             normal[n_weights + edges, weights] = own @ self.on_weights[metabolite]
-            right[n_weights + edges] = own @ self.residual[metabolite]
-            touched = torch.nonzero(self.matrix[metabolite, of_order])[:, 0]
-            effect = self.matrix[metabolite, of_order[touched]][:, None] * self.on_order[touched]
+            gradient[n_weights + edges] = own @ self.residual[metabolite]
+            touched = torch.nonzero(self.matrix[metabolite, of_size])[:, 0]
+            effect = self.matrix[metabolite, of_size[touched]][:, None] * self.on_size[touched]
             normal[n_weights + n_edges + touched, weights] += effect @ self.on_weights[metabolite]
 
         same_row = functions.metabolite[:, None] == functions.metabolite
-        rate_rate, order_rate, order_order = (
+        rate_rate, size_rate, size_size = (
             self.rate @ self.rate.T,
-            self.on_order @ self.rate.T,
-            self.on_order @ self.on_order.T,
+            self.on_size @ self.rate.T,
+            self.on_size @ self.on_size.T,
         )
         normal[linear, linear] = torch.where(
             same_row, rate_rate[reaction[:, None], reaction] * per_scale[:, None] * per_scale, 0.0
         )
-        normal[order, linear] = self.matrix[functions.metabolite][:, of_order].T * order_rate[:, reaction] * per_scale
-        normal[order, order] = (self.matrix.T @ self.matrix)[of_order[:, None], of_order] * order_order
-        normal[weights, linear], normal[weights, order] = normal[linear, weights].T, normal[order, weights].T
-        normal[linear, order] = normal[order, linear].T
-        return Normal(normal, right)
+        normal[sizes, linear] = self.matrix[functions.metabolite][:, of_size].T * size_rate[:, reaction] * per_scale
+        normal[sizes, sizes] = (self.matrix.T @ self.matrix)[of_size[:, None], of_size] * size_size
+        normal[weights, linear], normal[weights, sizes] = normal[linear, weights].T, normal[sizes, weights].T
+        normal[linear, sizes] = normal[sizes, linear].T
+        return Normal(normal, gradient)
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,16 @@ class Dense:
     Attributes:
         residual: (M, windows).
         on_free: (M, windows, P + E).
-        on_order: (M, windows, S).
+        on_size: (M, windows, S).
     """
 
     residual: Tensor
     on_free: Tensor
-    on_order: Tensor
+    on_size: Tensor
 
     @cached_property
     def _rows(self) -> Tensor:
-        return torch.cat([self.on_free, self.on_order], dim=2).flatten(0, 1)
+        return torch.cat([self.on_free, self.on_size], dim=2).flatten(0, 1)
 
     def gram(self) -> Normal:
         """J'J and J'r."""
@@ -126,7 +126,7 @@ def with_limiter(
     limiting: Tensor,
     residual: Tensor,
     on_weights: Tensor,
-    on_order: Tensor,
+    on_size: Tensor,
 ) -> Dense:
     """J where reaction j runs at share_j F_j.
 
@@ -139,7 +139,7 @@ def with_limiter(
         linear: (E,) B.
         rate: (R, frames) F; share (R, frames), and limiting (R, frames) metabolites, M where none.
         residual: (M, frames).
-        on_weights: (R, frames, P) dF/dweights; on_order: (S, frames) dF/dq.
+        on_weights: (R, frames, P) dF/dweights; on_size: (S, frames) dF/dq.
     """
     n_metabolites, n_frames = residual.shape
     substrates = functions.substrates
@@ -160,5 +160,5 @@ def with_limiter(
     on_linear[functions.metabolite, :, edge] = (share * rate)[functions.reaction] / scale[functions.metabolite][:, None]
     supply = rate[consumer] * (consumed > 0)[:, None]
     on_linear[:, :, substrates] += (pull[:, :, consumed_metabolite] * supply.T[:, None]).permute(1, 0, 2)
-    through_order = on_rate[:, :, consumer].permute(1, 0, 2) * on_order.T
-    return Dense(residual, torch.cat([through_weights, on_linear], dim=2), through_order)
+    through_size = on_rate[:, :, consumer].permute(1, 0, 2) * on_size.T
+    return Dense(residual, torch.cat([through_weights, on_linear], dim=2), through_size)

@@ -5,17 +5,18 @@ from typing import Literal
 
 import torch
 
-from stoirec.refine.columns import as_fast
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import CLEAR, SAME, UNCHANGED, by_reaction, levels, weigh
-from stoirec.refine.posing import returned
+from stoirec.refine.evidence import ALIKE, CLEAR, UNCHANGED, by_reaction, levels, weigh
+from stoirec.refine.integers import as_fast
+from stoirec.refine.misplaced import returned
 from stoirec.refine.state import State
 
 Stage = Literal["close", "tie", "commit"]
 
-_SAME_AT_FIRST = 64.0  # residuals that say as much as one while the functions are coarse: errors are more alike
+_ALIKE_AT_FIRST = 64.0  # residuals that say as much as one while the functions are coarse: errors are more alike
 _UNLIKELY = 0.01  # an edge of less probability is closed
-_MOST = 0.97  # of the reactions clear, from which the others are tied to their likeliest columns as well: from 0.9 on, wrong ones stay
+# share of clear reactions from which the others are tied to their likeliest columns, too: from 0.9 on, wrong ones stay
+_MOST = 0.97
 _NOISE = 2.0  # times what noise leaves of the mean squared residual: less is noise
 SETTLED = 2  # rounds that change no column although some are not clear, after which there are no more
 _LIKELY = 0.9  # an edge of more probability should not be faint
@@ -25,19 +26,19 @@ _FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functi
 def select(equations: Equations, state: State, stage: Stage) -> State:
     """`state` with what the evidence says of its columns, in three stages.
 
-    close    Unlikely edges are closed, the others are open. Reactions that the descent let go (|S| runs away, or is faint
-             on all edges or on a likely one) take their mean column.
+    close    Unlikely edges are closed, the others are open. Reactions that the descent released (|S| runs away, or is
+             faint on all edges or on a likely one) take their mean column.
     tie      Reactions whose column is clear are tied to it as well, which leaves the others less to make up for.
     commit   All are tied to their likeliest columns. Most guesses are right by then, and the functions that follow from
              them show which are not. It begins early once most columns are clear, or no more become clear and what
              is left of the residual is noise.
     """
-    functions, same = equations.functions, _SAME_AT_FIRST if stage == "close" else SAME
-    evidence = weigh(equations, state, same)
-    if functions.gated:
+    functions, alike = equations.functions, _ALIKE_AT_FIRST if stage == "close" else ALIKE
+    evidence = weigh(equations, state, alike)
+    if functions.allows_zero:
         better = returned(equations, state, evidence)
         if better is not state:
-            state, evidence = better, weigh(equations, better, same)
+            state, evidence = better, weigh(equations, better, alike)
     reaction, unit = functions.reaction, evidence.unit
     size = state.linear.abs() / 10 ** state.log_k[reaction] / unit
     tied = (evidence.certainty > CLEAR) & (stage != "close")
@@ -52,11 +53,11 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
 
     faint = by_reaction(equations, torch.where(evidence.probability > _LIKELY, size, torch.inf), "min") < _FAINT
     largest = by_reaction(equations, size, "max")
-    let_go = (largest < _FAINT) | (largest > _RUN_AWAY) | faint
+    released = (largest < _FAINT) | (largest > _RUN_AWAY) | faint
     closed = torch.where(tied[reaction], evidence.column == 0, evidence.probability < _UNLIKELY)
-    open_linear = torch.where(let_go[reaction], evidence.linear, state.linear)
+    open_linear = torch.where(released[reaction], evidence.linear, state.linear)
     linear = torch.where(closed, 0.0, torch.where(tied[reaction], evidence.column * 10 ** k[reaction], open_linear))
-    log_k = torch.where(tied, k - unit.log10(), torch.where(let_go, evidence.log_k, state.log_k))
+    log_k = torch.where(tied, k - unit.log10(), torch.where(released, evidence.log_k, state.log_k))
     settled = 0
     if committed and kept.all():
         settled = SETTLED if evidence.certainty.min() > CLEAR else state.settled + 1
@@ -65,12 +66,18 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
 
 def is_noise(equations: Equations, state: State) -> bool:
     """Whether the residual is about what noise leaves."""
-    return state.cost < _NOISE * equations.frames.noise
+    return state.cost < _NOISE * equations.windows.noise
 
 
 def in_integers(equations: Equations, state: State) -> State:
-    """`state` with |S| in integers where all reactions are tied: 1 for what stood for 1 in the functions."""
+    """`state` with integer columns where all reactions are tied; in the functions they do what stood for them."""
     functions = equations.functions
-    unit = levels(equations, state)[1]
-    integers = replace(state, weights=functions.with_unit(state.weights, unit), log_k=state.log_k + unit.log10())
-    return as_fast(equations, state, integers)
+    level = levels(equations, state)
+    two = level[2] if len(level) > 2 and level[2] > level[1] else 2 * level[1]
+    log_k = state.log_k + level[1].log10()
+    k = 10 ** log_k[equations.reaction]
+    nearest = functions.space.nearest((state.linear / k).cpu().numpy())
+    integers = torch.as_tensor(nearest, dtype=k.dtype, device=k.device)
+    weights = functions.with_sizes(state.weights, level[1], two)
+    found = replace(state, weights=weights, linear=integers * k, log_k=log_k, integers=integers)
+    return as_fast(equations, state, found)

@@ -11,12 +11,13 @@ class State:
     """A model under refinement, all in double precision.
 
     Attributes:
-        weights: (P,) weights of substrate_func, then of rate_func.
+        weights: (P,) the rate law's parameters, as RateLaw.pack orders them.
         linear: (E,) B, the coefficient of each edge times its reaction's rate constant.
         log_k: (R,) log10 rate constants.
-        pattern: (E,) integer coefficients inside the functions; None: |B| / k stands there.
+        integers: (E,) integer coefficients inside the functions; None: |B| / k stands there.
         closed: (E,) bool, edges held at 0 because they seem to be decoys; None before any was judged.
-        tied: (R,) bool, reactions whose B only moves along itself: their column seems known; None before any was judged.
+        tied: (R,) bool, reactions whose B only moves along itself: their column seems known; None before any was
+            judged.
         cost: mean squared residual, each metabolite divided by its std of dc/dt; inf before the first step.
         settled: rounds in a row that changed no column, or selection.SETTLED if all columns are clear as well.
         stalled: whether the last round, with some reactions tied, left most of a residual that is not noise.
@@ -25,7 +26,7 @@ class State:
     weights: Tensor
     linear: Tensor
     log_k: Tensor
-    pattern: Tensor | None = None
+    integers: Tensor | None = None
     closed: Tensor | None = None
     tied: Tensor | None = None
     cost: float = math.inf

@@ -1,4 +1,13 @@
-"""From a finished study to one page: what the notebooks show, and how they are joined.
+"""From a finished study to one page: a notebook per chapter shows it, and the page joins the executed notebooks.
 
-results -> compensation, describe, mistakes, present -> effects, limits, tables -> evaluation -> variations -> figures -> page
+results     a study's tables and files, and which fit or configuration is best by what; reading checks the tables
+data, training, recovery, study, limits
+            a folder per chapter, named after its notebook: its numbers and its figures; none imports another's
+evaluation  figures of held-out networks
+tables, calibration, differences
+            numbers that several chapters need
+naming, notation, present, style
+            how names, columns of S, tables and figures look
+contents    which chapters there are
+page        the report: answer, chapters, provenance
 """

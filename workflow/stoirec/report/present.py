@@ -40,7 +40,8 @@ def figure(content: Figure, caption: str, alt: str) -> Html:
     data = base64.b64encode(buffer.getvalue()).decode()
     width = round(content.get_figwidth() * _PIXELS_PER_INCH)
     return Html(
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}" width="{width}" style="max-width: 100%; height: auto">'
+        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}" width="{width}" '
+        f'style="max-width: 100%; height: auto">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

@@ -9,17 +9,23 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from stoirec.answer.decode import METHODS
 from stoirec.config.fit import FitConfig
 from stoirec.config.regime import Regime, load_regime
 from stoirec.config.study import Study
 from stoirec.data.dataset import Data, read_data
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
+from stoirec.report.naming import configuration_labels, shown_value, varied_parameters
+from stoirec.report.reading import read_baselines, read_metrics
 from stoirec.score.metrics import NAMES
+from stoirec.score.references import comparable_method
 from stoirec.score.scoring import read_recovery, score_history
 from stoirec.simulate.truth import Truth, read_truth
-from stoirec.study.expansion import Fit, data_sets, expand, fits_of, flat, plan_path, read_plan, waves
-from stoirec.study.tables import data_path, recovery_path
+from stoirec.study.expansion import data_sets, expand, fits_of, waves
+from stoirec.study.identity import Fit, flat
+from stoirec.study.plans import plan_path, read_plan
+from stoirec.study.store import Store
 
 # What the references of baselines.csv know; the order in which every table shows them.
 REFERENCES = {
@@ -31,17 +37,8 @@ REFERENCES = {
 }
 _SCALED = {"nearest": "scaled", "mass_balanced": "scaled_mass_balanced"}
 _TRAINING = ("status", "n_steps", "wall_time_s", "threads", "device", "git_commit")
-_SHORTER = {  # in labels of figures and tables; headers and lists of parameters have the full names
-    "learning_rate_start": "lr",
-    "learning_rate_S_start": "lr_S",
-    "coeff_S_L1": "L1",
-    "coeff_S_integer": "integer",
-    "coeff_mass_conservation": "mass",
-    "data_augmentation_loop": "augmentation",
-}
-SHARES = tuple(
-    name for name in NAMES if name not in ("r2", "log_k_r2")
-)  # metrics that are shares of entries or reactions
+# Metrics that are shares of entries or reactions.
+SHARES = tuple(name for name in NAMES if name not in ("r2", "log_k_r2"))
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ class Results:
         answers = self.metrics[self.metrics["is_answer"]].set_index("fit_id").loc[[fit.fit_id for fit in self.fits]]
         data = [fit.data for fit in self.fits]
         grids = {stage.name: [f"param.{key}" for key in stage.grid] for stage in self.study.stages}
-        configuration = _configuration_labels(answers, grids)
+        configuration = configuration_labels(answers, grids)
         regime = pd.Series([name.rsplit("-seed", 1)[0] for name in data], index=answers.index)
         if regime.nunique() > 1:
             configuration += ", on " + regime
@@ -98,6 +95,22 @@ class Results:
             if answers[column].nunique() > 1:
                 label += f", {word} " + answers[column].astype(str)
         return answers.assign(data=data, configuration=configuration, label=label)
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The methods that any fit was decoded by: rounding methods first, then what else there is (refinement's)."""
+        found = list(dict.fromkeys(self.metrics["method"]))
+        return [*(name for name in METHODS if name in found), *(name for name in found if name not in METHODS)]
+
+    @cached_property
+    def has_decoys(self) -> bool:
+        """Whether some candidate edges are of zero: only then do metrics of the support tell anything."""
+        return bool((self.baselines["entry_exact"] != self.baselines["entry_exact_true_edges"]).any())
+
+    @cached_property
+    def usual_method(self) -> str:
+        """The method of most answers."""
+        return self.answers["method"].mode()[0]
 
     @cached_property
     def configurations(self) -> pd.DataFrame:
@@ -115,7 +128,7 @@ class Results:
                     "configuration": name,
                     "n_fits": len(group),
                     "n_diverged": int((~ended).sum()),
-                    "method": group["method"].iloc[0],
+                    "method": (group[ended] if ended.any() else group)["method"].mode()[0],
                     "role_prior": bool(group["param.role_prior"].iloc[0]),
                     **shares.mean(),
                     "entry_exact_min": shares["entry_exact"].min(),
@@ -140,7 +153,7 @@ class Results:
 
     @cached_property
     def val_loss_configuration(self) -> str | None:
-        """By val_loss, which needs no truth, among those on the best one's data; None if none ended on every network."""
+        """By val_loss, which needs no truth, on the best one's data; None if none ended on every network."""
         same = [self.seen_by(name)[0] == self.seen_by(self.best_configuration)[0] for name in self.configurations.index]
         val_loss = self.configurations["val_loss"][same]
         return val_loss.idxmin() if np.isfinite(val_loss).any() else None
@@ -165,7 +178,7 @@ class Results:
         return self.answers[self.answers["status"] == "ok"]
 
     def seen_by(self, configuration: str | None) -> tuple[list[str], int | None]:
-        """Names of the data sets of a configuration's fits, and how many training runs they see; all of both for None."""
+        """The data sets of a configuration's fits, and how many training runs they see; all of both for None."""
         if configuration is None:
             return self.data_names, None
         own = self.answers[self.answers["configuration"] == configuration]
@@ -174,7 +187,7 @@ class Results:
     @cached_property
     def varied(self) -> list[str]:
         """Columns `param.<key>` that take more than one value, the learner's seed left out."""
-        return _varied(self.answers)
+        return varied_parameters(self.answers)
 
     def description(self, configuration: str) -> str:
         """The parameters of a configuration that are not the defaults: learning_rate_start 0.005, role_prior True."""
@@ -191,9 +204,11 @@ class Results:
     def references(self, method: str, data: list[str] | None = None, n_runs: int | None = None) -> pd.DataFrame:
         """Metrics of baselines and oracles decoded by `method`, means over data sets (default: the study's).
 
-        The oracles see the first `n_runs` training runs of each data set (default: all). The scale-blind oracle has no scale
-        to decode at; it is always decoded by the scaled form of the method.
+        Beside an answer that refinement decided they are decoded by what is comparable. The oracles see the first
+        `n_runs` training runs of each data set (default: all). The scale-blind oracle has no scale to decode at; it is
+        always decoded by the scaled form of the method.
         """
+        method = comparable_method(method)
         blind = self.baselines["variant"] == "oracle_scale_blind"
         rows = self.baselines[self.baselines["method"] == np.where(blind, _SCALED.get(method, method), method)]
         of = rows["fit_id"].str.split("/").str[0]
@@ -211,9 +226,7 @@ class Results:
     @cached_property
     def regimes(self) -> dict[str, Regime]:
         """The regime of every data set the study may ask for."""
-        sets = data_sets(self.study)
-        loaded = {file: load_regime(file) for file in dict.fromkeys(file for file, _ in sets.values())}
-        return {name: loaded[file] for name, (file, _) in sets.items()}
+        return _regimes(self.study)
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -224,25 +237,26 @@ class Results:
         return _truth(self.store, name)
 
     def data_attributes(self, name: str) -> dict[str, Any]:
-        """Attributes of data.nc: regime, seeds, version and commit it was written by."""
-        return netcdf.read(data_path(self.store, name)).attrs
+        """Regime, its configuration and seeds, version and commit of data.nc: of the file and of its /truth."""
+        path = Store(self.store).data(name)
+        return netcdf.attributes(path) | netcdf.read(path, group="truth").attrs
 
     def fit(self, fit_id: str) -> xr.Dataset:
         """fit.nc."""
         return netcdf.read(self.fit_path(fit_id))
 
     def fit_path(self, fit_id: str) -> Path:
-        return recovery_path(self.store, self.job(fit_id)).with_name("fit.nc")
+        return Store(self.store).fit(self.job(fit_id).training_id)
 
     def recovery(self, fit_id: str) -> xr.Dataset:
         """recovery.nc."""
-        return read_recovery(recovery_path(self.store, self.job(fit_id)))
+        return read_recovery(Store(self.store).recovery(fit_id))
 
     def history(self, fit_id: str, most: int = 15) -> pd.DataFrame:
         """Recovery over steps, as score.score_history, at about `most` snapshots, the first and the last among them."""
         fit, data = self.fit(fit_id), self.job(fit_id).data
         some = np.unique(np.linspace(0, fit.sizes["snapshot"] - 1, most).round().astype(int))
-        return score_history(fit.isel(snapshot=some), self.truth(data), self.data(data).graph)
+        return score_history(fit.isel(snapshot=some), self.truth(data), self.data(data).space)
 
     def job(self, fit_id: str) -> Fit:
         """What was asked for: data set, configuration, stage."""
@@ -271,12 +285,12 @@ class Results:
 
 @lru_cache(maxsize=4)  # a data set takes tens of megabytes
 def _data(store: Path, name: str) -> Data:
-    return read_data(data_path(store, name))
+    return read_data(Store(store).data(name))
 
 
 @lru_cache(maxsize=4)
 def _truth(store: Path, name: str) -> Truth:
-    return read_truth(data_path(store, name), _data(store, name).graph)
+    return read_truth(Store(store).data(name), _data(store, name).graph)
 
 
 def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: str | Path) -> Results:
@@ -288,7 +302,7 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
     Raises:
         BadInput: a file is missing, is not such a table, or lacks a fit or a data set of the study.
     """
-    content, everything = expand(study)
+    content, fits = expand(study)
     for wave in waves(content):
         if fits_of(content, wave, study) is None:
             raise BadInput(
@@ -298,90 +312,22 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
                 "the plan of a wave: the study is not finished, or was changed since",
             )
     evaluation = next((fits_of(content, wave, study) for wave in waves(content) if wave.stage is None), None) or []
-    table = _read(
-        metrics, ("fit_id", "stage", "variant", "method", "status", "is_answer", "network_seed", "val_loss", *NAMES)
-    )
-    references = _read(baselines, ("fit_id", "method", "variant", "param.n_runs", *NAMES))
-    answered = set(table.loc[table["is_answer"], "fit_id"])
-    missing = [fit.fit_id for fit in everything if fit.fit_id not in answered]
-    if missing:
-        raise BadInput(
-            metrics, "fit_id", f"no row for {missing[0]} ({len(missing)} such fits)", f"a row for every fit of {study}"
-        )
     held_out = {fit.fit_id for fit in evaluation}
-    found = Results(
+    table = read_metrics(metrics, fits, study)
+    regimes = _regimes(content)
+    asked = [(fit.data, fit.config.n_runs if fit.config.n_runs < regimes[fit.data].n_runs else None) for fit in fits]
+    return Results(
         content,
-        [fit for fit in everything if fit.fit_id not in held_out],
+        [fit for fit in fits if fit.fit_id not in held_out],
         Path(store),
-        table[table["fit_id"].isin({fit.fit_id for fit in everything})],
-        references,
+        table,
+        read_baselines(baselines, asked, study),
         evaluation,
         {wave.name: read_plan(plan_path(content, wave.name)) for wave in waves(content) if wave.planned},
     )
-    known = set(zip(references["fit_id"].str.split("/").str[0], references["param.n_runs"].fillna(0)))
-    for fit in everything:
-        fewer = fit.config.n_runs < found.regimes[fit.data].n_runs
-        if (fit.data, fit.config.n_runs if fewer else 0) not in known:
-            runs = f" with n_runs {fit.config.n_runs}" if fewer else ""
-            raise BadInput(
-                baselines,
-                "fit_id",
-                f"no row for {fit.data}{runs}",
-                f"rows for every data set and n_runs of {study} (stoirec collect)",
-            )
-    return found
 
 
-def _read(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    if not Path(path).is_file():
-        raise BadInput(path, "file", "nothing", "an existing CSV table")
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, OSError) as error:
-        raise BadInput(path, "file", f"not readable as CSV ({error})", "a table written by stoirec collect") from None
-    for column in columns:
-        if column not in table.columns:
-            raise BadInput(path, column, "nothing", f"a column {column}")
-    return table
-
-
-# --- names ------------------------------------------------------------------------------------------------------------
-
-
-def short(parameter: str) -> str:
-    """param.graph_model.hidden_dim -> hidden_dim."""
-    return parameter.split(".")[-1]
-
-
-def shown_value(value: Any) -> str:
-    """A parameter's value as a reader writes it; a missing one is the default."""
-    if isinstance(value, float | np.floating):
-        return "default" if np.isnan(value) else f"{value:g}"
-    return str(value)
-
-
-def _parameters(answers: pd.DataFrame) -> list[str]:
-    return [column for column in answers.columns if column.startswith("param.") and column != "param.seed"]
-
-
-def _varied(answers: pd.DataFrame) -> list[str]:
-    return [column for column in _parameters(answers) if answers[column].nunique(dropna=False) > 1]
-
-
-def _configuration_labels(answers: pd.DataFrame, grids: dict[str, list[str]]) -> pd.Series:
-    """The variant's name, with the parameters its stage varies within it; the stage's name where that is not unique.
-
-    `grids`: stage -> columns of its grid.
-    """
-    labels = pd.Series("", index=answers.index)
-    for (stage, variant), group in answers.groupby(["stage", "variant"], sort=False):
-        own = _varied(group) or (grids.get(stage, []) if variant == "base" else [])
-        for fit, row in group[own].iterrows():
-            details = ", ".join(
-                f"{_SHORTER.get(short(key), short(key))} {shown_value(value)}" for key, value in row.items()
-            )
-            named = variant != "base" or not details  # the name a study gives to a plain grid says nothing
-            labels[fit] = " ".join([variant] * named + [f"({details})" if named else details] * bool(details))
-    configuration = answers.groupby(_parameters(answers), dropna=False).ngroup()
-    unique = len(set(zip(labels, configuration))) == labels.nunique()
-    return labels if unique else answers["stage"] + ": " + labels
+def _regimes(study: Study) -> dict[str, Regime]:
+    sets = data_sets(study)
+    loaded = {file: load_regime(file) for file in dict.fromkeys(file for file, _ in sets.values())}
+    return {name: loaded[file] for name, (file, _) in sets.items()}

@@ -57,7 +57,10 @@ def styled():
 
 
 def panels(rows: int, columns: int, height: float, width: float = WIDTH, **options: Any) -> tuple[Figure, np.ndarray]:
-    """A Figure of its own (no pyplot state) and a (rows, columns) array of axes; `height` per row, `width` in all [inches]."""
+    """A Figure of its own (no pyplot state) and a (rows, columns) array of axes.
+
+    `height`: of a row [inches]; `width`: in all [inches].
+    """
     figure = Figure(figsize=(width, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
@@ -78,6 +81,16 @@ def reference_lines(axis: Axes, references: pd.DataFrame, metric: str, vertical:
     for name, look in REFERENCE_LINES.items():
         if name in references.index and np.isfinite(references.at[name, metric]):
             (axis.axvline if vertical else axis.axhline)(references.at[name, metric], linewidth=1.1, zorder=1, **look)
+
+
+def shortened(name: str, width: int = 60) -> str:
+    """At most `width` characters."""
+    return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def plain(name: str) -> str:
+    """A user's name as text of a figure: no mathematics in it, and no legend leaves it out."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def finite(values: Any) -> np.ndarray:

@@ -6,13 +6,14 @@ from stoirec.answer.decode import METHODS
 from stoirec.config.fit import FitConfig
 from stoirec.report.results import REFERENCES, Results
 from stoirec.score.metrics import NAMES
-from stoirec.study.expansion import flat
+from stoirec.score.references import comparable_method
+from stoirec.study.identity import flat
 
 REFERENCE_LABELS = tuple(REFERENCES.values())
 
 
 def references(results: Results, method: str, data: list[str] | None = None, n_runs: int | None = None) -> pd.DataFrame:
-    """Baselines and oracles decoded by `method`, indexed by what they know; means over data sets, oracles on `n_runs` training runs."""
+    """Baselines and oracles decoded by `method`, indexed by what they know: Results.references with readable names."""
     return results.references(method, data, n_runs).rename(index=REFERENCES)
 
 
@@ -24,26 +25,27 @@ def fits_and_references(results: Results, fits: list[str], data: list[str]) -> p
 
 
 def by_method(results: Results, fits: list[str], data: list[str], metric: str = "entry_exact") -> pd.DataFrame:
-    """One metric, a column per rounding method: some fits, then the references on `data`."""
+    """One metric, a column per rounding method: some fits, then the references on `data`, which nothing refines."""
     own = results.metrics[results.metrics["fit_id"].isin(fits)].pivot(index="fit_id", columns="method", values=metric)
-    own = own.reindex(index=fits, columns=list(METHODS)).rename(index=results.answers["label"])
-    others = pd.DataFrame({method: references(results, method, data)[metric] for method in METHODS})
-    return pd.concat([own, others])
+    methods = [method for method in results.methods if method in METHODS or method in own]
+    own = own.reindex(index=fits, columns=methods).rename(index=results.answers["label"])
+    others = {method: references(results, method, data)[metric] for method in METHODS}
+    return pd.concat([own, pd.DataFrame(others)])
 
 
 def overview(results: Results) -> pd.DataFrame:
-    """Every fit, best first, after the references: entry_exact by method (columns of its name), and more of the fit's own answer.
+    """Every fit, best first, after the references: entry_exact by method (columns of its name), and more of its answer.
 
     The references' further columns are decoded by the method most answers use. What all fits share is left out.
     """
     answers = results.answers
-    usual = answers["method"].mode()[0]
+    usual = results.usual_method
     exact = by_method(results, list(answers.index), results.data_names)
     more = ["reaction_exact", "sign_accuracy", "r2"]
     details = pd.concat(
         [
             answers.set_index("label")[["status", "method", "param.role_prior", *more, "val_loss"]],
-            references(results, usual)[more].assign(method=usual),
+            references(results, usual)[more].assign(method=comparable_method(usual)),
         ]
     ).rename(columns={"param.role_prior": "role_prior", "method": "answer by"})
     if answers["method"].nunique() == 1:
@@ -56,12 +58,15 @@ def overview(results: Results) -> pd.DataFrame:
 
 
 def headline(results: Results) -> pd.DataFrame:
-    """The report's first table, from what knows least to what knows most: baselines, what val_loss selects, the best, oracles."""
+    """The report's first table, from what knows least to what knows most.
+
+    Baselines, what val_loss selects, the best, oracles.
+    """
     best, chosen = results.best_configuration, results.val_loss_configuration
     columns = ["entry_exact", "reaction_exact", "sign_accuracy", "r2"]
-    if (results.baselines["entry_exact"] != results.baselines["entry_exact_true_edges"]).any():  # there are decoy edges
+    if results.has_decoys:
         columns[1:1] = ["entry_exact_true_edges", "support_f1"]
-    method = results.configurations.at[best, "method"] if best is not None else results.answers["method"].iloc[0]
+    method = results.configurations.at[best, "method"] if best is not None else results.usual_method
     rows = references(results, method, *results.seen_by(best))[columns]
     own = {name: results.configurations.loc[name, columns].astype(float) for name in (chosen, best) if name is not None}
     baseline = rows.index.str.startswith("baseline")

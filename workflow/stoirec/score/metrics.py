@@ -30,6 +30,7 @@ def recovery_metrics(
     log_k: np.ndarray,
     true_stoichiometry: np.ndarray,
     true_log_k: np.ndarray,
+    sought: np.ndarray | None = None,
 ) -> dict[str, float]:
     """All metrics of one decoded matrix.
 
@@ -39,7 +40,9 @@ def recovery_metrics(
         integers: (E,) decoded integers.
         log_k: (R,) log10 rate constants that belong to the decoded columns.
         true_stoichiometry: (M, R); true_log_k: (R,).
+        sought: (E,) bool, entries that were not known; None: all. entry_exact is of these.
     """
+    sought = np.ones(graph.n_edges, bool) if sought is None else sought
     true = graph.on_edges(true_stoichiometry)
     right = integers == true
     is_true, found = true != 0, integers != 0
@@ -49,7 +52,7 @@ def recovery_metrics(
     wrong_columns = np.bincount(graph.edge_reaction[~right], minlength=graph.n_reactions) > 0
     return {
         "r2": r2(coefficient, true),
-        "entry_exact": float(right.mean()),
+        "entry_exact": float(right[sought].mean()) if sought.any() else float("nan"),
         "entry_exact_true_edges": float(right[is_true].mean()),
         "reaction_exact": float(1 - wrong_columns.mean()),
         "sign_accuracy": float((np.sign(integers) == np.sign(true))[is_true].mean()),
@@ -60,8 +63,14 @@ def recovery_metrics(
     }
 
 
-def confusion(integers: np.ndarray, true: np.ndarray, largest: int = 2) -> np.ndarray:
-    """(2 largest + 1,) squared counts: rows true, columns recovered, both from -largest."""
+def confusion(recovered: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(2 n + 1,) squared counts: rows true, columns recovered, both from -n, the largest size of either (at least 2).
+
+    Entries with a fraction, which are known and not recovered, are left out.
+    """
+    whole = (recovered == np.round(recovered)) & (true == np.round(true))
+    recovered, true = recovered[whole].astype(int), true[whole].astype(int)
+    largest = max(2, np.abs(recovered).max(initial=0), np.abs(true).max(initial=0))
     table = np.zeros((2 * largest + 1,) * 2, int)
-    np.add.at(table, (true + largest, integers + largest), 1)
+    np.add.at(table, (true + largest, recovered + largest), 1)
     return table

@@ -1,8 +1,8 @@
 """Ceilings: what a learner could reach on a data set, computed from the truth.
 
 Row least squares regresses each dc_i/dt on the true fluxes of the reactions that touch metabolite i; balanced least
-squares adds that columns sum to zero, which tells reactions with collinear fluxes apart. The scale-blind oracle knows
-each flux only up to a factor, as a learner does whose functions can absorb it.
+squares adds that columns conserve what is conserved, which tells reactions with collinear fluxes apart. The scale-blind
+oracle knows each flux only up to a factor, as a learner does whose functions can absorb it.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from stoirec.data.dataset import Data
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 from stoirec.simulate.truth import Truth
 
@@ -18,47 +19,51 @@ _SAME = 1 - 1e-9  # absolute cosine above which two fluxes are the same up to a 
 
 
 def true_frames(data: Data, truth: Truth, n_runs: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, R) true fluxes and (frames, M) dc/dt of the first `n_runs` (default: all) training runs: what every oracle works on."""
-    concentration, dcdt = data.training_frames(data.n_training_runs if n_runs is None else n_runs)
-    return truth.flux(concentration), dcdt
+    """(frames, R) true fluxes and (frames, M) dc/dt, what every oracle works on.
+
+    Of the first `n_runs` training runs (default: all).
+    """
+    frames = data.training_frames(data.n_training_runs if n_runs is None else n_runs)
+    return truth.flux(frames.concentration), frames.dcdt
 
 
-def oracle_coefficients(graph: Graph, flux: np.ndarray, dcdt: np.ndarray) -> dict[str, np.ndarray]:
+def oracle_coefficients(space: ColumnSpace, flux: np.ndarray, dcdt: np.ndarray) -> dict[str, np.ndarray]:
     """(E,) coefficients of the oracles, to be decoded like a learner's.
 
     oracle_least_squares: row least squares on the true fluxes.
-    oracle_balanced: the same with zero column sums.
+    oracle_balanced: the same with column sums of zero of all that is conserved.
     oracle_scale_blind: the balanced columns, each divided by its mean absolute entry.
     """
-    rows, balanced = least_squares(graph, flux, dcdt)
-    size = np.bincount(graph.edge_reaction, np.abs(balanced), graph.n_reactions) / np.maximum(
-        np.diff(graph.reaction_ptr), 1
-    )
-    return {
-        "oracle_least_squares": rows,
-        "oracle_balanced": balanced,
-        "oracle_scale_blind": balanced / np.maximum(size, 1e-300)[graph.edge_reaction],
-    }
+    graph = space.graph
+    rows, balanced = least_squares(space, flux, dcdt)
+    size = graph.sum_by_reaction(np.abs(balanced)) / np.maximum(np.diff(graph.reaction_ptr), 1)
+    blind = balanced / np.maximum(size, 1e-300)[graph.edge_reaction]
+    return {"oracle_least_squares": rows, "oracle_balanced": balanced, "oracle_scale_blind": blind}
 
 
-def least_squares(graph: Graph, flux: np.ndarray, dcdt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def least_squares(space: ColumnSpace, flux: np.ndarray, dcdt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(E,) coefficients of dc/dt (frames, M) on the true fluxes (frames, R): by row, and with zero column sums.
 
     By row they have minimum norm where fluxes are collinear. With zero sums, the rows' triangular factors and the sum
-    constraints (with a large weight) make one least-squares problem of E + R equations in E unknowns.
+    constraints (with a large weight) make one least-squares problem of E + R equations in E unknowns (more with more
+    conserved quantities).
     """
-    by_row = np.empty(graph.n_edges)
+    graph = space.graph
+    n_edges, n_reactions = graph.n_edges, graph.n_reactions
+    by_row = np.empty(n_edges)
     scale = np.maximum(np.linalg.norm(flux, axis=0), 1e-300)
-    equations = np.zeros((graph.n_edges + graph.n_reactions, graph.n_edges))
-    right = np.zeros(graph.n_edges + graph.n_reactions)
+    equations = np.zeros((n_edges + len(space.amounts) * n_reactions, n_edges))
+    values = np.zeros(len(equations))
     for metabolite, edges, reactions in _rows(graph):
         q, r = np.linalg.qr(flux[:, reactions] / scale[reactions])
         projected = q.T @ dcdt[:, metabolite]
         by_row[edges] = np.linalg.lstsq(r, projected, rcond=1e-10)[0] / scale[reactions]
         equations[np.ix_(edges, edges)] = r * scale[reactions] / scale.max()
-        right[edges] = projected / scale.max()
-    equations[graph.n_edges + graph.edge_reaction, np.arange(graph.n_edges)] = _SUM_WEIGHT
-    return by_row, np.linalg.lstsq(equations, right, rcond=1e-14)[0]
+        values[edges] = projected / scale.max()
+    for quantity, amounts in enumerate(space.amounts):
+        sums = n_edges + quantity * n_reactions + graph.edge_reaction
+        equations[sums, np.arange(n_edges)] = _SUM_WEIGHT * amounts
+    return by_row, np.linalg.lstsq(equations, values, rcond=1e-14)[0]
 
 
 def conditioning(graph: Graph, flux: np.ndarray) -> np.ndarray:
@@ -74,7 +79,7 @@ def conditioning(graph: Graph, flux: np.ndarray) -> np.ndarray:
 
 
 def indistinguishable(flux: np.ndarray) -> list[list[int]]:
-    """Groups of reactions whose true fluxes are the same up to a factor: only mass balance tells their columns apart."""
+    """Groups of reactions whose true fluxes are the same up to a factor: only mass balance tells them apart."""
     norm = np.maximum(np.linalg.norm(flux, axis=0), 1e-300)
     same = np.abs((flux / norm).T @ (flux / norm)) > _SAME
     groups, seen = [], set()

@@ -5,45 +5,48 @@ import math
 import numpy as np
 
 from stoirec.answer.decode import METHODS, REFINED, decode
-from stoirec.network.graph import Graph
+from stoirec.network.columns import ColumnSpace
 from stoirec.score.metrics import recovery_metrics
 from stoirec.score.oracle import oracle_coefficients
 from stoirec.simulate.truth import Truth
 
 
-def baseline_coefficients(graph: Graph) -> dict[str, np.ndarray]:
-    """(E,) coefficients that know only the graph's roles.
+def baseline_coefficients(space: ColumnSpace) -> dict[str, np.ndarray]:
+    """(E,) coefficients that know only the graph's roles, and what is known of S.
 
     baseline_unit: -1 for substrates, +1 for products.
-    baseline_balanced: -1.5 for substrates, +1.5 n_sub/n_prod for products: roles and mass balance.
+    baseline_balanced: the middle of 1..bound (1.5) for substrates, and for products as much of it as balances what is
+        conserved.
     """
-    sign = np.where(graph.edge_is_substrate, -1.0, 1.0)
-    n_sub = np.bincount(graph.edge_reaction, graph.edge_is_substrate, graph.n_reactions)
-    n_prod = np.bincount(graph.edge_reaction, ~graph.edge_is_substrate, graph.n_reactions)
-    ratio = n_sub / np.maximum(n_prod, 1)
-    return {
-        "baseline_unit": sign,
-        "baseline_balanced": np.where(graph.edge_is_substrate, -1.5, 1.5 * ratio[graph.edge_reaction]),
-    }
+    graph = space.graph
+    sign = np.where(space.sign == 0, graph.role_sign, space.sign).astype(float)
+    middle = (1 + space.bound) / 2
+    consumed, produced = (
+        graph.sum_by_reaction(space.amounts * middle * side) for side in (sign < 0, sign > 0)
+    )  # (quantities, R)
+    square = (produced**2).sum(0)
+    ratio = np.where(square > 0, (consumed * produced).sum(0) / np.where(square > 0, square, 1.0), 1.0)
+    balanced = sign * middle * np.where(sign < 0, 1.0, ratio[graph.edge_reaction])
+    found = {"baseline_unit": sign, "baseline_balanced": balanced}
+    return {name: np.where(np.isnan(space.known), values, space.known) for name, values in found.items()}
 
 
 def reference_metrics(
-    graph: Graph, truth: Truth, flux: np.ndarray, dcdt: np.ndarray
+    space: ColumnSpace, truth: Truth, flux: np.ndarray, dcdt: np.ndarray
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Baselines and oracles on a simulated data set, each decoded by every method: {reference: {method: metrics}}.
 
     `flux`, `dcdt`: of `oracle.true_frames`.
     """
-    references = baseline_coefficients(graph) | oracle_coefficients(graph, flux, dcdt)
+    graph = space.graph
     unit = np.ones(graph.n_edges)
     result: dict[str, dict[str, dict[str, float]]] = {}
-    for name, coefficient in references.items():
+    for name, coefficient in (baseline_coefficients(space) | oracle_coefficients(space, flux, dcdt)).items():
         result[name] = {}
         for method in METHODS:
-            found = decode(graph, coefficient, unit, method)
-            result[name][method] = recovery_metrics(
-                graph, coefficient, found.coefficient, truth.log_k, truth.stoichiometry, truth.log_k
-            ) | {"log_k_r2": math.nan}
+            found = decode(space, coefficient, unit, method).coefficient
+            metrics = recovery_metrics(graph, coefficient, found, truth.log_k, truth.stoichiometry, truth.log_k)
+            result[name][method] = metrics | {"log_k_r2": math.nan}
     return result
 
 

@@ -13,6 +13,7 @@ from stoirec.answer.decode import decode
 from stoirec.data.graph_variables import graph_of
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 from stoirec.score.metrics import NAMES, r2, recovery_metrics
 from stoirec.simulate.truth import Truth
@@ -45,6 +46,7 @@ def answered_by(recovery: xr.Dataset) -> str:
 def score(recovery: xr.Dataset, truth: Truth, graph: Graph) -> dict[str, Any]:
     """The recovered answer's metrics; key `methods` holds those of every rounding method. NaN if the fit diverged."""
     own = answered_by(recovery)
+    sought = np.isnan(recovery["edge_known"].values) if "edge_known" in recovery else None
     methods = {}
     for method in methods_in(recovery):
         if recovery.attrs["status"] != "ok":
@@ -57,6 +59,7 @@ def score(recovery: xr.Dataset, truth: Truth, graph: Graph) -> dict[str, Any]:
                 recovery[f"log_k_{method}"].values,
                 truth.stoichiometry,
                 truth.log_k,
+                sought,
             )
     return {
         "status": recovery.attrs["status"],
@@ -67,8 +70,9 @@ def score(recovery: xr.Dataset, truth: Truth, graph: Graph) -> dict[str, Any]:
     }
 
 
-def score_history(fit: xr.Dataset, truth: Truth, graph: Graph) -> pd.DataFrame:
+def score_history(fit: xr.Dataset, truth: Truth, space: ColumnSpace) -> pd.DataFrame:
     """S metrics over a fit's snapshots: step, r2, entry_exact by nearest rounding and up to a scale per reaction."""
+    graph = space.graph
     true = graph.on_edges(truth.stoichiometry)
     ones = np.ones(graph.n_edges)
     rows = []
@@ -81,7 +85,7 @@ def score_history(fit: xr.Dataset, truth: Truth, graph: Graph) -> pd.DataFrame:
             "sign_accuracy": float((np.sign(coefficient) == np.sign(true))[true != 0].mean()),
         }
         for method in ("nearest", "scaled"):
-            row[f"entry_exact_{method}"] = float((decode(graph, coefficient, ones, method).coefficient == true).mean())
+            row[f"entry_exact_{method}"] = float((decode(space, coefficient, ones, method).coefficient == true).mean())
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -1,0 +1,1 @@
+"""The generator and the truth: nothing that learns imports from here."""

@@ -1,25 +1,20 @@
 """Random metabolic networks: a stoichiometric matrix and its candidate graph."""
 
-import itertools
-
 import numpy as np
 
 from stoirec.config.regime import Regime
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph, from_pairs
 from stoirec.streams import generator_stream
 
 _ATTEMPTS = 200
 
 
-def balanced_coefficients(n_substrates: int, n_products: int, largest: int) -> list[tuple[int, ...]]:
-    """All signed coefficient tuples (substrates first) from 1..largest whose sum is zero."""
-    values = range(1, largest + 1)
-    return [
-        tuple(-s for s in substrates) + products
-        for substrates in itertools.product(values, repeat=n_substrates)
-        for products in itertools.product(values, repeat=n_products)
-        if sum(substrates) == sum(products)
-    ]
+def balanced_columns(n_substrates: int, n_products: int, largest: int) -> np.ndarray:
+    """(columns, n) the zero-sum columns of a reaction, substrates first, coefficients from 1 to `largest` in size."""
+    n = n_substrates + n_products
+    shape = from_pairs(n, 1, range(n), [0] * n, np.arange(n) < n_substrates)
+    return ColumnSpace.of_roles(shape, largest).columns(0).astype(np.int8)
 
 
 def _shape_counts(regime: Regime) -> list[tuple[int, int]]:
@@ -27,9 +22,10 @@ def _shape_counts(regime: Regime) -> list[tuple[int, int]]:
     shapes = [tuple(int(s) for s in shape.split("-")) for shape in regime.reaction_shapes]
     weights = np.array(list(regime.reaction_shapes.values()))
     for shape, weight in zip(shapes, weights):
-        if weight > 0 and not balanced_coefficients(*shape, regime.max_coefficient):
+        if weight > 0 and not len(balanced_columns(*shape, regime.max_coefficient)):
             raise ValueError(
-                f"reaction_shapes: {shape[0]}-{shape[1]} has no zero-sum column with coefficients 1..{regime.max_coefficient}"
+                f"reaction_shapes: {shape[0]}-{shape[1]} has no zero-sum column with coefficients "
+                f"1..{regime.max_coefficient}"
             )
         if weight > 0 and sum(shape) > regime.n_metabolites:
             raise ValueError(f"n_metabolites: {regime.n_metabolites} cannot hold a {shape[0]}-{shape[1]} reaction")
@@ -55,7 +51,8 @@ def random_stoichiometry(regime: Regime) -> np.ndarray:
         if matrix is not None and (matrix != 0).any(axis=1).all():
             return matrix
     raise ValueError(
-        f"n_reactions: no network of {regime.n_metabolites} metabolites and {regime.n_reactions} distinct reactions found that uses every metabolite"
+        f"n_reactions: no network of {regime.n_metabolites} metabolites and {regime.n_reactions} distinct reactions "
+        "found that uses every metabolite"
     )
 
 
@@ -63,7 +60,7 @@ def _draw(regime: Regime, rng: np.random.Generator, shapes: list[tuple[int, int]
     matrix = np.zeros((regime.n_metabolites, regime.n_reactions), np.int8)
     seen = set()
     for reaction, (n_substrates, n_products) in enumerate(shapes):
-        columns = balanced_coefficients(n_substrates, n_products, regime.max_coefficient)
+        columns = balanced_columns(n_substrates, n_products, regime.max_coefficient)
         for _ in range(_ATTEMPTS):
             members = rng.choice(regime.n_metabolites, n_substrates + n_products, replace=False)
             key = (frozenset(members[:n_substrates]), frozenset(members[n_substrates:]))

@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 
 from stoirec.config.regime import Regime
 from stoirec.network.graph import Graph
-from stoirec.simulate.kinetics import PdeM1, random_kinetics
+from stoirec.simulate.kinetics import TrueKinetics, random_kinetics
 from stoirec.simulate.network import candidate_graph, random_stoichiometry
 from stoirec.streams import generator_stream
 
@@ -24,7 +24,7 @@ class Simulation:
         run_role: (runs,) 0 training, 1 validation (the last run).
         graph: candidate edges.
         edge_is_true: (E,) False for decoys.
-        kinetics: stoichiometry, rate constants and MLPs.
+        kinetics: stoichiometry, rate constants and functions.
     """
 
     time: np.ndarray
@@ -33,7 +33,7 @@ class Simulation:
     run_role: np.ndarray
     graph: Graph
     edge_is_true: np.ndarray
-    kinetics: PdeM1
+    kinetics: TrueKinetics
 
 
 def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -> Simulation:
@@ -66,24 +66,14 @@ def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -
 
     role = np.zeros(n_runs, np.int8)
     role[-1] = 1
-    dcdt = fluxes_and_derivative(regime, kinetics, concentration)[1]
+    dcdt = kinetics.derivative(kinetics.flux(concentration))
     if regime.dcdt_noise:
         noise = generator_stream("noise", regime.seeds.initial_concentrations).normal(size=dcdt.shape)
         dcdt = dcdt + regime.dcdt_noise * dcdt.std(axis=(0, 1)) * noise
     return Simulation(time, concentration, dcdt, role, graph, edge_is_true, kinetics)
 
 
-def fluxes_and_derivative(regime: Regime, kinetics: PdeM1, concentration: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """True fluxes (..., R), limited where the regime limits them, and dc/dt (..., M)."""
-    flux = (
-        kinetics.limited_flux(concentration, regime.dt)
-        if regime.kinetics.flux_limiter
-        else kinetics.flux(concentration)
-    )
-    return flux, kinetics.derivative(flux)
-
-
-def _solve(regime: Regime, kinetics: PdeM1, initial: np.ndarray, time: np.ndarray) -> np.ndarray:
+def _solve(regime: Regime, kinetics: TrueKinetics, initial: np.ndarray, time: np.ndarray) -> np.ndarray:
     options = regime.integration
     result = solve_ivp(
         lambda _, c: kinetics.derivative(kinetics.flux(c)),
@@ -99,11 +89,11 @@ def _solve(regime: Regime, kinetics: PdeM1, initial: np.ndarray, time: np.ndarra
     return result.y.T
 
 
-def _euler(regime: Regime, kinetics: PdeM1, initial: np.ndarray) -> np.ndarray:
+def _euler(regime: Regime, kinetics: TrueKinetics, initial: np.ndarray) -> np.ndarray:
     path = np.empty((regime.n_frames, len(initial)))
     path[0] = initial
     for step in range(1, regime.n_frames):
-        _, derivative = fluxes_and_derivative(regime, kinetics, path[step - 1])
+        derivative = kinetics.derivative(kinetics.flux(path[step - 1]))
         # the limiter can use up a substrate exactly; rounding may then leave -1e-17
         path[step] = np.maximum(path[step - 1] + regime.dt * derivative, 0.0)
     return path

@@ -10,11 +10,19 @@ from stoirec.config.regime import Regime
 from stoirec.data.graph_variables import graph_variables
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
+from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.network.graph import Graph
-from stoirec.simulate.kinetics import MLP, PdeM1
+from stoirec.simulate.kinetics import TrueKinetics, true_graph
 from stoirec.simulate.trajectories import Simulation
 
-_CHUNK = 100  # frames per evaluation of the true kinetics: bounds memory
+# variables of the group, and the parameters of the rate law they hold
+_FUNCTIONS = {
+    f"{function}_{part}{layer + 1}": f"{function}_{2 * layer}_{part}"
+    for function in ("substrate_func", "rate_func")
+    for layer in (0, 1)
+    for part in ("weight", "bias")
+}
+_DIMS = {"weight1": ("hidden", "input"), "bias1": ("hidden",), "weight2": ("output", "hidden"), "bias2": ("output",)}
 
 
 @dataclass(frozen=True)
@@ -22,29 +30,24 @@ class Truth:
     """What a learner may not see.
 
     Attributes:
-        stoichiometry: (M, R) int.
+        stoichiometry: (M, R), integers unless a coefficient is fractional.
         log_k: (R,) log10 rate constants.
         edge_is_true: (E,) False for decoys.
         kinetics: the generator's kinetics.
-        dt, flux_limiter: how the regime applies them.
     """
 
     stoichiometry: np.ndarray
     log_k: np.ndarray
     edge_is_true: np.ndarray
-    kinetics: PdeM1
-    dt: float
-    flux_limiter: bool
+    kinetics: TrueKinetics
 
     def flux(self, concentration: np.ndarray) -> np.ndarray:
-        """(frames, M) concentrations -> (frames, R) true fluxes, limited where the regime limits them."""
-        pieces = np.array_split(concentration, max(1, len(concentration) // _CHUNK))
-        limited = (lambda c: self.kinetics.limited_flux(c, self.dt)) if self.flux_limiter else self.kinetics.flux
-        return np.concatenate([limited(piece) for piece in pieces])
+        """(..., M) concentrations -> (..., R) true fluxes, limited where the regime limits them."""
+        return self.kinetics.flux(concentration)
 
 
 def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, master_seed: int | None = None) -> None:
-    """Write data.nc with its /truth group. `master_seed`: what the regime's four seeds were derived from, if anything."""
+    """Write data.nc with its /truth group. `master_seed`: what the regime's seeds were derived from, if anything."""
     kinetics = simulation.kinetics
     trajectory = ("run", "time", "metabolite")
     data = xr.Dataset(
@@ -63,13 +66,7 @@ def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, m
             "time": ("time", simulation.time, {"long_name": "time", "units": "time unit"}),
             **graph_variables(simulation.graph),
         },
-        attrs={
-            "title": "simulated metabolic network",
-            "regime": regime.name,
-            "config": regime.model_dump_json(),
-            "network_seed": str(regime.seeds.network if master_seed is None else master_seed),
-            **{f"seed_{part}": str(seed) for part, seed in regime.seeds},
-        },
+        attrs={"title": "simulated metabolic network"},
     )
     truth = xr.Dataset(
         {
@@ -88,34 +85,29 @@ def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, m
                 simulation.edge_is_true.astype(np.int8),
                 {"long_name": "1 true edge, 0 decoy", "units": "1"},
             ),
-            **mlp_variables("substrate_func", kinetics.substrate_func),
-            **mlp_variables("rate_func", kinetics.rate_func),
+            **_function_variables(kinetics.parameters),
         },
-        attrs={"dt": regime.dt, "flux_limiter": int(regime.kinetics.flux_limiter)},
+        attrs={
+            # from these S can be simulated again: a learner must not have them either
+            "regime": regime.name,
+            "config": regime.model_dump_json(),
+            "network_seed": str(regime.seeds.network if master_seed is None else master_seed),
+            **{f"seed_{part}": str(seed) for part, seed in regime.seeds},
+            "dt": regime.dt,
+            "flux_limiter": int(regime.kinetics.flux_limiter),
+        },
     )
     netcdf.write(path, data, truth=truth)
 
 
-def mlp_variables(name: str, mlp: MLP) -> dict[str, tuple]:
-    """Weights of a two-layer MLP as variables `<name>_weight1` ..."""
-    shapes = {
-        "weight1": ("hidden", "input"),
-        "bias1": ("hidden",),
-        "weight2": ("output", "hidden"),
-        "bias2": ("output",),
-    }
-    return {
-        f"{name}_{part}": (
-            tuple(f"{name}_{dim}" for dim in dims),
-            getattr(mlp, part),
-            {"long_name": f"{name}: {part}", "units": "1"},
-        )
-        for part, dims in shapes.items()
-    }
-
-
-def _mlp_of(dataset: xr.Dataset, name: str) -> MLP:
-    return MLP(*(dataset[f"{name}_{part}"].values for part in ("weight1", "bias1", "weight2", "bias2")))
+def _function_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:
+    """The weights of the two functions as variables `substrate_func_weight1` ..."""
+    found = {}
+    for variable, name in _FUNCTIONS.items():
+        function, part = variable.rsplit("_", 1)
+        dims = tuple(f"{function}_{dim}" for dim in _DIMS[part])
+        found[variable] = (dims, parameters[name], {"long_name": f"{function}: {part}", "units": "1"})
+    return found
 
 
 def read_truth(path: str | Path, graph: Graph) -> Truth:
@@ -124,8 +116,15 @@ def read_truth(path: str | Path, graph: Graph) -> Truth:
     Raises:
         BadInput: the file has no /truth (a user's own data), or it belongs to another graph.
     """
-    dataset = netcdf.read(path, ("stoichiometry", "log_k", "edge_is_true"), group="truth")
-    stoichiometry = dataset["stoichiometry"].values.astype(int)
+    dataset = netcdf.read(
+        path,
+        ("stoichiometry", "log_k", "edge_is_true", *_FUNCTIONS),
+        group="truth",
+        attributes=("dt", "flux_limiter"),
+    )
+    stoichiometry = dataset["stoichiometry"].values
+    if np.array_equal(stoichiometry, np.round(stoichiometry)):
+        stoichiometry = stoichiometry.astype(int)
     if stoichiometry.shape != (graph.n_metabolites, graph.n_reactions):
         raise BadInput(
             path,
@@ -137,7 +136,8 @@ def read_truth(path: str | Path, graph: Graph) -> Truth:
     if len(is_true) != graph.n_edges or not np.array_equal(graph.on_edges(stoichiometry) != 0, is_true):
         raise BadInput(path, "truth/edge_is_true", "another network's truth", "the truth of the same graph")
     log_k = dataset["log_k"].values
-    kinetics = PdeM1(stoichiometry, log_k, _mlp_of(dataset, "substrate_func"), _mlp_of(dataset, "rate_func"))
-    return Truth(
-        stoichiometry, log_k, is_true, kinetics, float(dataset.attrs["dt"]), bool(dataset.attrs["flux_limiter"])
-    )
+    parameters = {name: dataset[variable].values for variable, name in _FUNCTIONS.items()}
+    hidden, output = parameters["substrate_func_0_bias"].size, parameters["substrate_func_2_bias"].size
+    law = PdeM1(true_graph(stoichiometry), hidden, output)
+    dt = float(dataset.attrs["dt"]) if dataset.attrs["flux_limiter"] else None
+    return Truth(stoichiometry, log_k, is_true, TrueKinetics(stoichiometry, log_k, law, parameters, dt))

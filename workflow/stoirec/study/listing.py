@@ -1,5 +1,6 @@
 """All fits of a results folder, whatever study asked for them: state, parameters, metrics; sorted and filtered."""
 
+import json
 import operator
 import re
 import time
@@ -13,7 +14,8 @@ from stoirec.config.reading import parse, read_yaml
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.score.metrics import NAMES
-from stoirec.study.expansion import differing, flat
+from stoirec.study.identity import config_id, differing, flat
+from stoirec.study.store import Store
 from stoirec.study.tables import COSTS
 
 _ALIVE = 300.0  # [s] a job writes a line or a checkpoint more often than that
@@ -27,8 +29,8 @@ _OPERATORS = {
 }
 
 
-def fits(results: Path) -> pd.DataFrame:
-    """One row per fit in `results`, ordered by fit_id.
+def fits(store: Store) -> pd.DataFrame:
+    """One row per fit in `store`, ordered by fit_id.
 
     State: `done`; `diverged`; `trained` (not rounded yet); `running` (wrote something in the last five minutes);
     `stopped` (goes on from its checkpoint when it is asked for again); `failed` (its log says why).
@@ -40,17 +42,10 @@ def fits(results: Path) -> pd.DataFrame:
     Raises:
         BadInput: there is no such folder, or no fits in it.
     """
-    if not (results / "fits").is_dir():
-        raise BadInput(results, "fits", "nothing", "a results folder of the workflow, with fits/")
-    logs = {
-        path.relative_to(results / "logs/train").with_suffix("").as_posix(): path
-        for path in (results / "logs/train").glob("*/*.log")
-    }
-    folders = {
-        path.relative_to(results / "fits").as_posix(): path for path in (results / "fits").glob("*/*") if path.is_dir()
-    }
-    scored = _scored(results)
-    rows = [_row(name, results / "fits" / name, logs.get(name), scored) for name in sorted({*logs, *folders})]
+    if not store.fits.is_dir():
+        raise BadInput(store.root, "fits", "nothing", "a results folder of the workflow, with fits/")
+    scored = _scored(store)
+    rows = [_row(store, name) | scored.get(name, {}) for name in sorted({*store.logs("train"), *store.fit_ids()})]
     columns = [
         "fit_id",
         "state",
@@ -63,39 +58,47 @@ def fits(results: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _row(name: str, folder: Path, log: Path | None, scored: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    row: dict[str, Any] = {"fit_id": name}
-    config, fit = folder / "fit.yaml", folder / "fit.nc"
+def _row(store: Store, fit_id: str) -> dict[str, Any]:
+    """All but the metrics."""
+    row: dict[str, Any] = {"fit_id": fit_id}
+    config, recovery = store.config(fit_id), store.recovery(fit_id)
     if config.is_file():
-        given = parse(FitConfig, read_yaml(config), config)
-        row["parameters"] = ", ".join(f"{key} {value}" for key, value in differing(given).items())
-        row |= {f"param.{key}": value for key, value in flat(given).items()}
-    if fit.is_file():
-        try:
-            attributes = netcdf.attributes(fit)
-        except BadInput:
-            return row | {"state": "failed"}
-        ended = "done" if attributes.get("status") == "ok" else "diverged"
-        rounded = (folder / "recovery.nc").is_file()
-        return (
-            row
-            | {key: attributes.get(key) for key in COSTS}
-            | {"state": ended if rounded else "trained"}
-            | scored.get(name, {})
-        )
-    signs = [
-        path.stat().st_mtime for path in (config, fit.with_suffix(".ckpt"), log) if path is not None and path.is_file()
-    ]
-    if not config.is_file():  # Snakemake takes back what a failed job wrote
+        given, fit = parse(FitConfig, read_yaml(config), config), store.fit(fit_id)
+    elif recovery.is_file():  # of another decoder: its training has another name
+        given = _rounded(recovery)
+        fit = store.fit(f"{fit_id.split('/')[0]}/{config_id(given.trained)}")
+    else:  # Snakemake takes back what a failed job wrote
         return row | {"state": "failed"}
-    return row | {"state": "running" if time.time() - max(signs) < _ALIVE else "stopped"}
+    row["parameters"] = ", ".join(f"{key} {value}" for key, value in differing(given).items())
+    row |= {f"param.{key}": value for key, value in flat(given).items()}
+    if not fit.is_file():
+        return row | {"state": _unfinished(store, fit_id)}
+    try:
+        attributes = netcdf.attributes(fit)
+    except BadInput:
+        return row | {"state": "failed"}
+    ended = "done" if attributes.get("status") == "ok" else "diverged"
+    return row | {key: attributes.get(key) for key in COSTS} | {"state": ended if recovery.is_file() else "trained"}
 
 
-def _scored(results: Path) -> dict[str, dict[str, Any]]:
+def _rounded(recovery: Path) -> FitConfig:
+    """The configuration of an answer: of its training, with the decoder it was rounded by."""
+    attributes = netcdf.attributes(recovery)
+    config = json.loads(attributes["config"])
+    return parse(FitConfig, config | {"decoder": attributes.get("decoder", config.get("decoder"))}, recovery)
+
+
+def _unfinished(store: Store, training_id: str) -> str:
+    """Whether a training job that has no fit.nc yet still writes something."""
+    traces = (store.config(training_id), store.checkpoint(training_id), store.log("train", training_id))
+    newest = max((path.stat().st_mtime for path in traces if path.is_file()), default=0.0)
+    return "running" if time.time() - newest < _ALIVE else "stopped"
+
+
+def _scored(store: Store) -> dict[str, dict[str, Any]]:
     """fit_id -> metrics of its answer, from the tables of all studies in the folder; the newest has the last word."""
     found: dict[str, dict[str, Any]] = {}
-    paths = [*results.glob("metrics.csv"), *results.glob("*/metrics.csv")]
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
+    for path in store.metrics_tables():
         try:
             table = pd.read_csv(path)
             answers = table[table["is_answer"].astype(bool)].set_index("fit_id")[[*NAMES, "val_loss"]]

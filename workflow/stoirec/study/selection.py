@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from stoirec.study.expansion import Fit, recipe
+from stoirec.study.identity import Fit, recipe
 
 # A diverged fit recovered nothing: 0 in every share. The others have no worst value, and their mean becomes infinite.
 _SHARES = ("entry_exact", "entry_exact_true_edges", "reaction_exact", "sign_accuracy", "support_f1")
@@ -13,7 +13,8 @@ def outcomes(fits: list[Fit], answers: pd.DataFrame, criterion: str) -> pd.DataF
     """One row per configuration, in the order of `fits`.
 
     Args:
-        fits: scored ones; answers: indexed by fit_id, with status and the criteria; criterion: one of config.Criterion.
+        fits: scored ones; answers: indexed by fit_id, with status and the criteria.
+        criterion: one of config.study.Criterion.
 
     Returns:
         Indexed by recipe: n_fits, n_diverged, mean, lowest and highest of the criterion over seeds and networks

@@ -1,7 +1,6 @@
 """Tables of a study: metrics.csv, baselines.csv in the same form, and costs.csv."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,26 +13,28 @@ from stoirec.score.oracle import true_frames
 from stoirec.score.references import reference_metrics
 from stoirec.score.scoring import check_same_graph, read_recovery, score
 from stoirec.simulate.truth import Truth, read_truth
-from stoirec.study.expansion import Fit, flat
+from stoirec.study.identity import Fit, flat
+from stoirec.study.store import Store
 
 
 def parameter_columns(config: FitConfig | None) -> dict[str, Any]:
     return {f"param.{key}": (None if config is None else flat(config)[key]) for key in flat(FitConfig())}
 
 
-def metrics_table(study_name: str, fits: list[Fit], store: Path) -> pd.DataFrame:
+def metrics_table(study_name: str, fits: list[Fit], store: Store) -> pd.DataFrame:
     """metrics.csv: one row per fit and rounding method; a diverged fit has NaN metrics.
 
     Args:
-        store: folder with data/<data>.nc and fits/<fit_id>/recovery.nc.
+        store: folder with the data and the fits.
     """
     truths: dict[str, tuple[Truth, Graph]] = {}
     rows = []
     for fit in fits:
         if fit.data not in truths:
-            graph = read_data(data_path(store, fit.data)).graph
-            truths[fit.data] = read_truth(data_path(store, fit.data), graph), graph
-        path = recovery_path(store, fit)
+            data = store.data(fit.data)
+            graph = read_data(data).graph
+            truths[fit.data] = read_truth(data, graph), graph
+        path = store.recovery(fit.fit_id)
         recovery = read_recovery(path)
         truth, graph = truths[fit.data]
         check_same_graph(recovery, graph, path)
@@ -54,11 +55,14 @@ def metrics_table(study_name: str, fits: list[Fit], store: Path) -> pd.DataFrame
 COSTS = ("n_steps", "wall_time_s", "threads", "device")
 
 
-def costs_table(fits: list[Fit], store: Path) -> pd.DataFrame:
-    """costs.csv: one row per fit. Apart from metrics.csv, which is the same on every repetition, as times are not."""
+def costs_table(fits: list[Fit], store: Store) -> pd.DataFrame:
+    """costs.csv: one row per fit; fits that share a training have its row each.
+
+    Apart from metrics.csv, which is the same on every repetition, as times are not.
+    """
     rows = []
     for fit in fits:
-        attributes = netcdf.attributes(recovery_path(store, fit).with_name("fit.nc"))
+        attributes = netcdf.attributes(store.fit(fit.training_id))
         rows.append({"fit_id": fit.fit_id} | {key: attributes[key] for key in COSTS})
     return pd.DataFrame(rows, columns=["fit_id", *COSTS])
 
@@ -77,28 +81,22 @@ def _identity(
     }
 
 
-def data_path(store: Path, data: str) -> Path:
-    return store / "data" / f"{data}.nc"
-
-
-def recovery_path(store: Path, fit: Fit) -> Path:
-    return store / "fits" / fit.data / fit.config_id / "recovery.nc"
-
-
-def baselines_table(study_name: str, fits: list[Fit], store: Path) -> pd.DataFrame:
+def baselines_table(study_name: str, fits: list[Fit], store: Store) -> pd.DataFrame:
     """baselines.csv: the references on every data set of the study, in the form of metrics.csv.
 
-    They are computed on all training runs (param.n_runs is empty), and again on the first n_runs where fits see no more.
+    They are computed on all training runs (param.n_runs is empty), and again on the first n_runs where fits see no
+    more.
     """
     asked: dict[tuple[str, int], set[int]] = {}
     for fit in fits:
         asked.setdefault((fit.data, fit.network_seed), set()).add(fit.config.n_runs)
     rows = []
     for (data, seed), runs in asked.items():
-        content = read_data(data_path(store, data))
-        truth = read_truth(data_path(store, data), content.graph)
+        path = store.data(data)
+        content = read_data(path)
+        truth = read_truth(path, content.graph)
         for n_runs in (None, *sorted(n for n in runs if n < content.n_training_runs)):
-            found = reference_metrics(content.graph, truth, *true_frames(content, truth, n_runs))
+            found = reference_metrics(content.space, truth, *true_frames(content, truth, n_runs))
             rows += _reference_rows(study_name, data, seed, n_runs, found)
     return pd.DataFrame(rows)
 

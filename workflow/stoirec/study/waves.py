@@ -1,7 +1,5 @@
 """What comes next in a staged study: the fits of a wave, from the results of the waves before it."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +9,16 @@ from stoirec.config.study import Stage, Study
 from stoirec.errors import BadInput
 from stoirec.study.expansion import (
     Candidate,
-    Fit,
     Wave,
-    definition,
-    differing,
     fits_around,
     fits_of,
-    flatten,
     grid,
-    plan_path,
-    read_plan,
-    recipe,
     recovery_criterion,
     training_seeds,
     waves,
 )
+from stoirec.study.identity import Fit, differing, flatten, recipe
+from stoirec.study.plans import definition, listed, plan_path, read_plan
 from stoirec.study.search import propose
 from stoirec.study.selection import best, outcomes
 
@@ -52,12 +45,8 @@ def fits_before(study: Study, wave: Wave, path: str | Path) -> list[Fit]:
 def _known(study: Study, wave: Wave, path: str | Path) -> list[Fit]:
     fits = fits_of(study, wave, path)
     if fits is None:
-        raise BadInput(
-            plan_path(study, wave.name),
-            "file",
-            "nothing",
-            f"the plan of the wave before (stoirec choose {path} --wave {wave.name})",
-        )
+        allowed = f"the plan of the wave before (stoirec choose {path} --wave {wave.name})"
+        raise BadInput(plan_path(study, wave.name), "file", "nothing", allowed)
     return fits
 
 
@@ -68,43 +57,60 @@ def decide(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) ->
         answers: of all fits of the waves before, indexed by fit_id: status and the criteria of each fit's own answer.
 
     Returns:
-        wave; definition: of study.definition; base: what differs from the defaults; winners: how they were chosen, on what
-        figures; fits: what to train; for a search proposals, the recipe of each.
+        wave; definition: of plans.definition; base: what differs from the defaults; winners: how they were chosen, on
+        what figures; fits: what to train; for a search proposals, the recipe of each.
     """
     if wave.stage is None:
         return _evaluation(study, answers, path)
-    stage, batches = wave.stage, [other for other in waves(study) if other.stage == wave.stage]
-    if wave.batch:
-        base, winners = read_plan(plan_path(study, batches[0].name))["base"], []
+    stage = wave.stage
+    if wave.batch:  # all batches of a search stand around the base of the first
+        base, winners = _planned_base(study, _of_stage(study, stage)[0]), []
     else:
         base, winners = _base(study, stage, answers, path)
+
+    def trained(candidates: list[Candidate]) -> list[Fit]:
+        return fits_around(study, base, candidates, training_seeds(study, stage), study.network_seeds, path)
+
     # the winner so far stays in the running, and is trained already
-    candidates = [Candidate(stage.name, f"winner_of_{winner['stage']}", {}) for winner in winners]
-    proposals = []
-    if stage.search is None:
-        candidates += grid(stage)
-    else:
-        sizes = [min(stage.batch_size, stage.n_trials - batch * stage.batch_size) for batch in range(len(batches))]
-        told = [_costs(study, batch, answers, path) for batch in batches[: wave.batch]]
-        first, (common,) = sum(sizes[: wave.batch]), grid(stage)
-        for number, values in enumerate(propose(stage.space, told, sizes, stage.sampler_seed), start=first):
-            proposals.append(Candidate(stage.name, f"trial_{number:03d}", common.overrides | values))
-
-    def trained(which: list[Candidate]) -> list[Fit]:
-        return fits_around(study, base, which, training_seeds(study, stage), study.network_seeds, path)
-
-    told_by = {"proposals": [recipe(trained([candidate])[0].config) for candidate in proposals]} if proposals else {}
-    return _plan(study, wave, base, winners, trained(candidates + proposals)) | told_by
+    before = [Candidate(stage.name, f"winner_of_{winner['stage']}", {}) for winner in winners]
+    if not stage.search:
+        return _plan(study, wave, base, winners, trained(before + grid(stage)))
+    proposals = _proposals(study, wave, answers, path)
+    plan = _plan(study, wave, base, winners, trained(before + proposals))
+    return plan | {"proposals": [recipe(trained([proposal])[0].config) for proposal in proposals]}
 
 
 def _plan(
     study: Study, wave: Wave, base: dict[str, Any], winners: list[dict[str, Any]], fits: list[Fit]
 ) -> dict[str, Any]:
-    listed = [
-        {"stage": fit.stage, "variant": fit.variant, "network_seed": fit.network_seed, "config": differing(fit.config)}
-        for fit in fits
+    made_for = definition(study, wave.stage)
+    return {"wave": wave.name, "definition": made_for, "base": base, "winners": winners, "fits": listed(fits)}
+
+
+def _proposals(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) -> list[Candidate]:
+    """What a batch of a search tries, knowing the costs of the batches before."""
+    stage, sizes = wave.stage, wave.stage.batch_sizes
+    told = [_costs(study, batch, answers, path) for batch in _of_stage(study, stage)[: wave.batch]]
+    proposed = propose(stage.space, told, sizes, stage.sampler_seed)
+    (common,) = grid(stage)
+    return [
+        Candidate(stage.name, f"trial_{number:03d}", common.overrides | values)
+        for number, values in enumerate(proposed, start=sum(sizes[: wave.batch]))
     ]
-    return {"wave": wave.name, "definition": definition(study, wave), "base": base, "winners": winners, "fits": listed}
+
+
+def _costs(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) -> list[float]:
+    """The cost of each proposal of a batch, in their order; equal ones share their fits."""
+    score = outcomes(_known(study, wave, path), answers, study.select_by)["score"]
+    return [-float(score[proposal]) for proposal in read_plan(plan_path(study, wave.name))["proposals"]]
+
+
+def _of_stage(study: Study, stage: Stage) -> list[Wave]:
+    return [wave for wave in waves(study) if wave.stage == stage]
+
+
+def _planned_base(study: Study, wave: Wave) -> dict[str, Any]:
+    return read_plan(plan_path(study, wave.name))["base"] if wave.planned else flatten(study.base)
 
 
 def _base(
@@ -114,16 +120,11 @@ def _base(
     index = study.stages.index(stage)
     if index == 0:
         return flatten(study.base), []
-    before = [wave for wave in waves(study) if wave.stage == study.stages[index - 1]]
-    winner = _winner(
-        [fit for wave in before for fit in _known(study, wave, path)],
-        answers,
-        study.select_by,
-        study.stages[index - 1].name,
-    )
-    if winner is not None:
-        return winner["config"], [winner]
-    return read_plan(plan_path(study, before[0].name))["base"] if before[0].planned else flatten(study.base), []
+    last = study.stages[index - 1]
+    before = _of_stage(study, last)
+    fits = [fit for wave in before for fit in _known(study, wave, path)]
+    winner = _winner(fits, answers, study.select_by, last.name)
+    return (_planned_base(study, before[0]), []) if winner is None else (winner["config"], [winner])
 
 
 def _winner(fits: list[Fit], answers: pd.DataFrame, criterion: str, stage: str) -> dict[str, Any] | None:
@@ -132,27 +133,19 @@ def _winner(fits: list[Fit], answers: pd.DataFrame, criterion: str, stage: str) 
         return None
     fit = next(fit for fit in fits if recipe(fit.config) == chosen)
     row = outcomes(fits, answers, criterion).loc[chosen]
-    figures = {key: float(row[key]) for key in ("mean", "lowest", "highest")} | {
-        key: int(row[key]) for key in ("n_fits", "n_diverged")
-    }
     return {
         "stage": stage,
         "selected_by": criterion,
         "variant": fit.variant,
         "recipe": chosen,
-        **figures,
+        **{key: float(row[key]) for key in ("mean", "lowest", "highest")},
+        **{key: int(row[key]) for key in ("n_fits", "n_diverged")},
         "config": differing(fit.config),
     }
 
 
-def _costs(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) -> list[float]:
-    """The cost of each proposal of a batch, in their order; equal ones share their fits."""
-    score = outcomes(_known(study, wave, path), answers, study.select_by)["score"]
-    return [-float(score[proposal]) for proposal in read_plan(plan_path(study, wave.name))["proposals"]]
-
-
 def _evaluation(study: Study, answers: pd.DataFrame, path: str | Path) -> dict[str, Any]:
-    """The winners over the whole study by val_loss and by recovery, and what they are compared with, on held-out networks."""
+    """On held-out networks: the study's winners by val_loss and by recovery, and what they are compared with."""
     wave, seeds = waves(study)[-1], training_seeds(study, None)
     # stages with other training seeds were judged by other draws
     fits = [fit for fit in fits_before(study, wave, path) if seeds is None or fit.config.seed in seeds]
@@ -170,14 +163,3 @@ def _evaluation(study: Study, answers: pd.DataFrame, path: str | Path) -> dict[s
     for name, overrides in study.compare_with.items():
         result += held_out(flatten(study.base), name, flatten(overrides))
     return _plan(study, wave, {}, winners, result)
-
-
-def write_plan(path: Path, plan: dict[str, Any]) -> None:
-    """Write to a temporary name, then rename: a killed run leaves no half of a plan."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(plan, indent=1) + "\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Chapter 1: the data and its regime."""

@@ -4,34 +4,33 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from stoirec.network.graph import Graph
 from stoirec.report.data.numbers import Regressions
-from stoirec.report.style import BLUE, CYCLE, GREY, PALE, VERMILION, grid, panels, styled
+from stoirec.report.style import BLUE, CYCLE, GREY, PALE, VERMILION, grid, panels, plain, shortened, styled
 
 _FLOOR = 1e-10  # of the largest flux: a logarithmic axis ends there
 
 
 @styled()
-def trajectories(time: np.ndarray, concentration: np.ndarray, flux: np.ndarray, n_examples: int = 8) -> Figure:
+def trajectories(
+    graph: Graph, time: np.ndarray, concentration: np.ndarray, flux: np.ndarray, n_examples: int = 8
+) -> Figure:
     """Concentrations and fluxes over time in one trajectory: a few examples, all others behind them.
 
     Args:
-        time: (T,); concentration: (T, M); flux: (T, R).
+        graph: for the names; time: (T,); concentration: (T, M); flux: (T, R).
     """
     figure, axes = panels(1, 2, 3.2)
-    for axis, values, letter, label in (
-        (axes[0, 0], concentration, "metabolite", "concentration [concentration unit]"),
-        (
-            axes[0, 1],
-            np.where(flux > _FLOOR * flux.max(), flux, np.nan),
-            "reaction",
-            "flux [concentration unit / time unit]",
-        ),
+    positive = np.where(flux > _FLOOR * flux.max(), flux, np.nan)
+    for axis, values, name, label in (
+        (axes[0, 0], concentration, graph.metabolite_name, "concentration [concentration unit]"),
+        (axes[0, 1], positive, graph.reaction_name, "flux [concentration unit / time unit]"),
     ):
         axis.plot(time, values, color=PALE, linewidth=0.5, alpha=0.6, rasterized=True)
         order = np.argsort(np.nan_to_num(values).mean(axis=0))
         examples = order[np.linspace(0, len(order) - 1, min(n_examples, len(order))).round().astype(int)]
         for index, colour in zip(examples, CYCLE):
-            axis.plot(time, values[:, index], color=colour, label=f"{letter} {index}")
+            axis.plot(time, values[:, index], color=colour, label=plain(shortened(name(index), 20)))
         axis.set(xlabel="time [time unit]", ylabel=label, xlim=(time[0], time[-1]))
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
     axes[0, 0].set_title("Concentrations")
@@ -42,7 +41,7 @@ def trajectories(time: np.ndarray, concentration: np.ndarray, flux: np.ndarray, 
 
 @styled()
 def flux_range(log_k: np.ndarray, flux: np.ndarray) -> Figure:
-    """How far the fluxes reach: mean and range of each reaction over time against its rate constant, and their distribution.
+    """How far the fluxes reach: median and range of each reaction against its rate constant, and their distribution.
 
     Args:
         log_k: (R,); flux: (frames, R) over all training trajectories.

@@ -7,13 +7,14 @@ import pandas as pd
 
 from stoirec.data.dataset import TRAINING, VALIDATION, Data
 from stoirec.network.graph import Graph
+from stoirec.report.notation import signed_coefficient
 from stoirec.simulate.truth import Truth
 
 _RESOLVED = 1e-6  # relative size of a singular value that still counts
 
 
 def thinned(data: Data, frames: int) -> Data:
-    """The same data with about `frames` frames per trajectory: trajectories are smooth, and descriptions need no more."""
+    """The same data with about `frames` frames per trajectory: they are smooth, and descriptions need no more."""
     step = max(1, data.n_frames // frames)
     return replace(data, time=data.time[::step], concentration=data.concentration[:, ::step], dcdt=data.dcdt[:, ::step])
 
@@ -48,7 +49,7 @@ def coefficient_counts(truth: Truth, graph: Graph) -> pd.DataFrame:
     values, counts = np.unique(graph.on_edges(truth.stoichiometry), return_counts=True)
     return pd.DataFrame(
         {
-            "true coefficient": [f"{value:+d}".replace("-", "−") if value else "0" for value in values],
+            "true coefficient": [signed_coefficient(value) for value in values],
             "edges": counts,
             "share": counts / counts.sum(),
         }

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stoirec.report.limits.variations import Curve
-from stoirec.report.style import BLACK, BLUE, GREY, PALE, VERMILION, grid, panels, share_axis, styled
+from stoirec.report.style import BLACK, BLUE, GREY, PALE, VERMILION, grid, panels, plain, share_axis, styled
 
 _MANY = 30  # configurations one figure can name
 _LABELS = {"n_runs": "training runs", "dcdt_noise": "noise of dc/dt [std of each metabolite's dc/dt]"}
@@ -23,10 +23,10 @@ _LABEL = 60  # characters of a line, in a legend of two columns and beside an ax
 
 @styled()
 def attainable(answers: pd.DataFrame, ceilings: pd.DataFrame) -> Figure:
-    """entry_exact of every fit by configuration, with the better baseline and the oracle of row least squares on the same data.
+    """entry_exact of every fit by configuration, with the better baseline and row least squares on the true fluxes.
 
     Args:
-        answers: Results.answers; ceilings: of limits.beside_ceilings. The first 30 configurations are shown.
+        answers: Results.answers; ceilings: of ceilings.beside_ceilings. The first 30 configurations are shown.
     """
     table = ceilings.head(_MANY)
     figure, axes = panels(1, 1, max(2.2, 0.3 * len(table) + 1.2))
@@ -51,7 +51,7 @@ def attainable(answers: pd.DataFrame, ceilings: pd.DataFrame) -> Figure:
         axis.plot(
             table[oracle], rows, "|", color=VERMILION, markersize=13, markeredgewidth=2, label="oracle: true fluxes"
         )
-    axis.set_yticks(rows, [textwrap.fill(name, _LABEL) for name in table.index])
+    axis.set_yticks(rows, [textwrap.fill(plain(name), _LABEL) for name in table.index])
     axis.set(
         xlabel="entry_exact (share of entries right)",
         xlim=(min(0.4, float(table["lowest"].min()) - 0.02), 1.01),
@@ -64,7 +64,7 @@ def attainable(answers: pd.DataFrame, ceilings: pd.DataFrame) -> Figure:
 
 @styled()
 def curves(found: dict[str, Curve]) -> Figure:
-    """entry_exact against a property of the data, a panel each: fits as points, a line through their means, references as lines.
+    """entry_exact against a property of the data, a panel each: fits as points, their means and references as lines.
 
     Args:
         found: of variations.curves, at least one. Values are evenly spaced.
@@ -96,7 +96,7 @@ def calibration(curves: dict[str, pd.DataFrame]) -> Figure:
     """Share right against confidence, a line per configuration; areas are shares of its entries.
 
     Args:
-        curves: of limits.calibrations.
+        curves: of confidence.calibrations.
     """
     figure, axes = panels(1, 1, 4.2)
     axis = axes[0, 0]
@@ -110,7 +110,7 @@ def calibration(curves: dict[str, pd.DataFrame]) -> Figure:
             "-",
             color=colour,
             linewidth=1,
-            label=textwrap.fill(name, _LABEL) if len(curves) <= 12 else None,
+            label=textwrap.fill(plain(name), _LABEL) if len(curves) <= 12 else None,
         )
         axis.scatter(
             filled["mean confidence"],

@@ -1,4 +1,4 @@
-"""The study's recipe (its base) on fewer runs, on noisier data and without its parts: fits that differ in nothing else."""
+"""The study's recipe (its base) on fewer runs, on noisier data and without its parts, all else equal."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,10 @@ import pandas as pd
 from stoirec.config.fit import FitConfig
 from stoirec.config.regime import Regime, load_regime
 from stoirec.files import netcdf
+from stoirec.report.differences import compared
 from stoirec.report.results import REFERENCES, Results
-from stoirec.report.study.evaluation import compared
-from stoirec.study.expansion import flatten, nested, recipe
+from stoirec.score.references import comparable_method
+from stoirec.study.identity import flatten, nested, recipe
 
 _NAMES = {"n_runs": "the number of runs", "dcdt_noise": "the noise of dc/dt"}
 
@@ -43,30 +44,34 @@ def curves(results: Results) -> dict[str, Curve]:
 
     One that the study did not vary is left out.
     """
-    own, regime = base(results), load_regime(results.study.regime)
-    rows = []
-    for fit in results.fits:
-        data = results.regimes[fit.data]
-        if recipe(fit.config.model_copy(update={"n_runs": own.n_runs})) == recipe(own) and _but_noise(
-            data
-        ) == _but_noise(regime):
-            rows.append({"fit_id": fit.fit_id, "n_runs": fit.config.n_runs, "dcdt_noise": data.dcdt_noise})
-    table = pd.DataFrame(rows, columns=["fit_id", *_NAMES]).set_index("fit_id")
-    table = table.join(_values(results))
-    usual = {"n_runs": own.n_runs, "dcdt_noise": regime.dcdt_noise}
+    usual = {"n_runs": base(results).n_runs, "dcdt_noise": load_regime(results.study.regime).dcdt_noise}
+    table = _recipe_fits(results)
     found = {}
     for name, other in (("n_runs", "dcdt_noise"), ("dcdt_noise", "n_runs")):
-        points = _on_common_networks(table[table[other] == usual[other]].rename(columns={name: "value"}))
+        points = _on_common_networks(
+            table[table[other] == usual[other]].assign(value=lambda fits, name=name: fits[name])
+        )
         if points["value"].nunique() > 1:
-            n_runs = {value: int(value) if name == "n_runs" else own.n_runs for value in sorted(set(points["value"]))}
             references = {
-                value: _references(results, sorted(set(points.loc[points["value"] == value, "data"])), n, own.decoder)
-                for value, n in n_runs.items()
+                value: _references(results, sorted(set(group["data"])), int(group["n_runs"].iloc[0]), group["method"])
+                for value, group in points.groupby("value")
             }
             found[name] = Curve(
                 points[["value", "entry_exact", "network_seed"]], pd.DataFrame.from_dict(references, orient="index")
             )
     return found
+
+
+def _recipe_fits(results: Results) -> pd.DataFrame:
+    """The fits of the study's recipe whatever their number of runs and noise: those two, and the columns of _values."""
+    own, regime = base(results), load_regime(results.study.regime)
+    rows = []
+    for fit in results.fits:
+        data = results.regimes[fit.data]
+        is_recipe = recipe(fit.config.model_copy(update={"n_runs": own.n_runs})) == recipe(own)
+        if is_recipe and _but_noise(data) == _but_noise(regime):
+            rows.append({"fit_id": fit.fit_id, "n_runs": fit.config.n_runs, "dcdt_noise": data.dcdt_noise})
+    return pd.DataFrame(rows, columns=["fit_id", *_NAMES]).set_index("fit_id").join(_values(results))
 
 
 def not_varied(found: dict[str, Curve]) -> str:
@@ -80,11 +85,11 @@ def not_varied(found: dict[str, Curve]) -> str:
 
 
 def ablations(results: Results) -> pd.DataFrame:
-    """Every variant of a stage beside the study's recipe on the same data sets and training seeds; empty without such fits.
+    """Every variant of a stage beside the study's recipe on the same data sets and training seeds; empty without any.
 
     Returns:
-        Per configuration: entry_exact (mean; a diverged fit counts as 0), that of the recipe, pairs, difference with its
-        95 % t interval (from, to), verdict; wall time of a fit and of one of the recipe [s].
+        Per configuration: entry_exact (mean; a diverged fit counts as 0), that of the recipe, pairs, difference with
+        its 95 % t interval (from, to), verdict; wall time of a fit and of one of the recipe [s].
     """
     answers = (
         results.answers[["configuration", "data", "param.seed"]].join(_values(results)["entry_exact"]).reset_index()
@@ -108,9 +113,9 @@ def ablations(results: Results) -> pd.DataFrame:
 
 
 def _values(results: Results) -> pd.DataFrame:
-    """(fits) columns data, network_seed, entry_exact; a diverged fit counts as 0."""
+    """(fits) columns data, network_seed, method, entry_exact; a diverged fit counts as 0."""
     answers = results.answers
-    return answers[["data", "network_seed"]].assign(
+    return answers[["data", "network_seed", "method"]].assign(
         entry_exact=answers["entry_exact"].where(answers["status"] == "ok", 0.0)
     )
 
@@ -131,8 +136,9 @@ def _on_common_networks(points: pd.DataFrame) -> pd.DataFrame:
     return points[points["network_seed"].map(common).astype(bool)]
 
 
-def _references(results: Results, data: list[str], n_runs: int, method: str) -> dict[str, float]:
-    """The better baseline, and what oracles reach on `n_runs` runs of `data`."""
+def _references(results: Results, data: list[str], n_runs: int, methods: pd.Series) -> dict[str, float]:
+    """The better baseline, and what oracles reach on `n_runs` runs of `data`, beside answers by `methods`."""
+    method = comparable_method(methods.mode()[0])
     own, nearest = (results.references(by, data, n_runs)["entry_exact"] for by in (method, "nearest"))
     return {
         "better baseline": results.best_baseline(method, data),

@@ -1,0 +1,1 @@
+"""Chapter 3: one fit beside the truth."""

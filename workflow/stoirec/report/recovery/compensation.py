@@ -14,13 +14,14 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
+from stoirec.kinetics.pde_m1 import EMBEDDING, PdeM1
+from stoirec.kinetics.rate_law import Parameters
+from stoirec.learn.fit_file import learned_model
 from stoirec.learn.model import MetabolismPropagation
-from stoirec.learn.training import new_model, variable_name
 from stoirec.network.graph import Graph
 from stoirec.score.metrics import r2
-from stoirec.simulate.kinetics import PdeM1
+from stoirec.simulate.kinetics import TrueKinetics
 from stoirec.simulate.truth import Truth
 
 _FRAMES = 240  # of the validation trajectory: smooth, and the messages of all edges must fit in memory
@@ -38,7 +39,7 @@ class Compensation:
             learned column's length along the true one), log_k_difference (log10 learned over true rate constant, after
             the global gauge). A scale traded between S and the flux puts log_factor = log_column_scale; a scale traded
             between S and k alone, log_k_difference = -log_column_scale.
-        curves: one row per concentration and |S|: concentration, coefficient, true, learned response F of one substrate.
+        curves: one row per concentration and |S| (coefficient): true and learned response F of one substrate.
         curve_r2: |S| -> R2 (1 - SSE/SST) of the learned curve.
         shape_r2: R2 of both curves together after one more common factor: is their shape right?
         message_r2: R2 of the true messages regressed affinely on the learned ones.
@@ -60,7 +61,7 @@ def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
         fit: content of fit.nc; data, truth: of the data set it was trained on.
     """
     model = learned_model(fit, data)
-    concentration = data.validation_frames()[0]
+    concentration = data.validation_frames().concentration
     concentration = concentration[:: max(1, len(concentration) // _FRAMES)]
     gauge = float(fit["log_k"].values.mean() - truth.log_k.mean())
     reactions = compare_fluxes(
@@ -84,16 +85,7 @@ def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
     )
 
 
-def learned_model(fit: xr.Dataset, data: Data) -> MetabolismPropagation:
-    """The trained network of a fit.nc, in double precision."""
-    model = new_model(data, FitConfig.model_validate_json(fit.attrs["config"])).double()
-    stored = {"sto_all": "coefficient", "log_k": "log_k"}
-    names = {name: stored.get(name, variable_name(name)) for name, _ in model.named_parameters()}
-    model.load_state_dict({name: torch.as_tensor(fit[variable].values) for name, variable in names.items()})
-    return model.eval()
-
-
-# --- fluxes -------------------------------------------------------------------------------------------------------------
+# --- fluxes -----------------------------------------------------------------------------------------------------------
 
 
 def compare_fluxes(
@@ -126,68 +118,58 @@ def _flux(model: MetabolismPropagation, concentration: np.ndarray) -> np.ndarray
     return model.flux(torch.as_tensor(concentration)).T.numpy()
 
 
-# --- functions ----------------------------------------------------------------------------------------------------------
+# --- functions --------------------------------------------------------------------------------------------------------
 
 
+@torch.no_grad()
 def response_curves(
-    model: MetabolismPropagation, kinetics: PdeM1, concentration: np.ndarray, gauge: float
+    model: MetabolismPropagation, kinetics: TrueKinetics, concentration: np.ndarray, gauge: float
 ) -> pd.DataFrame:
     """F(c; |S|) of a reaction with one substrate, for |S| = 1 and 2, the learned one times 10^gauge.
 
     Metabolite embeddings, where a model has them, enter as their mean.
     """
+    learned = dict(model.rate_parameters)
+    if EMBEDDING in learned:
+        learned[EMBEDDING] = learned[EMBEDDING].mean(0, keepdim=True).expand_as(learned[EMBEDDING])
     curves = []
     for size in (1, 2):
-        true = kinetics.rate_func(
-            kinetics.substrate_func(np.column_stack([concentration, np.full_like(concentration, size)]))
-        )[:, 0]
-        embedding = (
-            np.zeros((1, 0)) if model.embedding is None else model.embedding.detach().mean(0, keepdim=True).numpy()
-        )
-        learned = _message(
-            model, concentration, np.full_like(concentration, size), np.repeat(embedding, len(concentration), axis=0)
-        )
-        with torch.no_grad():
-            rate = torch.nn.functional.softplus(model.rate_func(torch.as_tensor(learned))[:, 0]).numpy()
-        curves.append(
-            pd.DataFrame(
-                {
-                    "concentration": concentration,
-                    "coefficient": size,
-                    "true": np.logaddexp(0, true),
-                    "learned": rate * 10.0**gauge,
-                }
-            )
-        )
+        curve = {"concentration": concentration, "coefficient": size}
+        for name, law, parameters in (("true", kinetics.law, _tensors(kinetics)), ("learned", model.law, learned)):
+            first = np.zeros(len(concentration), int)
+            message = _messages_of(law, parameters, concentration, np.full_like(concentration, size), first)
+            curve[name] = law.responses(parameters, message).numpy()
+        curves.append(pd.DataFrame(curve).assign(learned=lambda table: table["learned"] * 10.0**gauge))
     return pd.concat(curves, ignore_index=True)
 
 
+def _messages_of(
+    law: PdeM1, parameters: Parameters, concentration: np.ndarray, size: np.ndarray, metabolite: np.ndarray
+) -> torch.Tensor:
+    """(N, messages) of N substrates: concentration, |S| and index (N,)."""
+    return law.messages(parameters, *(torch.as_tensor(values) for values in (concentration, size, metabolite)))
+
+
+def _tensors(kinetics: TrueKinetics) -> Parameters:
+    return {name: torch.as_tensor(values) for name, values in kinetics.parameters.items()}
+
+
 @torch.no_grad()
-def _message(
-    model: MetabolismPropagation, concentration: np.ndarray, size: np.ndarray, embedding: np.ndarray
-) -> np.ndarray:
-    """(N, messages) learned messages of N substrates: concentration, |S| (N,) and embedding (N, embedding_dim)."""
-    message = model.substrate_func(torch.as_tensor(np.column_stack([concentration, size, embedding]))).numpy()
-    return message * (1 - (1 - np.minimum(size, 1)) ** 2)[:, None] if model.gated else message
-
-
 def _messages(
     model: MetabolismPropagation, truth: Truth, graph: Graph, concentration: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Learned and true messages (N, dim) of every true substrate edge in every frame, each at its own |S|."""
     edges = graph.substrate_edges[truth.edge_is_true[graph.substrate_edges]]
-    metabolite = graph.edge_metabolite[edges]
-    c = concentration[:, metabolite].ravel()
+    metabolite = np.tile(graph.edge_metabolite[edges], len(concentration))
+    c = concentration[:, graph.edge_metabolite[edges]].ravel()
     learned_size, true_size = (
-        np.tile(np.abs(x[edges]), len(concentration))
+        np.tile(np.abs(x[edges]).astype(float), len(concentration))
         for x in (model.sto_all.detach().numpy(), graph.on_edges(truth.stoichiometry))
     )
-    embedding = (
-        np.zeros((len(c), 0))
-        if model.embedding is None
-        else np.tile(model.embedding.detach().numpy()[metabolite], (len(concentration), 1))
-    )
-    return _message(model, c, learned_size, embedding), truth.kinetics.substrate_func(np.column_stack([c, true_size]))
+    kinetics = truth.kinetics
+    learned = _messages_of(model.law, model.rate_parameters, c, learned_size, metabolite)
+    true = _messages_of(kinetics.law, _tensors(kinetics), c, true_size, metabolite)
+    return learned.numpy(), true.numpy()
 
 
 def message_r2(learned: np.ndarray, true: np.ndarray) -> float:

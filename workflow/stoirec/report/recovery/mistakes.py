@@ -1,40 +1,28 @@
-"""Where a recovered matrix is wrong: reaction by reaction, against the rate constant, against its own confidence."""
+"""Where a recovered matrix is wrong: reaction by reaction, and against the rate constant."""
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from stoirec.network.graph import Graph
+from stoirec.report.notation import equation
 from stoirec.simulate.truth import Truth
-
-_CONFIDENCE = np.array([0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0])
-
-
-def equation(graph: Graph, coefficient: np.ndarray, reaction: int) -> str:
-    """A column as a chemist writes it: M3 + 2 M7 → M1. `coefficient`: (E,) integers."""
-    edges = graph.edges_of(reaction)
-
-    def side(sign: int) -> str:
-        terms = [(abs(c), m) for c, m in zip(coefficient[edges], graph.edge_metabolite[edges]) if np.sign(c) == sign]
-        return " + ".join((f"{size} " if size != 1 else "") + f"M{metabolite}" for size, metabolite in terms) or "∅"
-
-    return f"{side(-1)} → {side(1)}"
 
 
 def wrong_entries(graph: Graph, recovered: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """(R,) wrong entries of each column; arguments (E,) integers."""
+    """(R,) wrong entries of each column; arguments (E,) coefficients."""
     return np.bincount(graph.edge_reaction[recovered != true], minlength=graph.n_reactions)
 
 
 def wrong_reactions(graph: Graph, truth: Truth, recovery: xr.Dataset) -> pd.DataFrame:
     """Every reaction with a wrong entry, weakest first.
 
-    Columns: reaction, k [1 / time unit], true, recovered (equations), wrong entries, only scale (the columns are
-    multiples of each other), confidence (the lowest of the column), rank of truth (its place among the columns listed in
-    recovery.nc, best is 1; missing if it is not among them).
+    Columns: reaction (name), k [1 / time unit], true, recovered (equations), wrong entries, only scale (the columns are
+    multiples of each other), confidence (the lowest of the column), rank of truth (its place among the columns listed
+    in recovery.nc, best is 1; missing if it is not among them).
     """
-    true = graph.on_edges(truth.stoichiometry)
-    found = graph.on_edges(recovery["stoichiometry"].values).astype(int)
+    true = graph.on_edges(truth.stoichiometry).astype(float)
+    found = graph.on_edges(recovery["stoichiometry"].values).astype(float)
     wrong = wrong_entries(graph, found, true)
     rows = []
     for reaction in sorted(np.flatnonzero(wrong), key=lambda j: truth.log_k[j]):
@@ -43,7 +31,7 @@ def wrong_reactions(graph: Graph, truth: Truth, recovery: xr.Dataset) -> pd.Data
         listed = (recovery["alternative"].values[:, edges] == a).all(axis=1)
         rows.append(
             {
-                "reaction": int(reaction),
+                "reaction": graph.reaction_name(reaction),
                 "k": float(10.0 ** truth.log_k[reaction]),
                 "true": equation(graph, true, reaction),
                 "recovered": equation(graph, found, reaction),
@@ -83,30 +71,6 @@ def error_rate(log_k: np.ndarray, wrong: np.ndarray, n_bins: int = 8) -> pd.Data
                 "share": share,
                 "lower": min(centre - half, share),
                 "upper": max(centre + half, share),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def calibration(confidence: np.ndarray, right: np.ndarray) -> pd.DataFrame:
-    """Is an entry of confidence p right with frequency p? Bins of confidence, from [0, 0.5) to [0.99, 1].
-
-    Args:
-        confidence: (E,) in [0, 1]; right: (E,) bool.
-    """
-    last = len(_CONFIDENCE) - 2
-    which = np.clip(np.searchsorted(_CONFIDENCE, confidence, side="right") - 1, 0, last)
-    rows = []
-    for index in range(last + 1):
-        of = which == index
-        bounds = f"{_CONFIDENCE[index]:g} to {_CONFIDENCE[index + 1]:g}"
-        rows.append(
-            {
-                "confidence": bounds,
-                "entries": int(of.sum()),
-                "share of entries": float(of.mean()),
-                "mean confidence": float(confidence[of].mean()) if of.any() else np.nan,
-                "share right": float(right[of].mean()) if of.any() else np.nan,
             }
         )
     return pd.DataFrame(rows)

@@ -8,9 +8,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stoirec.report.results import short, shown_value
+from stoirec.report.naming import short, shown_value
 from stoirec.report.study.effects import sort_key
-from stoirec.report.style import BLUE, GREY, VERMILION, finite, grid, panels, reference_lines, share_axis, styled
+from stoirec.report.style import (
+    BLUE,
+    GREY,
+    PALE,
+    VERMILION,
+    finite,
+    grid,
+    panels,
+    plain,
+    reference_lines,
+    share_axis,
+    shortened,
+    styled,
+)
 
 _MANY = 40  # configurations one figure can name
 _MANY_VALUES = 10  # values of a parameter that are drawn as categories
@@ -39,7 +52,9 @@ def ranking(configurations: pd.DataFrame, references: pd.DataFrame, by_val_loss:
     )
     reference_lines(axis, references, "entry_exact", vertical=True)
     lost = table["n_diverged"].to_numpy()
-    axis.set_yticks(rows, [_cut(name) + (f"  ({n} diverged)" if n else "") for name, n in zip(table.index, lost)])
+    axis.set_yticks(
+        rows, [plain(shortened(name)) + (f"  ({n} diverged)" if n else "") for name, n in zip(table.index, lost)]
+    )
     axis.set(xlim=(-0.02, 1.02), xlabel="entry_exact (share of entries right)", ylim=(len(table) - 0.4, -0.6))
     grid(axis, "x")
     axis.grid(axis="y", color="#f3f4f6")
@@ -88,10 +103,12 @@ def parameters(answers: pd.DataFrame, varied: list[str], pairs: pd.DataFrame, re
 
 @styled()
 def pair_maps(answers: pd.DataFrame, pairs: dict[tuple[str, str], list[str]]) -> Figure:
-    """entry_exact over pairs of parameters; a cell is the mean of the fits that differ in these two only, a point a fit.
+    """entry_exact over pairs of parameters; a cell is the mean of fits that differ in these two only, a point a fit.
+
+    Other fits are small points; a diverged one (cross) counts as 0.
 
     Args:
-        answers: Results.answers; pairs: effects.crossed_pairs. Other fits are small points; a diverged one (cross) counts as 0.
+        answers: Results.answers; pairs: effects.crossed_pairs.
     """
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
@@ -138,7 +155,7 @@ def pair_maps(answers: pd.DataFrame, pairs: dict[tuple[str, str], list[str]]) ->
 
 @styled()
 def main_effects(effects: pd.DataFrame, most: int = 24) -> Figure:
-    """What each change of a parameter did to entry_exact, all else equal: mean of the matched pairs, 95 % interval, range.
+    """What each change of a parameter did to entry_exact, all else equal: mean of the pairs, 95 % interval, range.
 
     Args:
         effects: effects.matched_effects; the `most` largest are shown. One pair has no interval.
@@ -147,11 +164,11 @@ def main_effects(effects: pd.DataFrame, most: int = 24) -> Figure:
     figure, axes = panels(1, 1, max(2.0, 0.27 * len(table) + 1.0))
     axis, rows = axes[0, 0], np.arange(len(table))
     axis.axvline(0, color=GREY, linewidth=0.8)
-    axis.hlines(rows, table["min"], table["max"], color="#d1d5db", linewidth=4, label="range of the pairs")
+    axis.hlines(rows, table["min"], table["max"], color=PALE, linewidth=4, label="range of the pairs")
     axis.hlines(rows, table["low"], table["high"], color=BLUE, linewidth=1.5, label="95 % interval of the mean")
     axis.plot(table["mean"], rows, "o", color=BLUE, markersize=5, label="mean")
     names = [f"{row.parameter}  {row[2]} → {row[3]}  (n = {row.pairs})" for row in table.itertuples()]
-    axis.set_yticks(rows, [_cut(name) for name in names])
+    axis.set_yticks(rows, [plain(shortened(name)) for name in names])
     axis.set(xlabel="change of entry_exact", ylim=(len(table) - 0.4, -0.6))
     grid(axis, "x")
     figure.legend(loc="outside upper center", ncols=3)
@@ -160,7 +177,7 @@ def main_effects(effects: pd.DataFrame, most: int = 24) -> Figure:
 
 @styled()
 def parallel(answers: pd.DataFrame, varied: list[str]) -> Figure:
-    """Every fit a line through the values of its varied parameters to its entry_exact; a diverged one is dashed and counts as 0.
+    """Every fit a line through the values of its varied parameters to its entry_exact; a diverged one is dotted, at 0.
 
     Args:
         answers: Results.answers; varied: columns of it, at most twelve of which are drawn.
@@ -223,7 +240,7 @@ def selection(answers: pd.DataFrame, best: str, chosen: str, references: pd.Data
             markersize=5,
             alpha=0.8,
             markeredgewidth=0,
-            label=network if len(networks) > 1 else None,
+            label=plain(network) if len(networks) > 1 else None,
         )
     for identity, colour, marker, label in (
         (best, BLUE, "o", "highest entry_exact"),
@@ -247,7 +264,7 @@ def selection(answers: pd.DataFrame, best: str, chosen: str, references: pd.Data
 
 
 def _places(axis: Axes, values: pd.Series, which: str) -> np.ndarray:
-    """(n,) positions of a parameter's values along x or y, evenly spaced and labelled; real numbers if there are many values."""
+    """(n,) positions of a parameter's values along x or y, evenly spaced and labelled; their own if there are many."""
     ordered = sorted(
         {None if pd.isna(value) else value for value in values},
         key=lambda value: sort_key(np.nan if value is None else value),
@@ -262,7 +279,3 @@ def _places(axis: Axes, values: pd.Series, which: str) -> np.ndarray:
     )
     getattr(axis, f"set_{which}lim")(-0.5, len(ordered) - 0.5)
     return np.array([ordered.index(None if pd.isna(value) else value) for value in values], float)
-
-
-def _cut(name: str, width: int = 60) -> str:
-    return name if len(name) <= width else name[: width - 1] + "…"

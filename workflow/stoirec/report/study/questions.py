@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stoirec.report.results import Results, shown_value
-from stoirec.report.study.effects import interval, signed
+from stoirec.report.differences import interval, signed, span
+from stoirec.report.naming import shown_value
+from stoirec.report.results import Results
 
 LR_S, L1, INTEGER, MASS = (
     "param.learning_rate_S_start",
@@ -44,7 +45,7 @@ def _missing(first: str, second: str) -> str:
     return f"The study did not vary {_NAMES[first]} and {_NAMES[second]} together with all else equal."
 
 
-# --- two parameters -----------------------------------------------------------------------------------------------------
+# --- two parameters ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Interaction:
 
     Attributes:
         first, second: (lowest, highest) value of each.
-        effects: one row per set of four fits: at_low, at_high: what raising `first` did to entry_exact at the lowest and
-            the highest value of `second`.
+        effects: one row per set of four fits: at_low, at_high: what raising `first` did to entry_exact at the lowest
+            and the highest value of `second`.
         corners: fit_ids, keyed by (is first high, is second high).
     """
 
@@ -106,12 +107,12 @@ def together(results: Results, first: str, second: str) -> list[str]:
         verdict = "each takes from what the other gives"
     else:
         verdict = "no interaction these runs can tell from chance"
-    span = f", 95 % interval {signed(low)} to {signed(high)}" if np.isfinite(low) else ""
     one, two = _NAMES[first], _NAMES[second]
+    first_values, second_values = (list(map(shown_value, values)) for values in (found.first, found.second))
     sentences = [
-        f"Raising {one} from {shown_value(found.first[0])} to {shown_value(found.first[1])} changes entry_exact by {signed(at_low)} where "
-        f"{two} is {shown_value(found.second[0])} and by {signed(at_high)} where it is {shown_value(found.second[1])} "
-        f"({len(effects)} sets of four fits): a difference of {signed(mean)}{span}: {verdict}."
+        f"Raising {one} from {first_values[0]} to {first_values[1]} changes entry_exact by {signed(at_low)} where "
+        f"{two} is {second_values[0]} and by {signed(at_high)} where it is {second_values[1]} "
+        f"({len(effects)} sets of four fits): a difference of {signed(mean)}{span(low, high)}: {verdict}."
     ]
     if first == LR_S:
         sentences.append(_motion(results, found, two))
@@ -129,23 +130,26 @@ def _motion(results: Results, found: Interaction, two: str) -> str:
         kind = "they diverged" if np.isnan(value) else "mostly drift" if value > 0.5 else "mostly oscillation"
         parts.append(f"{value:.2f} at lr_S {shown_value(found.first[is_high])} ({kind})")
     return (
-        f"There, with {two} at {shown_value(found.second[1])}, the net part of what the coefficients moved in the second half of training "
-        f"is {parts[0]} and {parts[1]}; 1 would be pure drift, 0 pure oscillation."
+        f"There, with {two} at {shown_value(found.second[1])}, the net part of what the coefficients moved in the "
+        f"second half of training is {parts[0]} and {parts[1]}; 1 would be pure drift, 0 pure oscillation."
     )
 
 
 def directedness(history: np.ndarray) -> float:
-    """Net movement over the way gone, summed over coefficients, in the second half of `history` (snapshots, E): 1 drift, 0 oscillation."""
+    """Net movement over the way gone, summed over coefficients, in the second half of training: 1 drift, 0 oscillation.
+
+    `history`: (snapshots, E).
+    """
     half = history[len(history) // 2 :].astype(float)
     way = np.abs(np.diff(half, axis=0)).sum()
     return float(np.abs(half[-1] - half[0]).sum() / way) if way > 0 and np.isfinite(way) else np.nan
 
 
-# --- scale --------------------------------------------------------------------------------------------------------------
+# --- scale ------------------------------------------------------------------------------------------------------------
 
 
 def scale_trade(results: Results) -> list[str]:
-    """How wrong the lengths of the columns of S are, and how much of that k undoes, with and without each regulariser."""
+    """How wrong the lengths of columns of S are, and how much of that k undoes, with and without each regulariser."""
     sentences = []
     for parameter in (L1, INTEGER, MASS):
         pairs = _without_and_with(results, parameter)[:_MOST]
@@ -155,11 +159,11 @@ def scale_trade(results: Results) -> list[str]:
         without, having = (np.array([_scales(results, pair[index]) for pair in pairs]) for index in (0, 1))
         with np.errstate(invalid="ignore"):
             mean, low, high = interval((having - without)[np.isfinite(having - without).all(axis=1), 0])
-        span = f", 95 % interval {signed(low)} to {signed(high)}" if np.isfinite(low) else ""
         (error, undone), (error_with, undone_with) = (np.nanmedian(part, axis=0) for part in (without, having))
         sentences.append(
-            f"With {_NAMES[parameter]} (instead of 0; {len(pairs)} pairs) the length of a column is off by a factor of {10**error_with:.3f} instead of "
-            f"{10**error:.3f} (medians; log10 changed by {signed(mean)}{span}), and k undoes {undone_with:.2f} instead of {undone:.2f} of it "
+            f"With {_NAMES[parameter]} (instead of 0; {len(pairs)} pairs) the length of a column is off by a factor of "
+            f"{10**error_with:.3f} instead of {10**error:.3f} (medians; log10 changed by {signed(mean)}"
+            f"{span(low, high)}), and k undoes {undone_with:.2f} instead of {undone:.2f} of it "
             "(1: S and k trade scale freely, 0: not at all)."
         )
     return sentences
@@ -193,7 +197,7 @@ def _scales(results: Results, fit_id: str) -> tuple[float, float]:
 def column_scales(
     edge_reaction: np.ndarray, coefficient: np.ndarray, true: np.ndarray, log_k_error: np.ndarray
 ) -> tuple[float, float]:
-    """(median |log10 scale| of the columns, slope of the error of -log k over it); columns off by more than 10 are no scale.
+    """(median |log10 scale| of the columns, slope of the error of -log k over it); off by more than 10 is no scale.
 
     Args:
         edge_reaction: (E,); coefficient, true: (E,) learned and true; log_k_error: (R,) learned less true log10 k.
@@ -211,7 +215,7 @@ def column_scales(
     return float(np.median(np.abs(scale[of]))), float(-np.polyfit(scale[of], log_k_error[of], 1)[0])
 
 
-# --- phases -------------------------------------------------------------------------------------------------------------
+# --- phases -----------------------------------------------------------------------------------------------------------
 
 
 def phases(results: Results) -> list[str]:
@@ -234,22 +238,19 @@ def phases(results: Results) -> list[str]:
         if high < 0
         else ": a tie"
     )
-    span = f", 95 % interval {signed(low)} to {signed(high)}" if np.isfinite(low) else ""
     return [
-        f"A first phase with its own L1 changes entry_exact by {signed(mean)} over {len(differences)} matched fits{span}{verdict}."
+        f"A first phase with its own L1 changes entry_exact by {signed(mean)} over {len(differences)} matched fits"
+        f"{span(low, high)}{verdict}."
     ]
 
 
-# --- shared -------------------------------------------------------------------------------------------------------------
+# --- shared -----------------------------------------------------------------------------------------------------------
 
 
 def _table(results: Results) -> pd.DataFrame:
     """The study's parameters of every fit, with network and seed, and `value`, its entry_exact (0 if it diverged)."""
     found = results.answers
-    keys = [
-        column
-        for column in dict.fromkeys((*results.varied, LR_S, L1, INTEGER, MASS, *_PHASES, "network_seed", "param.seed"))
-    ]
+    keys = list(dict.fromkeys((*results.varied, LR_S, L1, INTEGER, MASS, *_PHASES, "network_seed", "param.seed")))
     table = found[keys].assign(value=found["entry_exact"].where(found["status"] == "ok", 0.0))
     table.index.name = "fit_id"
     # 0 stands for the rate of the MLPs

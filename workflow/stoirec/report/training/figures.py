@@ -1,11 +1,12 @@
 """Chapter 2: training."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
-import xarray as xr
 from matplotlib.figure import Figure
 
-from stoirec.config.fit import FitConfig
+from stoirec.learn.losses import REGULARISERS
 from stoirec.report.style import (
     BLACK,
     BLUE,
@@ -15,56 +16,30 @@ from stoirec.report.style import (
     ORANGE,
     PALE,
     PURPLE,
+    SKY,
     VERMILION,
     finite,
     grid,
     panels,
+    plain,
     reference_lines,
     share_axis,
     styled,
 )
 
-_LOOKS = {
-    "L_pred": {"color": BLUE},
-    "L1": {"color": ORANGE, "linestyle": "--"},
-    "integer": {"color": GREEN, "linestyle": "-."},
-    "mass": {"color": PURPLE, "linestyle": (0, (5, 1, 1, 1))},
-    "val_loss": {"color": BLACK, "linestyle": ":"},
+# what every fit has, and the regularisers in their order
+_ALWAYS = {"L_pred": {"color": BLUE}, "val_loss": {"color": BLACK, "linestyle": ":"}}
+_REGULARISERS = zip((ORANGE, GREEN, PURPLE, VERMILION, SKY), ("--", "-.", (0, (5, 1, 1, 1)), (0, (3, 1)), (0, (1, 1))))
+_LOOKS = _ALWAYS | {
+    term.name: {"color": colour, "linestyle": dashes}
+    for term, (colour, dashes) in zip(REGULARISERS, itertools.cycle(_REGULARISERS))
 }
 _COLUMNS = 4
 
 
-def loss_terms(fit: xr.Dataset, config: FitConfig, n_frames: int) -> pd.DataFrame:
-    """The terms of the loss over steps, each times its coefficient, and val_loss; terms of coefficient 0 left out.
-
-    Args:
-        fit: content of fit.nc; config: its configuration; n_frames: frames per trajectory, for the length of an epoch.
-    """
-    step = fit["step"].values
-    first = config.coeff_S_L1 if config.first_coeff_L1 is None else config.first_coeff_L1
-    l1 = np.where(step <= config.n_epochs_init * config.steps_per_epoch(n_frames), first, config.coeff_S_L1)
-    terms = {
-        "step": step,
-        "L_pred": fit["loss_prediction"].values,
-        "L1": l1 * fit["loss_L1"].values,
-        "integer": config.coeff_S_integer * fit["loss_integer"].values,
-        "mass": config.coeff_mass_conservation * fit["loss_mass"].values,
-        "val_loss": fit["val_loss_history"].values,
-    }
-    used = {
-        "step": True,
-        "L_pred": True,
-        "val_loss": True,
-        "L1": l1.any(),
-        "integer": config.coeff_S_integer,
-        "mass": config.coeff_mass_conservation,
-    }
-    return pd.DataFrame({name: finite(values) for name, values in terms.items() if used[name]})
-
-
 @styled()
 def losses(terms: dict[str, pd.DataFrame]) -> Figure:
-    """Small multiples, one fit each: loss terms over steps. `terms`: label -> loss_terms."""
+    """Small multiples, one fit each: loss terms over steps. `terms`: label -> numbers.loss_terms."""
     columns = min(_COLUMNS, len(terms))
     rows = -(-len(terms) // columns)
     figure, axes = panels(rows, columns, 2.1 if rows > 1 else 2.6, sharey=True)
@@ -75,7 +50,7 @@ def losses(terms: dict[str, pd.DataFrame]) -> Figure:
             positive = table[name].where(table[name] > 0)
             axis.plot(table["step"], positive, label=name, **_LOOKS[name])
         axis.set_yscale("log")
-        axis.set_title(_wrapped(label), fontsize=8)
+        axis.set_title(plain(_wrapped(label)), fontsize=8)
         grid(axis)
     for axis in axes[:, 0]:
         axis.set_ylabel("loss [1]")
@@ -101,7 +76,7 @@ def validation(curves: dict[str, tuple[np.ndarray, np.ndarray]], stressed: dict[
         if identity not in stressed:
             axis.plot(step, finite(loss), color=PALE, linewidth=0.9, rasterized=True)
     for (identity, label), colour, dashes in zip(stressed.items(), (BLUE, VERMILION), ("-", "--")):
-        axis.plot(*map(finite, curves[identity]), color=colour, linestyle=dashes, linewidth=2, label=label)
+        axis.plot(*map(finite, curves[identity]), color=colour, linestyle=dashes, linewidth=2, label=plain(label))
     axis.set(yscale="log", xlabel="step", ylabel="val_loss [1]")
     grid(axis)
     axis.legend()
@@ -125,7 +100,7 @@ def recovery_over_steps(histories: dict[str, pd.DataFrame], references: dict[str
     for axis, (name, (metric, title)) in zip(axes.flat, names.items()):
         for (label, table), colour, dashes in zip(histories.items(), CYCLE, DASHES):
             if len(table):
-                axis.plot(table["step"], table[name], color=colour, linestyle=dashes, label=label)
+                axis.plot(table["step"], table[name], color=colour, linestyle=dashes, label=plain(_wrapped(label, 60)))
         reference_lines(axis, references[name], metric)
         share_axis(axis, metric)
         axis.set_title(title)
@@ -136,7 +111,7 @@ def recovery_over_steps(histories: dict[str, pd.DataFrame], references: dict[str
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(
         handles,
-        [_wrapped(label, 60) for label in labels],
+        labels,
         loc="outside lower center",
         ncols=3 if max(map(len, labels)) < 36 else 2,
     )

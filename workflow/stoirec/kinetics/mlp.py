@@ -1,12 +1,13 @@
-"""Linear maps with Tanh between, as in the model: forward, and backpropagation written out.
+"""Linear maps with Tanh between: forward, and backpropagation written out.
 
 One product of matrices a layer, for all reactions and frames, where automatic differentiation would go frame by frame.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,34 @@ class Layer:
     output: Tensor
 
 
-def forward(parameters: dict[str, Tensor], x: Tensor) -> list[Layer]:
+def shapes(n_in: int, n_hidden: int, n_layers: int, n_out: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters of `n_layers` layers of units, input and output counted."""
+    sizes = [n_in, *[n_hidden] * (n_layers - 2), n_out]
+    found: dict[str, tuple[int, ...]] = {}
+    for index, (size_in, size_out) in enumerate(zip(sizes, sizes[1:])):
+        # as in an nn.Sequential with Tanh between: 0, 2, 4, ...
+        found |= {f"{2 * index}_weight": (size_out, size_in), f"{2 * index}_bias": (size_out,)}
+    return found
+
+
+def forward(parameters: Sequence[Tensor], x: Tensor) -> list[Layer]:
     """Forward through Linear maps with Tanh between, of `parameters` in order (weight, bias, weight, bias, ...)."""
-    values = list(parameters.values())
     layers: list[Layer] = []
-    for weight, bias in zip(values[::2], values[1::2]):
+    for weight, bias in zip(parameters[::2], parameters[1::2]):
         x = torch.tanh(layers[-1].output) if layers else x
-        layers.append(Layer(weight, x, x @ weight.T + bias))
+        layers.append(Layer(weight, x, nn.functional.linear(x, weight, bias)))
     return layers
 
 
 def backward(layers: list[Layer], on_output: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Derivatives by each parameter, (reactions, frames, numbers) in order, summed over substrates if there are any; and by the first input.
+    """Derivatives by each parameter, and by the first input.
 
-    `on_output`: (reactions, frames, [substrates,] out), by the last layer's output.
+    Args:
+        on_output: (reactions, frames, [substrates,] out), by the last layer's output.
+
+    Returns:
+        (reactions, frames, numbers) of each parameter in order, summed over substrates if there are any; and
+        (reactions, frames, [substrates,] in).
     """
     found: list[Tensor] = []
     for layer in reversed(layers):

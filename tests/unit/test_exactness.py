@@ -1,0 +1,238 @@
+"""From data to the exact matrix: training and refinement together, in any order, and the truth stays put."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stoirec.answer.recovery import recover
+from stoirec.config.fit import FitConfig
+from stoirec.config.regime import Regime
+from stoirec.data.dataset import Data
+from stoirec.data.windows import windows
+from stoirec.kinetics.limiter import FluxLimiter
+from stoirec.kinetics.pde_m1 import PdeM1
+from stoirec.learn.observations import activity, std
+from stoirec.learn.training import Training, train
+from stoirec.network.columns import ColumnSpace
+from stoirec.network.graph import from_pairs
+from stoirec.refine import Refinement, State
+from stoirec.refine.descent import _moved, descend
+from stoirec.refine.evidence import CLEAR, weigh
+from stoirec.refine.functions import relaxed
+from stoirec.simulate.network import candidate_graph
+from stoirec.simulate.trajectories import Simulation, simulate
+
+CPU = torch.device("cpu")
+RECIPE = FitConfig(
+    role_prior=True,
+    n_runs=3,
+    n_epochs=5,
+    data_augmentation_loop=120,
+    learning_rate_start=1e-2,
+    coeff_mass_conservation=0.03,
+    refinement_rounds=8,
+    n_snapshots=5,
+    graph_model={"hidden_dim": 16, "output_size": 8},
+)
+
+
+@pytest.fixture(scope="module")
+def small(tiny_regime) -> Regime:
+    return tiny_regime.model_copy(update={"n_runs": 3, "n_frames": 400})
+
+
+def data_of(simulation: Simulation) -> Data:
+    """What a learner may see of a simulation."""
+    return Data(
+        ColumnSpace.of_roles(simulation.graph),
+        simulation.time,
+        simulation.concentration,
+        simulation.dcdt,
+        simulation.run_role,
+    )
+
+
+def answer(data: Data, config: FitConfig = RECIPE) -> np.ndarray:
+    """(M, R) the recovered matrix."""
+    recovery = recover(train(data, config, CPU), "fit.nc")
+    assert recovery.attrs["method"] == "refined"
+    return recovery["stoichiometry"].values
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_small_network_is_recovered_exactly(small, seed):
+    simulation = simulate(small.with_master_seed(seed))
+    fit = train(data_of(simulation), RECIPE, CPU)
+    recovery = recover(fit, "fit.nc")
+    assert np.array_equal(recovery["stoichiometry"], simulation.kinetics.stoichiometry)
+    assert recovery["confidence"].min() > 0.99
+    edges = fit["edge_metabolite"].values, fit["edge_reaction"].values
+    assert np.array_equal(recovery["stoichiometry"].values[edges], fit["refined_coefficient"].values)
+    assert fit["coefficient"].values == pytest.approx(fit["refined_coefficient"].values)
+
+
+def permuted(data: Data, metabolites: np.ndarray, reactions: np.ndarray, runs: np.ndarray) -> Data:
+    """The same data in another order; new index i is old metabolites[i], and so on."""
+    graph = data.graph
+    new_metabolite, new_reaction = np.argsort(metabolites), np.argsort(reactions)
+    edges = np.random.default_rng(2).permutation(graph.n_edges)  # in any order, too
+    moved = from_pairs(
+        graph.n_metabolites,
+        graph.n_reactions,
+        new_metabolite[graph.edge_metabolite[edges]],
+        new_reaction[graph.edge_reaction[edges]],
+        graph.edge_is_substrate[edges],
+    )
+    order = (runs[:, None, None], np.arange(data.n_frames)[:, None], metabolites)
+    return Data(
+        ColumnSpace.of_roles(moved), data.time, data.concentration[order], data.dcdt[order], data.run_role[runs]
+    )
+
+
+@pytest.mark.parametrize("moved", ["metabolites", "reactions", "runs"])
+def test_order_changes_nothing(small, moved):
+    simulation = simulate(small.with_master_seed(2))
+    rng, data = np.random.default_rng(1), data_of(simulation)
+    sizes = {"metabolites": 10, "reactions": 16, "runs": 4}
+    order = {name: rng.permutation(size) if name == moved else np.arange(size) for name, size in sizes.items()}
+    expected = simulation.kinetics.stoichiometry[np.ix_(order["metabolites"], order["reactions"])]
+    assert np.array_equal(answer(permuted(data, **order)), expected)
+
+
+# --- the truth --------------------------------------------------------------------------------------------------------
+
+REGIMES = {
+    "clean": {},
+    "noise": {"dcdt_noise": 0.05},
+    "decoys": {"decoy_edges": 1.0},
+    "decoys and noise": {"decoy_edges": 1.0, "dcdt_noise": 0.01},
+    "limiter": {"limited": True},
+    "limiter and noise": {"limited": True, "dcdt_noise": 0.01},
+}
+
+
+def truth_of(regime: Regime, simulation: Simulation | None = None) -> tuple[Refinement, State]:
+    """The refinement of a regime's data, and the state that is its truth."""
+    simulation = simulation or simulate(regime)
+    kinetics, data, limited = simulation.kinetics, data_of(simulation), regime.kinetics.flux_limiter
+    frames = data.training_frames(regime.n_runs)
+    scale = std(torch.as_tensor(frames.dcdt))
+    chance = activity(torch.as_tensor(frames.dcdt), scale).numpy() if limited else None
+    fitted = windows(frames, scale, 60, chance, smooth=not limited)
+    gate = regime.decoy_edges > 0
+    law = PdeM1(data.graph, regime.kinetics.hidden_dim, regime.kinetics.output_size, gate=gate)
+    refinement = Refinement(law, data.space, fitted, FluxLimiter(data.graph, regime.dt) if limited else None)
+    log_k = torch.as_tensor(kinetics.log_k)
+    true = torch.as_tensor(data.graph.on_edges(kinetics.stoichiometry).astype(float))
+    weights = law.pack({name: torch.as_tensor(values) for name, values in kinetics.parameters.items()})
+    if not gate:  # what stands for 1 and 2 in the functions is not 1 and 2 there
+        one, two = relaxed(torch.tensor([1.0, 2.0], dtype=torch.float64))[0]
+        slope = 1 / (two - one)
+        weights = law.pack(law.with_sizes(law.unpack(weights), 1 - slope * one, slope))
+    return refinement, State(weights, true * 10 ** log_k[refinement.functions.reaction], log_k)
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_the_truth_is_a_fixed_point_of_refinement(small, limited_regime, name):
+    """Its residual is that of the noise; no clear column is another one, and the descent does not lead away."""
+    changes = dict(REGIMES[name])
+    limited = changes.pop("limited", False)
+    regime = (limited_regime if limited else small).model_copy(update=changes | {"n_runs": 2, "n_frames": 400})
+    simulation = simulate(regime)
+    refinement, truth = truth_of(regime, simulation)
+    fitted = refinement.equations.windows
+    width = {1: 1, 7: 7 if limited else 800 // 60}[fitted.concentration.shape[1]]
+    noise = regime.dcdt_noise * simulation.dcdt.std(axis=(0, 1)) / fitted.scale.numpy()
+    expected, residual = float((noise**2).mean()) / width, refinement.equations.cost(truth)[1]
+    assert residual == pytest.approx(expected, rel=0.6) if expected else residual < 1e-20
+
+    weighed = weigh(refinement.equations, truth)
+    true = truth.linear / 10 ** truth.log_k[refinement.functions.reaction]
+    if not limited:  # a limited reaction of the tiny network tells its length to nobody
+        clear = (weighed.certainty > CLEAR)[refinement.functions.reaction]
+        assert torch.equal(weighed.column[clear], true[clear])
+        assert clear.double().mean() > (0.1 if expected else 0.9)
+    descended = descend(refinement.equations, truth, 3)
+    assert descended.cost <= residual + 1e-20
+    if not expected:
+        assert refinement.coefficient(descended).numpy() == pytest.approx(true.numpy(), rel=1e-9)
+
+
+@pytest.mark.parametrize("decoys", [0.0, 1.0])
+def test_the_truth_in_integers_is_the_truth(small, decoys):
+    """Nothing is lost when integers take the place of what stood for them."""
+    refinement, truth = truth_of(small.model_copy(update={"n_runs": 2, "decoy_edges": decoys}))
+    final = refinement.finish(refinement.round(truth, 3, "commit"), 3)
+    true = truth.linear / 10 ** truth.log_k[refinement.functions.reaction]
+    assert torch.equal(final.integers, true.round())
+    assert refinement.coefficient(final).numpy() == pytest.approx(true.numpy())
+    assert refinement.equations.cost(final)[1] < 1e-6  # three steps after what stood for 1 and 2 has changed
+
+
+def test_what_refinement_found_is_what_the_model_predicts_with(small):
+    """Weights, coefficients and rate constants are taken over: model and refinement have the same residual."""
+    data = data_of(simulate(small))
+    training = Training(data, RECIPE.model_copy(update={"n_epochs": 1, "refinement_rounds": 2}), CPU)
+    for _ in range(training.descent.schedule.n_steps):
+        training.descent.advance()
+    while training.rounds.left():
+        training.rounds.advance()
+        fitted, state = training.rounds.refinement().equations.windows, training.rounds.state
+        assert training.model.log_k.tolist() == state.log_k.tolist()
+    with torch.no_grad():
+        residual = training.model(fitted.centre) / fitted.scale - fitted.dcdt
+    assert float(residual.square().mean()) == pytest.approx(state.cost, rel=1e-6)
+
+
+def test_standard_errors_say_how_far_coefficients_scatter(small):
+    """Over draws of the noise, the mean squared deviation is that of the standard errors."""
+    refinement, truth = truth_of(small.model_copy(update={"n_runs": 2}))
+    equations, clean = refinement.equations, refinement.equations.windows.dcdt
+    true = refinement.coefficient(truth)
+    truth = replace(truth, integers=true)
+    rng, ratios = np.random.default_rng(0), []
+    for _ in range(6):
+        noise = 1e-4 * torch.as_tensor(rng.normal(size=clean.shape))
+        equations.windows = replace(equations.windows, dcdt=clean + noise)
+        found = descend(equations, truth, 12)
+        ratios.append(((refinement.coefficient(found) - true) / refinement.coefficient_se(found)).square())
+    assert 0.2 < float(torch.stack(ratios).median() / 0.455) < 5  # the median of a chi-square of one degree
+
+
+def test_a_step_changes_no_rate_constant_by_more_than_its_limit(small):
+    refinement, truth = truth_of(small.model_copy(update={"n_runs": 1}))
+    far = torch.zeros(len(truth.weights) + len(truth.linear) + len(truth.log_k), dtype=torch.float64)
+    far[-len(truth.log_k) :] = torch.linspace(-5, 5, len(truth.log_k), dtype=torch.float64)
+    change = truth.log_k - _moved(refinement.equations, truth, far).log_k
+    assert change.numpy() == pytest.approx(far[-len(truth.log_k) :].clamp(-0.4, 0.4).numpy())
+
+
+def test_without_a_limit_on_steps_the_descent_would_run_away(small):
+    """Rate constants two decades off: the descent comes back, by steps that stay within the limit."""
+    refinement, truth = truth_of(small.model_copy(update={"n_runs": 2}))
+    rng = np.random.default_rng(3)
+    off = torch.as_tensor(rng.normal(0, 0.3, len(truth.log_k)))
+    start = replace(truth, log_k=truth.log_k + off, linear=truth.linear * 10 ** off[refinement.functions.reaction])
+    assert descend(refinement.equations, start, 25).cost < 1e-3 * refinement.equations.cost(start)[1]
+
+
+def test_candidates_of_zero_are_found_with_decoys(small):
+    """The decoys recipe on as many candidates again: no decoy is taken for an edge, and the true columns are exact."""
+    regime = small.with_master_seed(1).model_copy(update={"decoy_edges": 0.3})
+    simulation = simulate(regime)
+    assert not candidate_graph(simulation.kinetics.stoichiometry, 0.3, regime.seeds.network)[1].all()
+    decoys = RECIPE.model_copy(
+        update={
+            "role_signs": True,
+            "initial_magnitude": 0.2,
+            "coeff_S_L1": 1e-5,
+            "refinement_rounds": 16,
+            "graph_model": RECIPE.graph_model.model_copy(update={"substrate_gate": True}),
+        }
+    )
+    found = answer(data_of(simulation), decoys)
+    true = simulation.kinetics.stoichiometry
+    assert ((found != 0) == (true != 0)).mean() > 0.98
+    assert (found == true)[true != 0].mean() > 0.9

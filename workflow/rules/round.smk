@@ -1,0 +1,22 @@
+# From the learned numbers of a fit to a matrix: another decoder rounds again and trains nothing. A group with train would
+# lose a trained fit to a failed rounding, so it is a job of its own.
+
+
+rule round:
+    input:
+        fit=lambda wildcards: STORE.fit(asked(wildcards).training_id),
+    output:
+        recovery=STORE.recovery("{data}/{config_id}"),
+    log:
+        STORE.log("round", "{data}/{config_id}"),
+    benchmark:
+        STORE.benchmark("round", "{data}/{config_id}")
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        decoder=lambda wildcards: asked(wildcards).config.decoder,
+        meaning=ROUNDING_MEANING,  # not used below: a raised one rounds every fit anew
+    message:
+        "round {wildcards.config_id} on {wildcards.data}"
+    shell:
+        "python -m stoirec round {input.fit} --decoder {params.decoder} -o {output.recovery} > {log} 2>&1"

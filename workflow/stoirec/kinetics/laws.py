@@ -1,0 +1,13 @@
+"""The rate laws a fit can have, by the names a configuration gives them."""
+
+from stoirec.config.fit import GraphModel
+from stoirec.kinetics.pde_m1 import PdeM1
+from stoirec.kinetics.rate_law import RateLaw
+from stoirec.network.graph import Graph
+
+LAWS: dict[str, type[RateLaw]] = {"pde_m1": PdeM1}
+
+
+def rate_law(graph: Graph, shape: GraphModel) -> RateLaw:
+    """The law `shape` names, on `graph`."""
+    return LAWS[shape.rate_law].of(graph, shape)

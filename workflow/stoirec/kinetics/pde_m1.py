@@ -1,0 +1,142 @@
+"""PDE_M1: every reaction by the same two networks.
+
+    F_j = softplus(rate_func(h_j))
+    h_j = sum over substrates e of j: g(|S_e|) substrate_func([c_met(e), |S_e|, a_met(e)])
+
+The gate g is 1 unless zeros are allowed; embeddings a are there if `embedding_dim` > 0.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stoirec.config.fit import GraphModel
+from stoirec.kinetics.mlp import backward, forward, shapes
+from stoirec.kinetics.rate_law import Parameters, RateLaw
+from stoirec.kinetics.segments import segment_sum
+from stoirec.network.graph import Graph
+
+EMBEDDING = "embedding"
+
+
+class PdeM1(RateLaw):
+    """The rate law of this project's networks.
+
+    Args:
+        graph: candidate edges.
+        hidden_dim, output_size, n_layers: of substrate_func and rate_func; layers of units, input and output counted.
+        embedding_dim: learnable numbers per metabolite.
+        gate: whether messages are multiplied by g(|S|): then a coefficient of 0 silences a substrate.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        hidden_dim: int = 32,
+        output_size: int = 16,
+        n_layers: int = 3,
+        embedding_dim: int = 0,
+        gate: bool = False,
+    ) -> None:
+        super().__init__(graph)
+        self.architecture = (hidden_dim, output_size, n_layers, embedding_dim, gate)
+        self.allows_zero = gate
+        functions = {
+            "substrate_func": shapes(2 + embedding_dim, hidden_dim, n_layers, output_size),
+            "rate_func": shapes(output_size, hidden_dim, n_layers, 1),
+        }
+        self.shapes = {
+            f"{function}_{name}": shape for function, own in functions.items() for name, shape in own.items()
+        }
+        self._names = {function: [f"{function}_{name}" for name in own] for function, own in functions.items()}
+        if embedding_dim:
+            self.shapes[EMBEDDING] = (graph.n_metabolites, embedding_dim)
+
+        # substrates of every reaction, padded to the same number by one behind the last
+        edges = graph.substrate_slots
+        slot = np.where(edges >= 0, np.searchsorted(graph.substrate_edges, edges), len(graph.substrate_edges))
+        for name, values in (("slot", slot), ("position", np.flatnonzero(edges.ravel() >= 0))):
+            self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
+        self.register_buffer("present", torch.as_tensor(edges >= 0), persistent=False)
+
+    @classmethod
+    def of(cls, graph: Graph, shape: GraphModel) -> "PdeM1":
+        return cls(
+            graph, shape.hidden_dim, shape.output_size, shape.n_layers, shape.embedding_dim, shape.substrate_gate
+        )
+
+    def part(self, edges: np.ndarray) -> "PdeM1":
+        return PdeM1(self.graph.part(edges), *self.architecture).to(self.slot.device)
+
+    def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
+        message = self.messages(parameters, concentration.T[self.metabolite], size[:, None], self.metabolite)
+        return self.responses(parameters, segment_sum(message, self.ptr))
+
+    def rates_of(self, reaction: int, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
+        own = self.metabolite[self.ptr[reaction] : self.ptr[reaction + 1]]
+        # a substrate has the same message in all columns in which its size is the same: messages come first
+        levels, level = sizes.unique(return_inverse=True)
+        c = concentration.T[own][:, None].expand(-1, len(levels), -1)
+        message = self.messages(parameters, c, levels[:, None], own)
+        summed = message.new_zeros(len(sizes), *message.shape[2:])  # stays so without substrates
+        for at_levels, chosen in zip(message, level.T):
+            summed += at_levels[chosen]
+        return self.responses(parameters, summed)
+
+    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        if EMBEDDING in self.shapes:
+            raise NotImplementedError("derivatives by embeddings")
+        sizes = torch.cat([size, size.new_ones(1)])[self.slot][:, None]  # (reactions, 1, substrates)
+        present = self.present[:, None].to(size.dtype)
+        silence = present * gate(sizes) if self.allows_zero else present
+        metabolite = torch.cat([self.metabolite, self.metabolite.new_zeros(1)])[self.slot]
+        c = concentration.T[metabolite].transpose(1, 2)
+        substrates = forward(self._own("substrate_func", parameters), torch.stack([c, sizes.expand_as(c)], dim=-1))
+        message = substrates[-1].output
+        responses = forward(self._own("rate_func", parameters), (silence[..., None] * message).sum(-2))
+
+        on_rate, on_summed = backward(responses, torch.sigmoid(responses[-1].output))
+        on_substrate, on_features = backward(substrates, silence[..., None] * on_summed[..., None, :])
+        on_size = on_features[..., 1]
+        if self.allows_zero:
+            on_size = on_size + present * gate_slope(sizes) * (message @ on_summed[..., None])[..., 0]
+        by_edge = on_size.permute(0, 2, 1).flatten(0, 1)[self.position]
+        return torch.cat([*on_substrate, *on_rate], dim=-1), by_edge
+
+    def with_sizes(self, parameters: Parameters, at_zero: Tensor, slope: Tensor) -> dict[str, Tensor]:
+        weight, bias = self._names["substrate_func"][:2]
+        on_size = parameters[weight][:, 1]
+        scaled = parameters[weight].clone()
+        scaled[:, 1] = slope * on_size
+        return dict(parameters) | {weight: scaled, bias: parameters[bias] + at_zero * on_size}
+
+    def messages(self, parameters: Parameters, concentration: Tensor, size: Tensor, metabolite: Tensor) -> Tensor:
+        """(edges, ..., output_size) of substrates at concentrations (edges, ...) and sizes that broadcast to it.
+
+        `metabolite`: (edges,) of each, for its embedding.
+        """
+        features = [concentration, size.expand_as(concentration)]
+        if EMBEDDING in self.shapes:
+            ahead = [1] * (concentration.dim() - 1)
+            columns = parameters[EMBEDDING][metabolite].T
+            features += [column.reshape(-1, *ahead).expand_as(concentration) for column in columns]
+        message = forward(self._own("substrate_func", parameters), torch.stack(features, dim=-1))[-1].output
+        return message * gate(size)[..., None] if self.allows_zero else message
+
+    def responses(self, parameters: Parameters, summed: Tensor) -> Tensor:
+        """(...) F of summed messages (..., output_size)."""
+        return nn.functional.softplus(forward(self._own("rate_func", parameters), summed)[-1].output[..., 0])
+
+    def _own(self, function: str, parameters: Parameters) -> list[Tensor]:
+        """The parameters of one of the two functions."""
+        return [parameters[name] for name in self._names[function]]
+
+
+def gate(size: Tensor) -> Tensor:
+    """g(|S|): 0 at 0, 1 from 1 on: a zero coefficient silences a substrate."""
+    return 1 - (1 - size.clamp(max=1)) ** 2
+
+
+def gate_slope(size: Tensor) -> Tensor:
+    """dg/d|S|."""
+    return 2 * (1 - size.clamp(max=1))

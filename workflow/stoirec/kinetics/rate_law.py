@@ -1,0 +1,88 @@
+"""What a rate law is: the fluxes of a graph's reactions up to their rate constants, v_j = k_j F_j(c, |S|)."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stoirec.config.fit import GraphModel
+from stoirec.network.graph import Graph
+
+Parameters = Mapping[str, Tensor]
+
+
+class RateLaw(nn.Module, ABC):
+    """F_j(c, |S|) of the reactions of a graph. Parameters are given at each call; the law itself has none.
+
+    Sizes |S| come one per substrate edge, in the order of `graph.substrate_edges`.
+
+    Args:
+        graph: candidate edges; substrate edges drive the rates.
+
+    Attributes:
+        shapes: name -> shape of each parameter, in the order in which a vector holds them.
+        allows_zero: whether a substrate of size 0 leaves its reaction alone, as if it were none.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    allows_zero: bool
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self.shapes = {}
+        self.allows_zero = False
+        substrates = graph.substrate_edges
+        self.register_buffer("metabolite", _index(graph.edge_metabolite[substrates]), persistent=False)  # (S,)
+        reaction = graph.edge_reaction[substrates]
+        ptr = np.searchsorted(reaction, np.arange(graph.n_reactions + 1))
+        self.register_buffer("ptr", _index(ptr), persistent=False)  # (R + 1,) substrate edges by reaction
+
+    @classmethod
+    @abstractmethod
+    def of(cls, graph: Graph, shape: GraphModel) -> "RateLaw":
+        """The law on `graph` as a configuration asks for it."""
+
+    @abstractmethod
+    def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
+        """(R, frames) F at concentrations (frames, M) and sizes (S,)."""
+
+    @abstractmethod
+    def rates_of(self, reaction: int, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
+        """(columns, frames) F of one reaction, were its substrates' sizes one of (columns, n_substrates)."""
+
+    @abstractmethod
+    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, frames, P) dF/dparameters, as one vector, and (S, frames) dF/dsize."""
+
+    @abstractmethod
+    def with_sizes(self, parameters: Parameters, at_zero: Tensor, slope: Tensor) -> dict[str, Tensor]:
+        """Parameters that make of a size s what `parameters` make of at_zero + slope s, the silence of 0 aside."""
+
+    @abstractmethod
+    def part(self, edges: np.ndarray) -> "RateLaw":
+        """The law on the graph with some of the edges (positions, in order)."""
+
+    def initial(self, name: str, rng: np.random.Generator) -> np.ndarray:
+        """A random start of a parameter: uniform within 1/sqrt(fan-in), as PyTorch initialises nn.Linear."""
+        weight = self.shapes[name.removesuffix("bias") + "weight" if name.endswith("bias") else name]
+        bound = 1 / math.sqrt(weight[1])
+        return rng.uniform(-bound, bound, self.shapes[name])
+
+    def unpack(self, vector: Tensor) -> dict[str, Tensor]:
+        """Parameters from one vector (P,)."""
+        pieces = vector.split([math.prod(shape) for shape in self.shapes.values()])
+        return {name: piece.reshape(shape) for (name, shape), piece in zip(self.shapes.items(), pieces)}
+
+    def pack(self, parameters: Parameters) -> Tensor:
+        """(P,) one vector of parameters; a law without any has an empty one."""
+        if not self.shapes:
+            return torch.zeros(0, dtype=torch.float64, device=self.ptr.device)
+        return torch.cat([parameters[name].detach().flatten() for name in self.shapes])
+
+
+def _index(values: np.ndarray) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.int64)

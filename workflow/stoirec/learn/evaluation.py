@@ -1,0 +1,29 @@
+"""How well a model predicts dc/dt."""
+
+import torch
+from torch import Tensor
+
+from stoirec.learn.model import MetabolismPropagation
+from stoirec.learn.observations import Observed, std
+
+_CHUNK = 720  # frames per call: bounds memory
+
+
+@torch.no_grad()
+def residual_square(model: MetabolismPropagation, observed: Observed) -> Tensor:
+    """(M,) mean squared residual of dc/dt; the model in its precision, the mean in double."""
+    pieces = zip(observed.concentration.split(_CHUNK), observed.dcdt.split(_CHUNK))
+    total = sum((model(c.to(model.dtype)) - d.to(model.dtype)).double().square().sum(0) for c, d in pieces)
+    return total / len(observed)
+
+
+def val_loss(model: MetabolismPropagation, validation: Observed, stride: int = 1) -> float:
+    """Mean squared residual on every `stride`-th frame, each metabolite divided by its variance of dc/dt."""
+    some = Observed(validation.concentration[::stride], validation.dcdt[::stride])
+    return float((residual_square(model, some) / std(validation.dcdt).square()).mean())
+
+
+@torch.no_grad()
+def flux_gram(model: MetabolismPropagation, observed: Observed) -> Tensor:
+    """(R, R) V'V of the model's fluxes V (frames, R)."""
+    return sum(v @ v.T for v in (model.flux(c.to(model.dtype)).double() for c in observed.concentration.split(_CHUNK)))

@@ -1,0 +1,174 @@
+"""The content of fit.nc: what a fit learned, and its way there."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import Data
+from stoirec.data.graph_variables import space_variables
+from stoirec.learn.evaluation import flux_gram, residual_square, val_loss
+from stoirec.learn.history import VAL_LOSS, History
+from stoirec.learn.losses import PREDICTION, REGULARISERS
+from stoirec.learn.model import MetabolismPropagation, new_model
+from stoirec.learn.observations import Observations
+from stoirec.learn.refinement_rounds import RefinementRounds
+from stoirec.learn.uncertainty import coefficient_se
+from stoirec.network.columns import small_integers
+from stoirec.refine import Evidence
+
+Variables = dict[str, tuple]
+_LEARNED = "learned_"
+
+
+def fit_content(
+    data: Data,
+    config: FitConfig,
+    model: MetabolismPropagation,
+    observed: Observations,
+    history: History,
+    rounds: RefinementRounds,
+    costs: dict[str, Any],
+) -> xr.Dataset:
+    """The dataset of fit.nc; values of a diverged fit are whatever it reached, NaN included.
+
+    Args:
+        costs: attributes that say what it took: n_steps, wall_time_s, threads, device.
+    """
+    ended = not history.diverged
+    loss = val_loss(model, observed.validation) if ended else math.nan
+    attributes = {
+        "title": "trained graph neural network",
+        "status": "ok" if ended else "diverged",
+        "config": config.model_dump_json(),
+    }
+    return xr.Dataset(
+        {
+            **space_variables(data.space),
+            **_coefficients(data, model, _standard_errors(data, model, observed, rounds, ended)),
+            **_curves(history),
+            "val_loss": (
+                (),
+                loss,
+                {"long_name": "mean squared residual over variance of dc/dt, validation", "units": "1"},
+            ),
+            **(
+                _refined(rounds.state.integers, rounds.evidence, data.space.known)
+                if ended and rounds.evidence is not None
+                else {}
+            ),
+            **_rate_parameters(model),
+        },
+        attrs=attributes | costs,
+    )
+
+
+def _standard_errors(
+    data: Data, model: MetabolismPropagation, observed: Observations, rounds: RefinementRounds, ended: bool
+) -> np.ndarray:
+    """(E,) of the coefficients; NaN if the fit diverged."""
+    if not ended:
+        return np.full(data.graph.n_edges, np.nan)
+    if rounds.state is not None:
+        return rounds.refinement().coefficient_se(rounds.state).cpu().numpy()
+    gram, residual = flux_gram(model, observed.training), residual_square(model, observed.training)
+    return coefficient_se(data.graph, gram.cpu().numpy(), residual.cpu().numpy())
+
+
+def _coefficients(data: Data, model: MetabolismPropagation, se: np.ndarray) -> Variables:
+    return {
+        "coefficient": (
+            "edge",
+            _learned(model.sto_all),
+            {"long_name": "learned stoichiometric coefficient", "units": "1"},
+        ),
+        "coefficient_se": ("edge", se, {"long_name": "standard error of the coefficient", "units": "1"}),
+        "log_k": (
+            "reaction",
+            _learned(model.log_k),
+            {"long_name": "learned log10 rate constant", "units": "log10(1 / time unit)"},
+        ),
+    }
+
+
+def _curves(history: History) -> Variables:
+    """Coefficients and losses at the snapshots."""
+    texts = {
+        f"loss_{PREDICTION}": (PREDICTION, "L_pred, mean since the last snapshot"),
+        **{f"loss_{term.name}": (term.name, term.long_name) for term in REGULARISERS},
+        "val_loss_history": (VAL_LOSS, "val_loss on a subset of the validation frames"),
+    }
+    records = history.records
+    curves = {
+        variable: ("snapshot", np.array([record[name] for record in records]), {"long_name": text, "units": "1"})
+        for variable, (name, text) in texts.items()
+    }
+    coefficients = torch.stack([record["coefficient"] for record in records]).numpy()
+    return curves | {
+        "step": (
+            "snapshot",
+            np.array([record["step"] for record in records]),
+            {"long_name": "optimiser steps done", "units": "1"},
+        ),
+        "coefficient_history": (
+            ("snapshot", "edge"),
+            coefficients,
+            {"long_name": "learned coefficient at the snapshot", "units": "1"},
+        ),
+    }
+
+
+def _refined(integers: Tensor, evidence: Evidence, known: np.ndarray) -> Variables:
+    """What refinement decided, and the likeliest columns."""
+    decided, columns = integers.cpu().numpy(), evidence.columns.cpu().numpy()
+    return {
+        "refined_coefficient": (
+            "edge",
+            small_integers(decided),
+            {"long_name": "integer coefficient that the refinement decided", "units": "1"},
+        ),
+        "column": (
+            ("rank", "edge"),
+            small_integers(np.where(np.isnan(known), np.round(columns), columns)),
+            {"long_name": "integer columns, likeliest first", "units": "1"},
+        ),
+        "column_probability": (
+            ("rank", "reaction"),
+            evidence.chances.cpu().numpy(),
+            {"long_name": "probability of the column, given the others", "units": "1"},
+        ),
+    }
+
+
+# --- parameters of the rate law -----------------------------------------------------------------------------------
+
+
+def _rate_parameters(model: MetabolismPropagation) -> Variables:
+    """The rate law's parameters as variables learned_<name>."""
+    return {
+        _LEARNED + name: (
+            tuple(f"{_LEARNED}{name}_{axis}" for axis in range(parameter.ndim)),
+            _learned(parameter),
+            {"long_name": f"learned {name}", "units": "1"},
+        )
+        for name, parameter in model.rate_parameters.items()
+    }
+
+
+@torch.no_grad()
+def learned_model(fit: xr.Dataset, data: Data) -> MetabolismPropagation:
+    """The trained network of a fit.nc, in double precision."""
+    model = new_model(data, FitConfig.model_validate_json(fit.attrs["config"])).double()
+    model.sto_all.copy_(torch.as_tensor(fit["coefficient"].values))
+    model.log_k.copy_(torch.as_tensor(fit["log_k"].values))
+    for name, parameter in model.rate_parameters.items():
+        parameter.copy_(torch.as_tensor(fit[_LEARNED + name].values))
+    return model.eval()
+
+
+def _learned(parameter: Tensor) -> np.ndarray:
+    return parameter.detach().cpu().double().numpy()

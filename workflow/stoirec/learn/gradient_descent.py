@@ -1,0 +1,101 @@
+"""Gradient descent: one optimiser step after another on random batches of frames."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import Data
+from stoirec.kinetics.pde_m1 import EMBEDDING
+from stoirec.learn import losses
+from stoirec.learn.model import MetabolismPropagation
+from stoirec.learn.observations import Observations, activity, scale_of
+from stoirec.learn.schedule import Steps
+from stoirec.streams import learner_stream
+
+_OPTIMISERS = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam}
+_FIRST = 720  # frames of the losses before the first step
+
+
+class GradientDescent:
+    """A model, its optimiser and its random batches.
+
+    Attributes:
+        step: steps done.
+        chance: (frames,) of each training frame, or None where all have the same.
+    """
+
+    def __init__(self, data: Data, config: FitConfig, model: MetabolismPropagation, observed: Observations) -> None:
+        self.config, self.model = config, model
+        self.device = observed.training.dcdt.device
+        self.exact = observed.training  # in double precision
+        self.observed = observed.training.to(model.dtype)
+        self.scale = scale_of(self.observed.dcdt, config)
+        self.columns = losses.Columns.of(data.space, model.dtype, self.device)
+        self.schedule = Steps(config, data.n_frames)
+        self.rng = learner_stream("batches", config.seed)
+        uniform = config.frame_sampling == "uniform"
+        self.chance = None if uniform else activity(self.observed.dcdt, self.scale).cpu().numpy()
+        # sign each coefficient is held to; None: free
+        sign = torch.as_tensor(data.graph.role_sign, dtype=model.dtype, device=self.device)
+        self.role_sign = sign if config.role_signs else None
+        self.optimiser = _OPTIMISERS[config.optimiser](_groups(model, config), lr=config.learning_rate_start)
+        self.step = 0
+
+    def advance(self) -> Tensor:
+        """One step on a random batch; returns the (components,) losses on it."""
+        frames = torch.as_tensor(self.draw(self.config.batch_size)).to(self.device)
+        factor = self.schedule.rate_factor(self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["start"] * factor
+        components = self._components(self.observed.concentration[frames], self.observed.dcdt[frames])
+        weights = self.schedule.loss_weights(self.step)
+        loss = sum(weight * part for weight, part in zip(weights, components) if weight)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        if self.role_sign is not None:
+            with torch.no_grad():
+                self.model.sto_all.copy_(self.role_sign * (self.role_sign * self.model.sto_all).clamp(min=0))
+        self.step += 1
+        return torch.stack(components).detach()
+
+    def draw(self, size: int) -> np.ndarray:
+        """(size,) random frames."""
+        if self.chance is None:
+            return self.rng.integers(len(self.observed), size=size)
+        return self.rng.choice(len(self.chance), size=size, p=self.chance)
+
+    @torch.no_grad()
+    def current_losses(self) -> Tensor:
+        """(components,) losses on the first frames, unweighted."""
+        parts = (self.exact.concentration[:_FIRST], self.exact.dcdt[:_FIRST])
+        return torch.stack(self._components(*(part.to(self.model.dtype) for part in parts)))
+
+    def _components(self, concentration: Tensor, dcdt: Tensor) -> list[Tensor]:
+        found = [losses.prediction(self.model(concentration), dcdt, self.scale)]
+        return found + [term.value(self.model.sto_all, self.columns) for term in losses.REGULARISERS]
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it, the model aside."""
+        return {"step": self.step, "optimiser": self.optimiser.state_dict(), "rng": self.rng.bit_generator.state}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.rng.bit_generator.state = state["rng"]
+
+
+def _groups(model: MetabolismPropagation, config: FitConfig) -> list[dict[str, Any]]:
+    """Parameters by their learning rates."""
+    start = config.learning_rate_start
+    functions = [parameter for name, parameter in model.rate_parameters.items() if name != EMBEDDING]
+    groups = [
+        {"params": [*functions, model.log_k], "start": start},
+        {"params": [model.sto_all], "start": config.learning_rate_S_start or start},
+    ]
+    if EMBEDDING in model.rate_parameters:
+        groups.append({"params": [model.rate_parameters[EMBEDDING]], "start": config.learning_rate_embedding_start})
+    return groups

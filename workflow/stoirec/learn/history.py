@@ -1,0 +1,57 @@
+"""What a fit keeps of its way: coefficients, losses and val_loss at snapshots; whether it diverged."""
+
+import logging
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stoirec.learn import losses
+
+_log = logging.getLogger(__name__)
+VAL_LOSS = "val_loss"
+
+
+class History:
+    """Snapshots of a fit.
+
+    Attributes:
+        records: by snapshot: step, coefficient (E,) in single precision, each loss component, val_loss.
+        diverged: whether one of them was not finite.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.diverged = False
+        self._sums = torch.zeros(len(losses.COMPONENTS), dtype=torch.float64, device=device)
+        self._n_summed = 0
+
+    def add(self, components: Tensor) -> None:
+        """Losses (components,) of a step; a snapshot records their mean."""
+        self._sums += components
+        self._n_summed += 1
+
+    def snapshot(self, step: int, sto_all: Tensor, components: Tensor | None, val_loss: float) -> dict[str, float]:
+        """Record the mean loss components since the last snapshot, or `components` where there were no steps."""
+        means = (self._sums / self._n_summed if self._n_summed else components).tolist()
+        record = dict(zip(losses.COMPONENTS, means)) | {VAL_LOSS: val_loss}
+        coefficient = sto_all.detach().to("cpu", torch.float32, copy=True)
+        self.records.append({"step": step, "coefficient": coefficient, **record})
+        self._sums.zero_()
+        self._n_summed = 0
+        if not (all(map(math.isfinite, record.values())) and torch.isfinite(coefficient).all()):
+            self.diverged = True
+            _log.warning("diverged before step %d", step)
+        return record
+
+    def is_fresh(self) -> bool:
+        """Whether there were no steps since the last snapshot."""
+        return self._n_summed == 0
+
+    def state(self) -> dict[str, Any]:
+        return {"records": self.records, "diverged": self.diverged, "sums": self._sums, "n_summed": self._n_summed}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.records = [{**record, "coefficient": record["coefficient"].cpu()} for record in state["records"]]
+        self.diverged, self._sums, self._n_summed = state["diverged"], state["sums"], state["n_summed"]

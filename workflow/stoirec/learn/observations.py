@@ -1,0 +1,71 @@
+"""What a fit works on: training and validation frames, on a device, in double precision."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import Data
+from stoirec.data.frames import Frames
+
+_LEAST = 1e-3  # of the typical standard deviation: metabolites that move less are measured by this
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Frames as tensors: concentration, dcdt (frames, M)."""
+
+    concentration: Tensor
+    dcdt: Tensor
+
+    @classmethod
+    def of(cls, frames: Frames, device: torch.device) -> "Observed":
+        parts = (frames.concentration, frames.dcdt)
+        return cls(*(torch.as_tensor(part, dtype=torch.float64, device=device) for part in parts))
+
+    def to(self, dtype: torch.dtype) -> "Observed":
+        return Observed(self.concentration.to(dtype), self.dcdt.to(dtype))
+
+    def __len__(self) -> int:
+        return len(self.concentration)
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The frames of a fit.
+
+    Attributes:
+        frames: training frames, which know their run and time; training: the same as tensors.
+        validation: frames that nothing is trained on.
+    """
+
+    frames: Frames
+    training: Observed
+    validation: Observed
+
+    @classmethod
+    def of(cls, data: Data, config: FitConfig, device: torch.device) -> "Observations":
+        """Raises Unsuitable: the data has fewer training runs than config.n_runs, or nothing to validate on."""
+        frames = data.training_frames(config.n_runs)
+        return cls(frames, Observed.of(frames, device), Observed.of(data.validation_frames(), device))
+
+
+def scale_of(dcdt: Tensor, config: FitConfig) -> Tensor:
+    """(M,) what residuals of dc/dt (frames, M) are divided by: its standard deviation, or 1."""
+    return std(dcdt) if config.residual_scaling == "std" else torch.ones_like(dcdt[0])
+
+
+def std(dcdt: Tensor) -> Tensor:
+    """(M,) standard deviation of each metabolite's dc/dt, with a floor for those that hardly move, or not at all."""
+    found = dcdt.std(0)
+    moving = found[found > torch.finfo(found.dtype).eps * found.max()]
+    if not len(moving):
+        return torch.ones_like(found)
+    return found.clamp(min=_LEAST * float(moving.median()))
+
+
+def activity(dcdt: Tensor, scale: Tensor) -> Tensor:
+    """(frames,) RMS over metabolites of dc/dt (frames, M) over `scale`; they sum to 1."""
+    size = (dcdt / scale).double().square().mean(1).sqrt()
+    return size / size.sum()

@@ -1,0 +1,104 @@
+"""Rounds of refinement on a trained model, one at a time, so that a checkpoint fits between two."""
+
+import logging
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import Data
+from stoirec.data.windows import windows
+from stoirec.errors import Unsuitable
+from stoirec.learn.model import MetabolismPropagation
+from stoirec.learn.observations import Observations, scale_of
+from stoirec.learn.schedule import stage
+from stoirec.refine import Evidence, Refinement, State
+
+_log = logging.getLogger(__name__)
+
+
+class RefinementRounds:
+    """The refinement of a model, in double precision from its first round on.
+
+    Attributes:
+        done: rounds done, the end not counted; steps: Levenberg-Marquardt steps asked for so far.
+        state: None before the first round; evidence: for the columns, at the end of the rounds.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        config: FitConfig,
+        model: MetabolismPropagation,
+        observed: Observations,
+        chance: np.ndarray | None,
+    ) -> None:
+        if config.refinement_rounds and not data.space.sign.all():
+            raise Unsuitable("edge_sign", "0 (unknown)", "-1 or 1 for every edge, for refinement_rounds")
+        self.config, self.model, self.space = config, model, data.space
+        self.observed, self.chance = observed, chance
+        self.done, self.steps = 0, 0
+        self.state: State | None = None
+        self.evidence: Evidence | None = None
+
+    def left(self) -> bool:
+        """Whether there is refinement still to be done: asked for, and not finished."""
+        return self.config.refinement_rounds > 0 and (self.state is None or self.state.integers is None)
+
+    def advance(self) -> None:
+        """A round, or the end of all; the model then holds its result."""
+        refinement, rounds, steps = self.refinement(), self.config.refinement_rounds, self.config.refinement_steps
+        state = self.state or self._trained()
+        if self.done < rounds and not refinement.settled(state):
+            state = refinement.round(state, steps, stage(self.done, rounds, self.model.law.allows_zero))
+            self.done += 1
+            _log.info(
+                "refinement round %d of at most %d: %d of %d reactions tied, %d edges closed, "
+                "mean squared residual %.1e",
+                *(self.done, rounds, int(state.tied.sum()), len(state.tied), int(state.closed.sum()), state.cost),
+            )
+        else:
+            self.evidence = refinement.evidence(state)
+            state = refinement.finish(state, steps)
+            _log.info("refinement: integer columns, mean squared residual %.1e", state.cost)
+        self.state = state
+        self.steps += steps
+        self._into_model(refinement, state)
+
+    def refinement(self) -> Refinement:
+        """On some training frames; from then on the model is in double precision."""
+        model = self.model.double()
+        scale = scale_of(self.observed.training.dcdt, self.config)
+        smooth = model.limiter is None  # limited fluxes have kinks
+        fitted = windows(self.observed.frames, scale, self.config.refinement_frames, self.chance, smooth)
+        return Refinement(model.law, self.space, fitted, model.limiter)
+
+    def _trained(self) -> State:
+        """The model as gradient descent left it."""
+        model = self.model
+        coefficient, log_k = model.sto_all.detach(), model.log_k.detach()
+        reaction = torch.as_tensor(self.space.graph.edge_reaction, device=log_k.device)
+        return State(model.law.pack(model.rate_parameters), coefficient * 10 ** log_k[reaction], log_k)
+
+    @torch.no_grad()
+    def _into_model(self, refinement: Refinement, state: State) -> None:
+        for name, value in self.model.law.unpack(state.weights).items():
+            self.model.rate_parameters[name].copy_(value)
+        self.model.sto_all.copy_(refinement.coefficient(state))
+        self.model.log_k.copy_(state.log_k)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What a checkpoint holds of it, the model aside."""
+        parts = {"state": self.state, "evidence": self.evidence}
+        held = {name: None if part is None else asdict(part) for name, part in parts.items()}
+        return {"done": self.done, "steps": self.steps, **held}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.done, self.steps = saved["done"], saved["steps"]
+        if saved["state"] is not None:
+            self.state = State(**saved["state"])
+            self.model.double()
+        if saved["evidence"] is not None:
+            self.evidence = Evidence(**saved["evidence"])

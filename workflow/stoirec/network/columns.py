@@ -1,0 +1,361 @@
+"""Which integer columns a reaction may have: signs, bounds, known entries and what is conserved.
+
+Everything that lists, searches or judges columns of S asks a ColumnSpace; nothing else knows how large a coefficient
+is, or that columns sum to zero.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from stoirec.network.graph import Graph
+
+LARGEST = 2  # |S| of an edge, at most, where nothing else is said
+PER_SIDE = 3  # substrates of a reaction, and products, at most, where candidate edges may not be real
+_LISTED = 1 << 12  # columns of a reaction that are listed, at most
+_SIDE, _SIDE_WITH_DECOYS = 1 << 8, 1 << 16  # of one side; all of them are paired with those of the other
+_SUMS = 1 << 16  # partial sums of a reaction's conserved quantities that a search keeps apart, at most
+_DIGITS = 6  # of a conserved sum: masses may be real numbers
+
+Signature = tuple[
+    tuple[tuple[float, ...], tuple[float, ...]], ...
+]  # by edge: values, amounts of the conserved quantities
+
+
+class TooManyColumns(ValueError):
+    """A reaction whose columns cannot be listed, or not searched, within the bounds of this module."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """All columns of a reaction as pairs of a left and a right side.
+
+    Attributes:
+        consumed: (L, n_consumed) sizes |S| of the consumed edges, in the order of the reaction's edges.
+        produced: (P, n_produced) of the others.
+        conserved: (L, P) bool, whether the two together conserve what is conserved.
+    """
+
+    consumed: np.ndarray
+    produced: np.ndarray
+    conserved: np.ndarray
+
+
+@dataclass(frozen=True)
+class ColumnSpace:
+    """The columns that the reactions of a graph may have.
+
+    Attributes:
+        graph: candidate edges.
+        sign: (E,) -1 consumed, +1 produced, 0 unknown.
+        bound: (E,) largest |S|.
+        known: (E,) known coefficient, NaN where it is sought.
+        conserved: (quantities, M) A, with A S = 0: amounts of elements, charge or mass in a metabolite.
+        is_open: (R,) bool, reactions that A S = 0 does not hold for (exchange, biomass).
+        allows_zero: whether a candidate edge may have coefficient 0.
+        per_side: substrates, and products, of a reaction at most; None: as many as there are candidates.
+    """
+
+    graph: Graph
+    sign: np.ndarray
+    bound: np.ndarray
+    known: np.ndarray
+    conserved: np.ndarray
+    is_open: np.ndarray
+    allows_zero: bool = False
+    per_side: int | None = None
+
+    @classmethod
+    def of_roles(cls, graph: Graph, bound: int = LARGEST) -> "ColumnSpace":
+        """The default: signs of the candidate roles, every edge real, columns sum to zero (one quantity, mass)."""
+        return cls(
+            graph,
+            graph.role_sign,
+            np.full(graph.n_edges, bound),
+            np.full(graph.n_edges, np.nan),
+            np.ones((1, graph.n_metabolites)),
+            np.zeros(graph.n_reactions, bool),
+        )
+
+    def with_decoys(self) -> "ColumnSpace":
+        """The same where candidate edges may not be real."""
+        return replace(self, allows_zero=True, per_side=PER_SIDE)
+
+    def of_any_sign(self) -> "ColumnSpace":
+        """The same whatever the candidate roles say: signs unknown, zeros allowed."""
+        return replace(self, sign=np.zeros_like(self.sign), allows_zero=True, per_side=None)
+
+    def part(self, edges: np.ndarray) -> "ColumnSpace":
+        """The space of the graph with some of the edges (positions, in order)."""
+        return replace(
+            self,
+            graph=self.graph.part(edges),
+            sign=self.sign[edges],
+            bound=self.bound[edges],
+            known=self.known[edges],
+        )
+
+    @property
+    def largest(self) -> int:
+        """The largest |S| of any edge."""
+        return int(self.bound.max())
+
+    @cached_property
+    def amounts(self) -> np.ndarray:
+        """(quantities, E) of each conserved quantity in the edge's metabolite; 0 in open reactions."""
+        amounts = self.conserved[:, self.graph.edge_metabolite]
+        return np.where(self.is_open[self.graph.edge_reaction], 0.0, amounts)
+
+    def nearest(self, coefficient: np.ndarray) -> np.ndarray:
+        """(E,) the integers nearest to `coefficient`, within signs and bounds; known ones as they are known."""
+        low = np.where(self.sign > 0, 0 if self.allows_zero else 1, -self.bound)
+        high = np.where(self.sign < 0, 0 if self.allows_zero else -1, self.bound)
+        return small_integers(np.where(np.isnan(self.known), np.clip(np.round(coefficient), low, high), self.known))
+
+    def values(self, edge: int) -> tuple[float, ...]:
+        """What the coefficient of an edge may be, small sizes first where the sign is known."""
+        if not np.isnan(self.known[edge]):
+            return (float(self.known[edge]),)
+        sizes = range(0 if self.allows_zero else 1, int(self.bound[edge]) + 1)
+        if self.sign[edge]:
+            return tuple(float(self.sign[edge]) * size for size in sizes)
+        return tuple(sorted({float(sign * size) for size in sizes for sign in (-1, 1)}))
+
+    # --- all columns ------------------------------------------------------------------------------------------------
+
+    def columns(self, reaction: int, real: np.ndarray | None = None) -> np.ndarray:
+        """(columns, n) all columns of a reaction that conserve what is conserved, the zero column aside.
+
+        Args:
+            real: (n,) bool, the edges whose coefficient is not 0, the others being 0; None: as the space allows.
+
+        Raises:
+            TooManyColumns
+        """
+        edges = self.graph.edges_of(reaction)
+        edges = range(edges.start, edges.stop)
+        if not edges:
+            return np.zeros((0, 0))
+        signature = []
+        for place, edge in enumerate(edges):
+            values = self.values(edge)
+            if real is not None and np.isnan(self.known[edge]):
+                values = tuple(value for value in values if value) if real[place] else (0.0,)
+            signature.append((values, tuple(self.amounts[:, edge])))
+        try:
+            found = _listed(tuple(signature))
+        except TooManyColumns as error:
+            raise self._named(error, reaction) from None
+        if real is None and self.per_side is not None:
+            found = found[(np.maximum((found < 0).sum(1), (found > 0).sum(1)) <= self.per_side)]
+        return found
+
+    def sides(self, reaction: int) -> Sides:
+        """All columns of a reaction whose signs are known, as pairs of sides; none where a side has too many."""
+        edges = self.graph.edges_of(reaction)
+        sign = self.sign[edges]
+        halves, sums = [], []
+        for own in (sign < 0, sign > 0):
+            places = np.flatnonzero(own) + edges.start
+            sizes = tuple(tuple(abs(value) for value in self.values(edge)) for edge in places)
+            try:
+                halves.append(_side(sizes, self.per_side if self.allows_zero else None))
+            except TooManyColumns:
+                halves.append(np.zeros((0, len(places))))
+            sums.append(halves[-1] @ (self.amounts[:, places] * sign[own]).T)
+        left, right = sums
+        conserved = np.ones((len(left), len(right)), bool)
+        for quantity in range(left.shape[1]):
+            conserved &= np.round(left[:, None, quantity] + right[None, :, quantity], _DIGITS) == 0
+        return Sides(halves[0], halves[1], conserved)
+
+    def other_length(self, reaction: int, column: np.ndarray) -> np.ndarray | None:
+        """The double of a column (n,), else its half: the other one of its direction, if its space has one."""
+        edges = self.graph.edges_of(reaction)
+        for factor in (2.0, 0.5):
+            other = factor * column
+            fits = (np.abs(other) <= self.bound[edges]) & (other == np.round(other)) & np.isnan(self.known[edges])
+            if fits[column != 0].all() and (column != 0).any():
+                return other
+        return None
+
+    # --- the best columns -------------------------------------------------------------------------------------------
+
+    def best(self, coefficient: np.ndarray, weight: np.ndarray, n_best: int) -> tuple[np.ndarray, np.ndarray]:
+        """The `n_best` columns of every reaction nearest to real coefficients, best first; the zero column aside.
+
+        Dynamic programming over a column's edges; the state is the partial sum of what is conserved. Exact.
+
+        Args:
+            coefficient, weight: (E,); a column p costs sum_e weight_e (coefficient_e - p_e)^2.
+            n_best: how many.
+
+        Returns:
+            (n_best, E) columns and (n_best, R) costs, inf where a reaction has fewer columns (its entries are 0).
+
+        Raises:
+            TooManyColumns
+        """
+        columns = np.zeros((n_best, self.graph.n_edges))
+        costs = np.full((n_best, self.graph.n_reactions), np.inf)
+        for signature, reactions in self._alike.items():
+            edges = self.graph.reaction_ptr[reactions][:, None] + np.arange(len(signature))
+            try:
+                steps = _lattice(signature, self.per_side)
+            except TooManyColumns as error:
+                raise self._named(error, reactions[0]) from None
+            found, cost = _best_paths(steps, coefficient[edges], weight[edges], n_best)
+            columns[:, edges] = found.transpose(1, 0, 2)
+            costs[:, reactions] = cost.T
+        return small_integers(columns), costs
+
+    @cached_property
+    def _alike(self) -> dict[Signature, np.ndarray]:
+        """Reactions by what their edges may be: they are searched together."""
+        groups: dict[Signature, list[int]] = {}
+        for reaction in np.flatnonzero(np.diff(self.graph.reaction_ptr)):
+            edges = self.graph.edges_of(reaction)
+            edges = range(edges.start, edges.stop)
+            groups.setdefault(tuple((self.values(edge), tuple(self.amounts[:, edge])) for edge in edges), []).append(
+                reaction
+            )
+        return {signature: np.array(reactions) for signature, reactions in groups.items()}
+
+    def _named(self, error: TooManyColumns, reaction: int) -> TooManyColumns:
+        n = int(np.diff(self.graph.reaction_ptr)[reaction])
+        return TooManyColumns(f"reaction {self.graph.reaction_name(reaction)} with {n} candidate edges: {error}")
+
+
+def small_integers(values: np.ndarray) -> np.ndarray:
+    """As int8 where all are small whole numbers: known coefficients may be fractional, bounds large."""
+    whole = np.array_equal(values, np.round(values)) and np.abs(values).max(initial=0) < 128
+    return values.astype(np.int8) if whole else values
+
+
+@lru_cache(maxsize=4096)
+def _listed(signature: Signature) -> np.ndarray:
+    """(columns, n) the product of the edges' values, as far as it conserves; the zero column aside."""
+    count = math.prod(len(values) for values, _ in signature)
+    if count > _LISTED:
+        raise TooManyColumns(f"{count:,} combinations, more than the {_LISTED:,} that are listed")
+    every = np.array(list(itertools.product(*(values for values, _ in signature)))).reshape(-1, len(signature))
+    amounts = np.array([amount for _, amount in signature]).reshape(len(signature), -1)
+    balanced = (np.round(every @ amounts, _DIGITS) == 0).all(axis=1)
+    return every[balanced & (every != 0).any(axis=1)]
+
+
+@lru_cache(maxsize=4096)
+def _side(sizes: tuple[tuple[float, ...], ...], most: int | None) -> np.ndarray:
+    """(sides, n) all sizes of one side of a reaction; with `most`, one to as many entries that are not 0."""
+    n = len(sizes)
+    if most is None or not n:
+        choices = [sizes]
+    else:
+        nonzero = [tuple(size for size in own if size) for own in sizes]
+        must = [i for i in range(n) if 0 not in sizes[i]]  # known ones
+        may = [i for i in range(n) if 0 in sizes[i] and nonzero[i]]
+        reals = [
+            {*must, *others}
+            for number in range(max(0, 1 - len(must)), most - len(must) + 1)
+            for others in itertools.combinations(may, number)
+        ]
+        choices = [tuple(nonzero[i] if i in real else (0.0,) for i in range(n)) for real in reals]
+    count = sum(math.prod(map(len, own)) for own in choices)
+    bound = _SIDE if most is None else _SIDE_WITH_DECOYS
+    if count > bound:
+        raise TooManyColumns(f"a side of {n} candidate edges: {count:,} combinations, more than {bound:,}")
+    return np.array([side for own in choices for side in itertools.product(*own)], float).reshape(count, n)
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Step:
+    """How an edge's values lead from partial sums to partial sums.
+
+    Attributes:
+        values: (V,) what the coefficient may be.
+        leads: by value, (sums before, sums after) positions; only sums from which the end can be reached.
+        n_before, n_after: how many partial sums there are.
+    """
+
+    values: np.ndarray
+    leads: list[tuple[np.ndarray, np.ndarray]]
+    n_before: int
+    n_after: int
+
+
+@lru_cache(maxsize=4096)
+def _lattice(signature: Signature, per_side: int | None) -> list[_Step]:
+    """The partial sums of a column's conserved quantities, edge by edge, from zero to zero.
+
+    Where `per_side` bounds them, the numbers of entries below and above zero are part of the sum.
+    """
+    forward = [{(0.0,) * len(signature[0][1]) + (0, 0)}]
+    moves = []
+    for values, amount in signature:
+        move = {}
+        for before in forward[-1]:
+            for place, value in enumerate(values):
+                after = tuple(round(s + a * value, _DIGITS) + 0.0 for s, a in zip(before, amount))
+                counts = (0, 0) if per_side is None else (before[-2] + (value < 0), before[-1] + (value > 0))
+                if max(counts) <= (per_side or 0):
+                    move[before, place] = after + counts
+        moves.append(move)
+        forward.append(set(move.values()))
+        if len(forward[-1]) > _SUMS:
+            raise TooManyColumns(f"more than {_SUMS:,} partial sums of what is conserved")
+    reaches = {state for state in forward[-1] if not any(state[:-2])}
+    steps: list[_Step] = []
+    after_order = {state: place for place, state in enumerate(sorted(reaches))}
+    for (values, _), move in zip(reversed(signature), reversed(moves)):
+        kept = {key: after for key, after in move.items() if after in after_order}
+        before_order = {state: place for place, state in enumerate(sorted({before for before, _ in kept}))}
+        leads = []
+        for place in range(len(values)):
+            pairs = sorted(
+                (before_order[before], after_order[after]) for (before, p), after in kept.items() if p == place
+            )
+            leads.append(tuple(np.array(side, dtype=int) for side in zip(*pairs)) if pairs else (np.zeros(0, int),) * 2)
+        steps.append(_Step(np.array(values), leads, len(before_order), len(after_order)))
+        after_order = before_order
+    return steps[::-1]
+
+
+def _best_paths(
+    steps: list[_Step], coefficient: np.ndarray, weight: np.ndarray, n_best: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(reactions, n_best, n) columns and (reactions, n_best) costs of reactions (reactions, n) that are alike."""
+    n_reactions, n_edges = coefficient.shape
+    keep = n_best + 1  # one more: the zero column is dropped at the end
+    cost = np.full((n_reactions, 1, keep), np.inf)
+    cost[:, 0, 0] = 0.0
+    column = np.zeros((n_reactions, 1, keep, n_edges))
+    for edge, step in enumerate(steps):
+        edge_cost = weight[:, edge, None] * (coefficient[:, edge, None] - step.values) ** 2
+        longer_cost = np.full((n_reactions, step.n_after, len(step.values), keep), np.inf)
+        longer = np.zeros((n_reactions, step.n_after, len(step.values), keep, n_edges))
+        for place, (before, after) in enumerate(step.leads):
+            longer_cost[:, after, place] = cost[:, before] + edge_cost[:, place, None, None]
+            longer[:, after, place] = column[:, before]
+            longer[:, after, place, :, edge] = step.values[place]
+        together = (n_reactions, step.n_after, len(step.values) * keep)
+        flat = longer_cost.reshape(together)
+        order = np.argsort(flat, axis=-1, kind="stable")[..., :keep]
+        cost = np.take_along_axis(flat, order, axis=-1)
+        column = np.take_along_axis(longer.reshape(*together, n_edges), order[..., None], axis=2)
+    # ends differ by numbers of entries alone, if at all
+    ends = cost.shape[1] * keep
+    cost, column = cost.reshape(n_reactions, ends), column.reshape(n_reactions, ends, n_edges)
+    cost = np.where((column != 0).any(axis=-1), cost, np.inf)
+    order = np.argsort(cost, axis=-1, kind="stable")[:, :n_best]
+    cost, column = np.take_along_axis(cost, order, axis=-1), np.take_along_axis(column, order[..., None], axis=1)
+    short = n_best - cost.shape[1]
+    if short > 0:
+        cost = np.pad(cost, ((0, 0), (0, short)), constant_values=np.inf)
+        column = np.pad(column, ((0, 0), (0, short), (0, 0)))
+    return np.where(np.isfinite(cost)[..., None], column, 0), cost

@@ -1,0 +1,41 @@
+"""How coefficients and columns of S are written; a fractional coefficient keeps its fraction."""
+
+import numpy as np
+
+from stoirec.network.graph import Graph
+
+
+def signed_coefficient(value: float) -> str:
+    """+1, −2, +1.5, 0."""
+    return f"{float(value):+.6g}".replace("-", "−", 1) if value else "0"
+
+
+def equation(graph: Graph, coefficient: np.ndarray, reaction: int) -> str:
+    """A column as a chemist writes it: M3 + 2 M7 → M1. `coefficient`: (E,)."""
+
+    def side(sign: int) -> str:
+        terms = [
+            (f"{abs(float(value)):.6g} " if abs(value) != 1 else "") + graph.metabolite_name(metabolite)
+            for value, metabolite in _entries(graph, coefficient, reaction)
+            if np.sign(value) == sign
+        ]
+        return " + ".join(terms) or "∅"
+
+    return f"{side(-1)} → {side(1)}"
+
+
+def column_text(graph: Graph, coefficient: np.ndarray, reaction: int) -> str:
+    """The nonzero entries of a column, (E,) `coefficient`: −1 M12, −2 M40, +1 M7, +2 M88; substrates first."""
+    entries = sorted(_entries(graph, coefficient, reaction), key=lambda entry: (entry[0] > 0, entry[1]))
+    terms = (f"{signed_coefficient(value)} {graph.metabolite_name(metabolite)}" for value, metabolite in entries)
+    return ", ".join(terms) or "nothing"
+
+
+def _entries(graph: Graph, coefficient: np.ndarray, reaction: int) -> list[tuple[float, int]]:
+    """(coefficient, metabolite) of the nonzero entries."""
+    edges = graph.edges_of(reaction)
+    return [
+        (value, int(metabolite))
+        for value, metabolite in zip(coefficient[edges], graph.edge_metabolite[edges])
+        if value != 0
+    ]
