@@ -48,7 +48,6 @@ class Truth:
 
 def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, master_seed: int | None = None) -> None:
     """Write data.nc with its /truth group. `master_seed`: what the regime's seeds were derived from, if anything."""
-    kinetics = simulation.kinetics
     trajectory = ("run", "time", "metabolite")
     data = xr.Dataset(
         {
@@ -68,7 +67,12 @@ def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, m
         },
         attrs={"title": "simulated metabolic network"},
     )
-    truth = xr.Dataset(
+    netcdf.write(path, data, truth=_truth_group(simulation, regime, master_seed))
+
+
+def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None) -> xr.Dataset:
+    kinetics = simulation.kinetics
+    return xr.Dataset(
         {
             "stoichiometry": (
                 ("metabolite", "reaction"),
@@ -97,7 +101,6 @@ def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, m
             "flux_limiter": int(regime.kinetics.flux_limiter),
         },
     )
-    netcdf.write(path, data, truth=truth)
 
 
 def _function_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:
