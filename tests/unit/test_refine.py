@@ -1,6 +1,7 @@
 """Gauss-Newton refinement against automatic differentiation, and from a disturbed truth back to it."""
 
 import math
+from copy import copy
 from dataclasses import replace
 from itertools import product
 
@@ -16,11 +17,11 @@ from stoirec.network.graph import from_pairs
 from stoirec.refine import Refinement, State, evidence
 from stoirec.refine.descent import _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
-from stoirec.refine.evidence import CLEAR, weigh, weigh_beside
+from stoirec.refine.evidence import gains, weigh, weigh_beside
 from stoirec.refine.functions import Functions
 from stoirec.refine.integers import as_fast, candidates, decode
-from stoirec.refine.misplaced import returned
 from stoirec.refine.selection import SETTLED, in_integers, select
+from stoirec.refine.together import _Columns, chosen_together, regrouped
 from stoirec.simulate.network import candidate_graph
 
 
@@ -318,23 +319,22 @@ def test_selection_closes_decoys_and_no_true_edge(with_decoys):
     assert closed.sum() >= 5
 
 
-def test_a_column_in_the_wrong_reaction_is_given_back(with_decoys):
-    """In every reaction that has candidate edges for the column of another, which then has nothing."""
+def test_columns_in_the_wrong_reactions_are_given_back(with_decoys):
+    """Two reactions exchange what they can hold of each other's columns, and all are tied: together they come back."""
     refinement, truth = with_decoys
     equations, graph, truth = refinement.equations, refinement.equations.graph, replace(truth, integers=None)
+    true = truth.linear / 10 ** truth.log_k[equations.reaction]
     columns = [
         {(m, r): e for e, m, r in zip(range(graph.n_edges)[of], graph.edge_metabolite[of], graph.edge_is_substrate[of])}
         for of in map(graph.edges_of, range(graph.n_reactions))
     ]
-    assert returned(equations, truth, weigh(equations, truth)) is truth
     n_moved = 0
     for owner, of_owner in enumerate(columns):
-        column = {key: edge for key, edge in of_owner.items() if truth.linear[edge] != 0}
+        column = {key: edge for key, edge in of_owner.items() if true[edge] != 0}
         for holder, of_holder in enumerate(columns):
-            own = {key for key, edge in of_holder.items() if truth.linear[edge] != 0}
-            if (
-                holder == owner or not set(column) <= set(of_holder) or own <= set(of_owner)
-            ):  # exchanged ones nobody can tell
+            own = {key for key, edge in of_holder.items() if true[edge] != 0}
+            # exchanged ones nobody can tell
+            if holder == owner or not set(column) <= set(of_holder) or own <= set(of_owner):
                 continue
             linear = torch.where((equations.reaction == owner) | (equations.reaction == holder), 0.0, truth.linear)
             linear[[of_holder[key] for key in column]] = truth.linear[list(column.values())]
@@ -342,14 +342,45 @@ def test_a_column_in_the_wrong_reaction_is_given_back(with_decoys):
             log_k[holder] = truth.log_k[owner]
             moved = replace(truth, linear=linear, log_k=log_k, tied=torch.ones_like(log_k, dtype=torch.bool))
             weighed = weigh(equations, moved)
-            if weighed.certainty[holder] <= CLEAR:
-                continue
-            found = returned(equations, moved, weighed)
-            assert torch.equal(found.linear[graph.edges_of(owner)], truth.linear[graph.edges_of(owner)])
-            assert found.log_k[owner] == truth.log_k[owner] and not found.linear[graph.edges_of(holder)].any()
-            assert sorted(torch.nonzero(~found.tied)[:, 0].tolist()) == sorted([owner, holder])
+            found, found_log_k = chosen_together(equations, moved, weighed)
+            for choose in (regrouped, chosen_together, regrouped):
+                again = replace(moved, linear=found * 10 ** found_log_k[equations.reaction], log_k=found_log_k)
+                found, found_log_k = choose(equations, again, weigh(equations, again))
+            assert torch.equal(found, true), (owner, holder)
+            assert found_log_k.numpy() == pytest.approx(truth.log_k.numpy(), abs=1e-4)
             n_moved += 1
     assert n_moved >= 4
+
+
+def test_the_true_columns_are_chosen_together_and_stay(with_decoys):
+    refinement, truth = with_decoys
+    state = replace(truth, integers=None, tied=torch.ones(len(truth.log_k), dtype=torch.bool))
+    weighed = weigh(refinement.equations, state)
+    unsure = replace(weighed, chances=torch.full_like(weighed.chances, 0.2))  # all are looked at again
+    for choose in (chosen_together, regrouped):
+        column, log_k = choose(refinement.equations, state, unsure)
+        assert torch.equal(column, truth.integers)
+        assert log_k.numpy() == pytest.approx(truth.log_k.numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_columns_chosen_together_leave_no_more_than_those_they_started_from(with_decoys, seed):
+    """And no single other column of any reaction leaves less."""
+    refinement, truth = with_decoys
+    equations, rng = refinement.equations, np.random.default_rng(seed)
+    state = disturbed(replace(truth, integers=None), rng, 0.005, 0.0)
+    weighed = weigh(equations, state)
+    start = _Columns(equations, state, weighed.column, weighed.column_log_k)
+    column, log_k = chosen_together(equations, state, weighed)
+    found = _Columns(equations, state, column, log_k)
+    assert found.unexplained <= start.unexplained * (1 + 1e-9)
+    for reaction in torch.nonzero(weighed.certainty < 1 - 1e-6)[:, 0].tolist():
+        k = gains(equations, state, found._beside([reaction]), found.level, reaction)[0].flatten()
+        pairs = torch.nonzero(equations.functions.sides(reaction)[2].flatten() & (k > 0))[:, 0]
+        for pair, other in zip(pairs[:20], equations.functions.columns(reaction, pairs[:20])):
+            trial = copy(found)
+            trial._give(reaction, other, k[pair].log10())
+            assert trial._refit() > found.unexplained * (1 - 1e-6)
 
 
 def test_a_reaction_that_the_descent_released_takes_its_mean_column(with_decoys):
@@ -552,7 +583,7 @@ def test_ties_that_do_not_help_are_released_for_a_round(setup, rng, monkeypatch)
     assert held.stalled and torch.equal(held.tied, tied)
     free = refinement.round(held, 4, "tie")
     assert not free.stalled and not free.tied.any() and free.cost < held.cost
-    assert refinement.round(held, 1, "commit").tied.any()
+    assert not refinement.round(held, 1, "commit").tied.any() and refinement.round(held, 1, "conclude").tied.any()
     assert not refinement.round(replace(start, cost=math.inf), 1, "tie").stalled
     refinement.equations.windows = replace(refinement.equations.windows, noise=held.cost)
     assert not refinement.round(start, 4, "tie").stalled

@@ -8,15 +8,15 @@ with B = S k and F by a rate law; with the flux limiter F_j is multiplied by the
 other:
 
     select   weigh all integer columns of every reaction, all other B refitted beside it; tie B to columns that are
-             clear; where candidate edges may be decoys, close unlikely ones, and give columns back that are in the
-             wrong reaction
+             clear; where candidate edges may be decoys, close unlikely ones; in the end tie all reactions to the
+             columns that are best together
     descend  Levenberg-Marquardt on the weights of the rate law, B and k, with real q = |B| / k as in training
 
 The truth has residual zero, so errors shrink together: right columns lower the residual, which makes others clear. In
 the end all reactions are tied, to integer columns.
 
-state -> functions -> jacobian -> equations -> descent, integers -> evidence -> misplaced -> selection -> refinement:
-each module imports only what stands before it.
+state -> functions -> jacobian -> equations -> descent, integers, others -> evidence -> together -> selection ->
+refinement: each module imports only what stands before it.
 """
 
 from stoirec.refine.evidence import Evidence

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stoirec.refine.equations import Equations
 from stoirec.refine.integers import decode
+from stoirec.refine.others import Others
 from stoirec.refine.state import State
 
 LISTED = 5  # columns of a reaction that are kept, the likeliest
@@ -20,11 +21,7 @@ LISTED = 5  # columns of a reaction that are kept, the likeliest
 CLEAR = 0.99
 UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
 ALIKE = 32.0  # residuals that say as much as one: neighbouring frames share their errors
-# of the square of a rate: what is left beside the other rates of its row is not less, or its k would be anything
-_BESIDE = 1e-6
 _NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
-_NOISE = 1e-9  # mean squared residual of a row, at least
-_RIDGE = 1e-9  # of the squares of an unknown's effects: rates of one row may be the same
 
 
 @dataclass(frozen=True)
@@ -110,16 +107,15 @@ def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Ev
         probability[edges], linear[edges] = nonzero, sign * mean * 10**mean_log_k
         log_k[reaction] = mean_log_k - level[1].log10()
         likeliest = chance.flatten().topk(min(LISTED, chance.numel()))
-        left, right = likeliest.indices // len(produced_sizes), likeliest.indices % len(produced_sizes)
-        chances[: len(left), reaction] = likeliest.values
+        n = len(likeliest.values)
+        chances[:n, reaction] = likeliest.values
         column_log_k[reaction] = k.flatten()[likeliest.indices[0]].log10()
-        own = sign.new_zeros(LISTED, len(sign))
-        own[: len(left), consumed], own[: len(left), ~consumed] = consumed_sizes[left], produced_sizes[right]
-        columns[:, edges] = torch.where(chances[:, reaction, None] > 0, sign * own, 0.0)
+        own = functions.columns(reaction, likeliest.indices)
+        columns[:n, edges] = torch.where(chances[:n, reaction, None] > 0, own, 0.0)
     return Evidence(probability, linear, log_k, columns, chances, column_log_k, level[1])
 
 
-def gains(equations: Equations, state: State, others: "Others", level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
+def gains(equations: Equations, state: State, others: Others, level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
     """Best k and gain of a reaction's columns beside `others`: (consumed sides, produced sides), as Functions.sides.
 
     The gain is -inf where a column does not conserve or explains nothing. `level` stands for the |S| of 0, 1, ... in
@@ -133,7 +129,7 @@ def gains(equations: Equations, state: State, others: "Others", level: Tensor, r
         nothing = level.new_zeros(len(consumed_sizes), len(produced_sizes))
         return nothing, nothing
     sizes = level.new_zeros(len(consumed_sizes), len(consumed))
-    sizes[:, consumed] = _at(level, consumed_sizes)
+    sizes[:, consumed] = at_level(level, consumed_sizes)
     rate = others.share[reaction] * functions.rates_of(reaction, state, sizes, windows)
     explained, size = others.beside(reaction, rate @ windows.weight)
     slope = (consumed_sizes * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ produced_sizes.T
@@ -146,91 +142,10 @@ def gains(equations: Equations, state: State, others: "Others", level: Tensor, r
     return k, torch.where(conserved & (k * slope > _NOTHING), k * slope, -torch.inf)
 
 
-def _at(level: Tensor, sizes: Tensor) -> Tensor:
-    """What stands for `sizes` in the functions; between whole numbers, for known fractional ones, on the line."""
-    below = sizes.floor()
-    return torch.lerp(level[below.long()], level[sizes.ceil().long()], sizes - below)
-
-
-class Others:
-    """The linear least-squares problem of all B at `state`, from which one reaction at a time is taken out.
-
-    Its unknowns are the B of every edge that is not 0, and one factor for every tied reaction.
-    """
-
-    def __init__(self, equations: Equations, state: State) -> None:
-        functions, windows = equations.functions, equations.windows
-        rates = functions.rates(state, windows)
-        residual = equations.predicted(rates, state.linear, windows) - windows.dcdt.T
-        weight = (residual.square().mean(1) + _NOISE).rsqrt()
-        self.functions, self.linear = functions, state.linear
-        self.edges_of = equations.graph.edges_of
-        kept = equations.kept(rates, state.linear, windows)
-        self.share = kept / rates  # (R, windows, nodes) what a limiter leaves of each reaction
-        self.rate = kept @ windows.weight
-        self.left = -weight[:, None] * residual  # (M, windows)
-        self.scale = weight / windows.scale  # (M,) a row's residuals per unit of dc/dt
-
-        # (E,) the unknown that an edge moves with: its own, or its tied reaction's; -1 at 0
-        tied = (
-            torch.zeros_like(functions.sign, dtype=torch.bool) if state.tied is None else state.tied[functions.reaction]
-        )
-        own = torch.arange(len(tied), device=tied.device)
-        moved_by = torch.where(tied, len(tied) + functions.reaction, own)
-        moves = state.linear != 0
-        unknowns, position = moved_by[moves].unique(return_inverse=True)
-        self.unknown = torch.full_like(own, -1).index_put((own[moves],), position)
-        amount = torch.where(tied, state.linear, 1.0)
-
-        self.rows = []  # by metabolite: unknowns, and their effects (n, windows) on its residuals
-        square = self.linear.new_zeros(len(unknowns))
-        for metabolite, edges in enumerate(functions.edges_of_metabolite):
-            edges = edges[moves[edges]]
-            effect = self.scale[metabolite] * amount[edges, None] * self.rate[functions.reaction[edges]]
-            self.rows.append((self.unknown[edges], effect))
-            square.index_add_(0, self.unknown[edges], effect.square().sum(1))
-        size = square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
-        self.rows = [(unknown, effect / size[unknown, None]) for unknown, effect in self.rows]
-        normal = torch.diag(torch.full_like(size, _RIDGE))
-        self.right = torch.zeros_like(size)
-        for (unknown, effect), left in zip(self.rows, self.left):
-            normal[unknown[:, None], unknown] += effect @ effect.T
-            self.right.index_add_(0, unknown, effect @ left)
-        self.inverse = torch.linalg.inv(normal)
-
-    def beside(self, reaction: int, rate: Tensor) -> tuple[Tensor, Tensor]:
-        """What `rate` (columns, windows) of a reaction says of its B, the B of all others refitted without it.
-
-        Returns:
-            explained: (columns, n) P x_e times P y for each of its n edges e, per unit of B, signs taken off.
-            size: (columns, n, n) P x_d times P x_e.
-        """
-        edges = self.edges_of(reaction)
-        metabolites = self.functions.metabolite[edges]
-        scale = self.functions.sign[edges] * self.scale[metabolites]
-        target = self.left[metabolites] + self.scale[metabolites, None] * self.linear[edges, None] * self.rate[reaction]
-        rows = [self.rows[metabolite] for metabolite in metabolites.tolist()]
-
-        own = self.unknown[edges]
-        own = own[own >= 0].unique()
-        near = torch.cat([unknown for unknown, _ in rows]).unique()
-        near = near[~torch.isin(near, own)]  # the unknowns beside it in its rows; those elsewhere are refitted too
-        effect = rate.new_zeros(len(rows), len(near), rate.shape[1])
-        right = self.right.clone()
-        for place, (unknown, by) in enumerate(rows):
-            right.index_add_(0, unknown, by @ (target[place] - self.left[metabolites[place]]))
-            kept = torch.isin(unknown, near)
-            effect[place, torch.searchsorted(near, unknown[kept])] = by[kept]
-        right[own] = 0.0
-        through = self.inverse[near][:, own] @ torch.linalg.inv(self.inverse[own][:, own])
-        inverse = self.inverse[near][:, near] - through @ self.inverse[own][:, near]
-        refitted = self.inverse[near] @ right - through @ (self.inverse[own] @ right)
-
-        absorbed = scale[:, None] * torch.einsum("cw,nuw->cnu", rate, effect)
-        explained = scale * (rate @ target.T) - absorbed @ refitted
-        square = torch.diag_embed(rate.square().sum(1)[:, None] * scale**2)
-        size = square * (1 + _BESIDE) - absorbed @ inverse @ absorbed.transpose(1, 2)
-        return explained, size
+def at_level(level: Tensor, sizes: Tensor) -> Tensor:
+    """What stands for `sizes` in the functions; for those that are not whole, or larger than any, on the line."""
+    below = sizes.floor().clamp(max=len(level) - 2)
+    return torch.lerp(level[below.long()], level[below.long() + 1], sizes - below)
 
 
 def by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:

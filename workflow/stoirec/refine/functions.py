@@ -53,6 +53,15 @@ class Functions:
             self._sides[reaction] = tuple(torch.as_tensor(part, device=self.device) for part in parts)
         return self._sides[reaction]
 
+    def columns(self, reaction: int, pairs: Tensor) -> Tensor:
+        """(pairs, n) integer columns of a reaction; `pairs` are positions in the flattened pairs of its sides."""
+        consumed_sizes, produced_sizes, _ = self.sides(reaction)
+        sign = self.sign[self.graph.edges_of(reaction)]
+        found = sign.new_zeros(len(pairs), len(sign))
+        found[:, sign < 0] = consumed_sizes[pairs // len(produced_sizes)]
+        found[:, sign >= 0] = produced_sizes[pairs % len(produced_sizes)]
+        return sign * found
+
     def size(self, state: State) -> Tensor:
         """(E,) q: |S| of the integers, or the relaxed |S| while there are none."""
         return state.integers.abs() if state.integers is not None else self.relaxed_size(state)[0]

@@ -17,7 +17,7 @@ from stoirec.refine.functions import Functions
 from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
-_STALLED = 0.5  # of the mean squared residual: if a round with some reactions tied leaves more, its ties do not help
+_STALLED = 0.5  # of the mean squared residual: if a round with reactions tied leaves more, its ties do not help
 _FITS = 4  # of integers in the functions, at most
 _AS_GOOD = 2.0  # times the residual before, at which they end: with a gate 1 is far from what stood for it
 
@@ -42,22 +42,25 @@ class Refinement:
         Ties that do not help are released for a round, and closed edges with them: a wrong one holds up the residual,
         and the functions grow around it.
         """
-        if state.stalled and stage == "tie":
-            allows_zero = self.functions.allows_zero
-            free = (
-                select(self.equations, state, "close")
-                if allows_zero
-                else replace(state, tied=torch.zeros_like(state.tied))
-            )
-            return self._descend(replace(free, stalled=False), steps)
+        if state.stalled and stage in ("tie", "commit"):
+            return replace(self._descend(self._released(state), steps), stalled=False)
         selected = select(self.equations, state, stage)
         if self.settled(selected):
             return replace(state, settled=selected.settled)
         found = self._descend(selected, steps)
-        some = bool(found.tied.any()) and not bool(found.tied.all())
-        return replace(
-            found, stalled=some and found.cost > _STALLED * state.cost and not is_noise(self.equations, found)
-        )
+        return replace(found, stalled=self._stalled(state, found))
+
+    def _released(self, state: State) -> State:
+        if self.functions.allows_zero:
+            return select(self.equations, state, "close")
+        return replace(state, tied=torch.zeros_like(state.tied), settled=0)
+
+    def _stalled(self, before: State, after: State) -> bool:
+        """Whether ties hold up the residual: all of them, where it was less without."""
+        if not after.tied.any() or is_noise(self.equations, after):
+            return False
+        held_up = not bool(after.tied.all()) or after.cost > before.loose_cost
+        return held_up and after.cost > _STALLED * before.cost
 
     @staticmethod
     def settled(state: State) -> bool:
@@ -88,7 +91,8 @@ class Refinement:
         part = replace(state, linear=state.linear[edges], integers=integers, closed=None)
         found = descend(self.equations.part(edges), part, steps)
         linear = torch.zeros_like(state.linear).index_copy(0, edges, found.linear)
-        return replace(found, linear=linear, integers=state.integers, closed=state.closed)
+        loose_cost = state.loose_cost if state.tied.all() else min(state.loose_cost, found.cost)
+        return replace(found, linear=linear, integers=state.integers, closed=state.closed, loose_cost=loose_cost)
 
     def coefficient(self, state: State) -> Tensor:
         """(E,) real coefficients B / k."""

@@ -4,14 +4,15 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import ALIKE, CLEAR, UNCHANGED, by_reaction, levels, weigh
+from stoirec.refine.evidence import ALIKE, CLEAR, UNCHANGED, Evidence, by_reaction, levels, weigh
 from stoirec.refine.integers import as_fast
-from stoirec.refine.misplaced import returned
 from stoirec.refine.state import State
+from stoirec.refine.together import chosen_together, regrouped
 
-Stage = Literal["close", "tie", "commit"]
+Stage = Literal["close", "tie", "commit", "conclude"]
 
 _ALIKE_AT_FIRST = 64.0  # residuals that say as much as one while the functions are coarse: errors are more alike
 _UNLIKELY = 0.01  # an edge of less probability is closed
@@ -24,44 +25,84 @@ _FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functi
 
 
 def select(equations: Equations, state: State, stage: Stage) -> State:
-    """`state` with what the evidence says of its columns, in three stages.
+    """`state` with what the evidence says of its columns, in four stages.
 
     close    Unlikely edges are closed, the others are open. Reactions that the descent released (|S| runs away, or is
              faint on all edges or on a likely one) take their mean column.
     tie      Reactions whose column is clear are tied to it as well, which leaves the others less to make up for.
-    commit   All are tied to their likeliest columns. Most guesses are right by then, and the functions that follow from
-             them show which are not. It begins early once most columns are clear, or no more become clear and what
-             is left of the residual is noise.
+    commit   All are tied to the columns that are best together. Most guesses are right by then, and the functions that
+             follow from them show which are not. It begins early once most columns are clear, or no more become clear
+             and what is left of the residual is noise.
+    conclude As commit; ties that do not help are not released any more.
     """
-    functions, alike = equations.functions, _ALIKE_AT_FIRST if stage == "close" else ALIKE
-    evidence = weigh(equations, state, alike)
-    if functions.allows_zero:
-        better = returned(equations, state, evidence)
-        if better is not state:
-            state, evidence = better, weigh(equations, better, alike)
-    reaction, unit = functions.reaction, evidence.unit
-    size = state.linear.abs() / 10 ** state.log_k[reaction] / unit
+    evidence = weigh(equations, state, _ALIKE_AT_FIRST if stage == "close" else ALIKE)
     tied = (evidence.certainty > CLEAR) & (stage != "close")
     no_more = state.tied is not None and tied.sum() <= state.tied.sum() and is_noise(equations, state)
-    committed = stage == "commit" or bool(tied.double().mean() > _MOST) or bool(stage == "tie" and no_more)
-    if committed:
-        tied = torch.ones_like(tied)
-    kept = torch.zeros_like(tied)
-    if state.tied is not None:
-        kept = state.tied & tied & (by_reaction(equations, (evidence.column.abs() - size).abs(), "max") < UNCHANGED)
-    k = torch.where(kept, state.log_k + unit.log10(), evidence.column_log_k)
+    if stage in ("commit", "conclude") or tied.double().mean() > _MOST or (stage == "tie" and no_more):
+        return _commit(equations, state, evidence)
+    kept = _kept(equations, state, evidence.unit, evidence.column, tied)
+    opened = _opened(equations, state, evidence)
+    return replace(_tied(equations, opened, evidence, evidence.column, evidence.column_log_k, tied, kept), settled=0)
 
+
+def _commit(equations: Equations, state: State, evidence: Evidence) -> State:
+    """All reactions tied to the columns that are best together."""
+    every = torch.ones_like(evidence.certainty, dtype=torch.bool)
+    all_clear = bool(evidence.certainty.min() > CLEAR)
+    column, log_k = chosen_together(equations, state, evidence)
+    kept = _kept(equations, state, evidence.unit, column, every)
+    if kept.all() and not all_clear and not is_noise(equations, state):
+        column, log_k = regrouped(equations, state, evidence)
+        kept = _kept(equations, state, evidence.unit, column, every)
+    settled = 0 if not kept.all() else SETTLED if all_clear else state.settled + 1
+    return replace(_tied(equations, state, evidence, column, log_k, every, kept), settled=settled)
+
+
+def _kept(equations: Equations, state: State, unit: Tensor, column: Tensor, tied: Tensor) -> Tensor:
+    """(R,) bool: reactions that were tied to their `column` before."""
+    if state.tied is None:
+        return torch.zeros_like(tied)
+    change = (column.abs() - _sizes(equations, state, unit)).abs()
+    return state.tied & tied & (by_reaction(equations, change, "max") < UNCHANGED)
+
+
+def _sizes(equations: Equations, state: State, unit: Tensor) -> Tensor:
+    """(E,) |S|."""
+    return state.linear.abs() / 10 ** state.log_k[equations.reaction] / unit
+
+
+def _opened(equations: Equations, state: State, evidence: Evidence) -> State:
+    """`state` with unlikely edges closed, and the mean column in reactions that the descent released."""
+    reaction, size = equations.reaction, _sizes(equations, state, evidence.unit)
     faint = by_reaction(equations, torch.where(evidence.probability > _LIKELY, size, torch.inf), "min") < _FAINT
     largest = by_reaction(equations, size, "max")
     released = (largest < _FAINT) | (largest > _RUN_AWAY) | faint
-    closed = torch.where(tied[reaction], evidence.column == 0, evidence.probability < _UNLIKELY)
-    open_linear = torch.where(released[reaction], evidence.linear, state.linear)
-    linear = torch.where(closed, 0.0, torch.where(tied[reaction], evidence.column * 10 ** k[reaction], open_linear))
-    log_k = torch.where(tied, k - unit.log10(), torch.where(released, evidence.log_k, state.log_k))
-    settled = 0
-    if committed and kept.all():
-        settled = SETTLED if evidence.certainty.min() > CLEAR else state.settled + 1
-    return replace(state, linear=linear, log_k=log_k, closed=closed, tied=tied, settled=settled)
+    closed = evidence.probability < _UNLIKELY
+    linear = torch.where(closed, 0.0, torch.where(released[reaction], evidence.linear, state.linear))
+    return replace(state, linear=linear, log_k=torch.where(released, evidence.log_k, state.log_k), closed=closed)
+
+
+def _tied(
+    equations: Equations,
+    state: State,
+    evidence: Evidence,
+    column: Tensor,
+    log_k: Tensor,
+    tied: Tensor,
+    kept: Tensor,
+) -> State:
+    """`state` with the reactions `tied` to columns (E,); those `kept` keep their rate constants."""
+    reaction = equations.reaction
+    k = torch.where(kept, state.log_k + evidence.unit.log10(), log_k)
+    closed = column == 0 if state.closed is None else torch.where(tied[reaction], column == 0, state.closed)
+    linear = torch.where(tied[reaction], column * 10 ** k[reaction], state.linear)
+    return replace(
+        state,
+        linear=torch.where(closed, 0.0, linear),
+        log_k=torch.where(tied, k - evidence.unit.log10(), state.log_k),
+        closed=closed,
+        tied=tied,
+    )
 
 
 def is_noise(equations: Equations, state: State) -> bool:

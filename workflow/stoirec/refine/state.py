@@ -19,8 +19,9 @@ class State:
         tied: (R,) bool, reactions whose B only moves along itself: their column seems known; None before any was
             judged.
         cost: mean squared residual, each metabolite divided by its std of dc/dt; inf before the first step.
+        loose_cost: the least `cost` of any round before with reactions that were not tied; inf before the first.
         settled: rounds in a row that changed no column, or selection.SETTLED if all columns are clear as well.
-        stalled: whether the last round, with some reactions tied, left most of a residual that is not noise.
+        stalled: whether the last round left most of a residual that is not noise, so that some ties are wrong.
     """
 
     weights: Tensor
@@ -30,5 +31,6 @@ class State:
     closed: Tensor | None = None
     tied: Tensor | None = None
     cost: float = math.inf
+    loose_cost: float = math.inf
     settled: int = 0
     stalled: bool = False

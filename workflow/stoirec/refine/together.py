@@ -1,0 +1,209 @@
+"""Columns of all reactions, chosen together.
+
+Evidence weighs the columns of one reaction beside others that may still be anything. Once all reactions are tied, that
+is too cautious: two reactions that each may be what the other is not can both take the wrong column. Here every
+reaction moves along the column it has, at fixed functions, and columns change
+
+    one at a time   to that which leaves the least beside the others, until none does: coordinate descent on integers
+    in groups       where nothing changes any more and something is left: the reactions of the metabolites that are
+                    explained worst lose their columns, and get new ones in the order of what these explain. Reactions
+                    in a cycle that hold each other's columns, or mend each other's faults, are not undone one by one.
+                    Nor is one that holds the column of another, which is left with nothing: fluxes know reactions by
+                    their substrates alone, so both have to change
+"""
+
+import heapq
+import itertools
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from stoirec.refine.equations import Equations
+from stoirec.refine.evidence import UNCHANGED, Evidence, at_level, by_reaction, gains, levels
+from stoirec.refine.others import Others
+from stoirec.refine.state import State
+
+_SURE = 1 - 1e-6  # certainty from which a reaction's column is not looked at again by itself
+_LOST = 0.5  # a reaction of which no column is likelier may have lost its own to another
+_SWEEPS = 10  # over the reactions that are not sure, at most
+_WORST = 5  # metabolites of which each two make a group
+_FACTOR = 10.0  # on a rate constant, refitted, at most
+_SAME = 1e-9  # of what is left: a change that gains less is rounding
+
+
+def chosen_together(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """(E,) integer columns and (R,) log10 rate constants that leave least together, as far as single changes lead.
+
+    They start from the likeliest columns and, where all reactions are tied in `state`, from those as well.
+    """
+    starts = [(evidence.column, evidence.column_log_k)]
+    if state.tied is not None and state.tied.all():
+        starts.append(_held(equations, state, evidence))
+    unsure = torch.nonzero(evidence.certainty < _SURE)[:, 0]
+    order = unsure[evidence.certainty[unsure].argsort(stable=True)].tolist()
+    ends = [_Columns(equations, state, *start).settled(order) for start in starts]
+    found = min(ends, key=lambda end: end.unexplained)
+    # an exchange, of which no column is weighed, stays as it was
+    return found.column, torch.where(evidence.certainty > 0, found.log_k, evidence.column_log_k)
+
+
+def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """The same from the columns that all reactions are tied to in `state`, by the change that leaves the least.
+
+    A column goes to a reaction that has lost its own and can hold it; where that never leaves less, groups are tried.
+    """
+    lost = torch.nonzero(evidence.certainty < _LOST)[:, 0].tolist()
+    found = _Columns(equations, state, *_held(equations, state, evidence))
+    given = (
+        copy(found).given(holder, owner, own).refilled([holder]).settled([holder, owner])
+        for owner in lost
+        for holder, own in found.that_fit(owner)
+    )
+    groups = (
+        sorted(found.reactions_of(pair).union(lost))
+        for pair in itertools.combinations(found.worst_explained(_WORST), 2)
+    )
+    refilled = (copy(found).refilled(group).settled(group) for group in groups)
+    for trials in (given, refilled):
+        best = min(trials, key=lambda trial: trial.unexplained, default=found)
+        if best.unexplained < (1 - _SAME) * found.unexplained:
+            return best.column, best.log_k
+    return found.column, found.log_k
+
+
+def _held(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """The columns and log10 rate constants of a `state` whose reactions are all tied; else the likeliest.
+
+    What stands for 1 in the functions changes a little from round to round, and what is held with it.
+    """
+    log_k = state.log_k + evidence.unit.log10()
+    column = state.linear / 10 ** log_k[equations.reaction]
+    whole = by_reaction(equations, (column - column.round()).abs(), "max") < UNCHANGED
+    return (
+        torch.where(whole[equations.reaction], column.round(), evidence.column),
+        torch.where(whole, log_k, evidence.column_log_k),
+    )
+
+
+class _Columns:
+    """A column for every reaction, B along it, and what they leave of dc/dt.
+
+    Attributes:
+        column: (E,) integers; log_k: (R,) log10 rate constants.
+        unexplained: weighted sum of squared residuals, all rate constants refitted.
+    """
+
+    def __init__(self, equations: Equations, state: State, column: Tensor, log_k: Tensor) -> None:
+        self.equations, self.column, self.log_k = equations, column, log_k
+        self.level, self.weight = levels(equations, state), Others(equations, state).weight
+        self.state = replace(state, tied=torch.ones_like(log_k, dtype=torch.bool))
+        sizes = replace(self.state, integers=at_level(self.level, column.abs()))
+        self.rates = equations.functions.rates(sizes, equations.windows)
+        self.unexplained = self._refit()
+
+    def settled(self, order: list[int]) -> "_Columns":
+        """These, after every reaction of `order` has, in turn, the column that leaves the least beside the others."""
+        for _ in range(_SWEEPS):
+            before = self.unexplained
+            for reaction in order:
+                best = self._best(reaction, self._beside([reaction]))
+                if best is not None:
+                    self._give(reaction, *best[1:])
+            self.unexplained = self._refit()
+            if before - self.unexplained < _SAME * before:
+                break
+        return self
+
+    def refilled(self, group: list[int]) -> "_Columns":
+        """These with new columns for a group of reactions: that which explains most comes first, and so on.
+
+        A gain is looked at again only when it would be the largest: others that came before it made it smaller.
+        """
+        others = self._beside(group)
+        found = ((self._best(reaction, others), reaction) for reaction in group)
+        waiting = [(-best[0], reaction) for best, reaction in found if best is not None]
+        of_group = torch.isin(self.equations.reaction, torch.tensor(group, device=self.column.device))
+        self.column = torch.where(of_group, 0.0, self.column)
+        heapq.heapify(waiting)
+        while waiting:
+            _, reaction = heapq.heappop(waiting)
+            best = self._best(reaction, others)
+            if best is None:
+                continue
+            if waiting and -best[0] > waiting[0][0]:
+                heapq.heappush(waiting, (-best[0], reaction))
+                continue
+            self._give(reaction, *best[1:])
+            others = self._beside([])
+        self.unexplained = self._refit()
+        return self
+
+    def that_fit(self, owner: int) -> Iterator[tuple[int, Tensor]]:
+        """Other reactions whose column another one has the candidate edges for, and that column on its edges (n,)."""
+        graph, sign = self.equations.graph, self.equations.functions.sign
+        edges = graph.edges_of(owner)
+        place = {
+            (int(metabolite), float(own)): i
+            for i, (metabolite, own) in enumerate(zip(graph.edge_metabolite[edges], sign[edges]))
+        }
+        for holder in range(graph.n_reactions):
+            of = graph.edges_of(holder)
+            real = of.start + torch.nonzero(self.column[of])[:, 0]
+            keys = [(int(graph.edge_metabolite[edge]), float(sign[edge])) for edge in real.tolist()]
+            if holder != owner and keys and place.keys() >= set(keys):
+                at = torch.tensor([place[key] for key in keys], device=real.device)
+                yield holder, self.column.new_zeros(len(place)).index_copy(0, at, self.column[real])
+
+    def given(self, holder: int, owner: int, column: Tensor) -> "_Columns":
+        """These with the column of one reaction in another: as `column` (n,) on its edges."""
+        self._give(owner, column, self.log_k[holder])
+        return self
+
+    def worst_explained(self, number: int) -> list[int]:
+        """Metabolites of which most is left, worst first."""
+        return self._beside([]).unexplained().argsort(descending=True)[:number].tolist()
+
+    def reactions_of(self, metabolites: tuple[int, ...]) -> set[int]:
+        """Reactions with one of these in their columns."""
+        equations = self.equations
+        own = torch.isin(equations.metabolite, torch.tensor(metabolites, device=self.column.device))
+        return set(equations.reaction[own & (self.column != 0)].tolist())
+
+    def _beside(self, without: list[int]) -> Others:
+        """The problem of the columns of all reactions but some."""
+        reaction = self.equations.reaction
+        emptied = torch.isin(reaction, torch.tensor(without, dtype=torch.int64, device=reaction.device))
+        linear = torch.where(emptied, 0.0, self.column * 10 ** self.log_k[reaction])
+        return Others(self.equations, replace(self.state, linear=linear), self.rates, self.weight)
+
+    def _best(self, reaction: int, others: Others) -> tuple[float, Tensor, Tensor] | None:
+        """What the best column (n,) of a reaction gains, it and its log10 rate constant; None if none gains."""
+        k, gain = gains(self.equations, self.state, others, self.level, reaction)
+        if not gain.numel() or gain.max() <= 0:
+            return None
+        best = gain.argmax()
+        return float(gain.max()), self.equations.functions.columns(reaction, best[None])[0], k.flatten()[best].log10()
+
+    def _give(self, reaction: int, column: Tensor, log_k: Tensor) -> None:
+        """Change the column of a reaction; what was shared with a copy is copied."""
+        functions, edges = self.equations.functions, self.equations.graph.edges_of(reaction)
+        at = torch.arange(edges.start, edges.stop, device=column.device)
+        self.column = self.column.index_copy(0, at, column)
+        self.log_k = self.log_k.index_fill(0, torch.tensor(reaction, device=column.device), float(log_k))
+        sizes = at_level(self.level, column.abs())[None]
+        self.rates = self.rates.clone()
+        self.rates[reaction] = functions.rates_of(reaction, self.state, sizes, self.equations.windows)[0]
+
+    def _refit(self) -> float:
+        """All rate constants refitted; what is left then."""
+        others = self._beside([])
+        reaction, before = self.equations.reaction, others.linear
+        nothing = torch.zeros_like(self.log_k)
+        along = nothing.index_add(0, reaction, others.refitted() * before)
+        size = nothing.index_add(0, reaction, before.square())
+        factor = torch.where(size > 0, along / size.clamp(min=torch.finfo(size.dtype).tiny), 1.0)
+        self.log_k = self.log_k + factor.clamp(1 / _FACTOR, _FACTOR).log10()
+        return float(others.unexplained().sum())
