@@ -13,7 +13,9 @@ from stoirec.data.dataset import Data
 from stoirec.data.windows import windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.pde_m1 import PdeM1
-from stoirec.learn.observations import activity, std
+from stoirec.learn.evaluation import val_loss
+from stoirec.learn.fit_file import learned_model
+from stoirec.learn.observations import Observed, activity, std
 from stoirec.learn.training import Training, train
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import from_pairs
@@ -99,6 +101,31 @@ def test_order_changes_nothing(small, moved):
     order = {name: rng.permutation(size) if name == moved else np.arange(size) for name, size in sizes.items()}
     expected = simulation.kinetics.stoichiometry[np.ix_(order["metabolites"], order["reactions"])]
     assert np.array_equal(answer(permuted(data, **order)), expected)
+
+
+@pytest.mark.parametrize("unit", [1e3, 1e-3])
+def test_the_unit_of_concentration_changes_nothing(small, unit):
+    simulation = simulate(small.with_master_seed(2))
+    data = data_of(simulation)
+    plain, scaled = (train(one, RECIPE, CPU) for one in (data, data.in_unit(unit)))
+    assert np.array_equal(recover(scaled, "fit.nc")["stoichiometry"], simulation.kinetics.stoichiometry)
+    assert scaled["log_k"].values == pytest.approx(plain["log_k"].values - np.log10(unit), abs=1e-6)
+    # the functions are in the unit of the file
+    of_file = data.in_unit(unit)
+    validation = Observed.of(of_file.validation_frames(), CPU)
+    loss = val_loss(learned_model(scaled, of_file), validation)
+    assert loss == pytest.approx(float(scaled["val_loss"]), rel=1e-3) and loss < 1e-4
+
+
+def test_coefficients_of_1_alone_are_not_doubled(small):
+    """(S, k) and (2 S, k / 2) fit equally well: the shorter columns are the answer, and half sure."""
+    ones = {"max_coefficient": 1, "reaction_shapes": {"1-1": 0.3, "2-2": 0.5, "3-3": 0.2}}
+    simulation = simulate(small.model_copy(update=ones).with_master_seed(3))
+    recovery = recover(train(data_of(simulation), RECIPE, CPU), "fit.nc")
+    assert np.array_equal(recovery["stoichiometry"], simulation.kinetics.stoichiometry)
+    assert (recovery["length_is_convention"] == 1).all()
+    assert recovery["confidence"].values == pytest.approx(0.5, abs=0.01)
+    assert np.array_equal(recovery["alternative"][1], 2 * recovery["alternative"][0])
 
 
 # --- the truth --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """data.nc as a learner sees it: concentrations, derivatives and the graph."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,10 @@ class Data:
     @property
     def n_training_runs(self) -> int:
         return int((self.run_role == TRAINING).sum())
+
+    def in_unit(self, unit: float) -> "Data":
+        """The same with concentrations in multiples of `unit`."""
+        return replace(self, concentration=self.concentration / unit, dcdt=self.dcdt / unit)
 
     def training_frames(self, n_runs: int) -> Frames:
         """Those of the first `n_runs` training runs. Raises Unsuitable if there are fewer."""

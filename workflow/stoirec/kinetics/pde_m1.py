@@ -110,6 +110,12 @@ class PdeM1(RateLaw):
         scaled[:, 1] = slope * on_size
         return dict(parameters) | {weight: scaled, bias: parameters[bias] + at_zero * on_size}
 
+    def with_unit(self, parameters: Parameters, unit: float) -> dict[str, Tensor]:
+        weight = self._names["substrate_func"][0]
+        scaled = parameters[weight].clone()
+        scaled[:, 0] /= unit
+        return dict(parameters) | {weight: scaled}
+
     def messages(self, parameters: Parameters, concentration: Tensor, size: Tensor, metabolite: Tensor) -> Tensor:
         """(edges, ..., output_size) of substrates at concentrations (edges, ...) and sizes that broadcast to it.
 

@@ -63,6 +63,10 @@ class RateLaw(nn.Module, ABC):
         """Parameters that make of a size s what `parameters` make of at_zero + slope s, the silence of 0 aside."""
 
     @abstractmethod
+    def with_unit(self, parameters: Parameters, unit: float) -> dict[str, Tensor]:
+        """Parameters that make of concentrations c what `parameters` make of c / unit."""
+
+    @abstractmethod
     def part(self, edges: np.ndarray) -> "RateLaw":
         """The law on the graph with some of the edges (positions, in order)."""
 

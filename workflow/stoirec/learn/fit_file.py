@@ -27,6 +27,7 @@ _LEARNED = "learned_"
 
 def fit_content(
     data: Data,
+    unit: float,
     config: FitConfig,
     model: MetabolismPropagation,
     observed: Observations,
@@ -37,6 +38,7 @@ def fit_content(
     """The dataset of fit.nc; values of a diverged fit are whatever it reached, NaN included.
 
     Args:
+        data: in the learner's unit of concentration; `unit`: that in the unit of the file, in which results are.
         costs: attributes that say what it took: n_steps, wall_time_s, threads, device.
     """
     ended = not history.diverged
@@ -49,7 +51,7 @@ def fit_content(
     return xr.Dataset(
         {
             **space_variables(data.space),
-            **_coefficients(data, model, _standard_errors(data, model, observed, rounds, ended)),
+            **_coefficients(data, unit, model, _standard_errors(data, model, observed, rounds, ended)),
             **_curves(history),
             "val_loss": (
                 (),
@@ -61,7 +63,7 @@ def fit_content(
                 if ended and rounds.evidence is not None
                 else {}
             ),
-            **_rate_parameters(model),
+            **_rate_parameters(model, unit),
         },
         attrs=attributes | costs,
     )
@@ -79,7 +81,7 @@ def _standard_errors(
     return coefficient_se(data.graph, gram.cpu().numpy(), residual.cpu().numpy())
 
 
-def _coefficients(data: Data, model: MetabolismPropagation, se: np.ndarray) -> Variables:
+def _coefficients(data: Data, unit: float, model: MetabolismPropagation, se: np.ndarray) -> Variables:
     return {
         "coefficient": (
             "edge",
@@ -89,7 +91,7 @@ def _coefficients(data: Data, model: MetabolismPropagation, se: np.ndarray) -> V
         "coefficient_se": ("edge", se, {"long_name": "standard error of the coefficient", "units": "1"}),
         "log_k": (
             "reaction",
-            _learned(model.log_k),
+            _learned(model.log_k) + math.log10(unit),
             {"long_name": "learned log10 rate constant", "units": "log10(1 / time unit)"},
         ),
     }
@@ -141,21 +143,27 @@ def _refined(integers: Tensor, evidence: Evidence, known: np.ndarray) -> Variabl
             evidence.chances.cpu().numpy(),
             {"long_name": "probability of the column, given the others", "units": "1"},
         ),
+        "length_is_convention": (
+            "reaction",
+            evidence.convention.cpu().numpy().astype(np.int8),
+            {"long_name": "1 where the length of the column is a convention: the double fits as well", "units": "1"},
+        ),
     }
 
 
 # --- parameters of the rate law -----------------------------------------------------------------------------------
 
 
-def _rate_parameters(model: MetabolismPropagation) -> Variables:
-    """The rate law's parameters as variables learned_<name>."""
+@torch.no_grad()
+def _rate_parameters(model: MetabolismPropagation, unit: float) -> Variables:
+    """The rate law's parameters as variables learned_<name>, for concentrations in the unit of the file."""
     return {
         _LEARNED + name: (
             tuple(f"{_LEARNED}{name}_{axis}" for axis in range(parameter.ndim)),
             _learned(parameter),
             {"long_name": f"learned {name}", "units": "1"},
         )
-        for name, parameter in model.rate_parameters.items()
+        for name, parameter in model.law.with_unit(model.rate_parameters, unit).items()
     }
 
 

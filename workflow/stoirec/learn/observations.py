@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stoirec.config.fit import FitConfig
-from stoirec.data.dataset import Data
+from stoirec.data.dataset import TRAINING, Data
 from stoirec.data.frames import Frames
 
+_TYPICAL = 3.0  # RMS of concentrations in the learner's unit, within half a decade: units of tanh are spread there
 _LEAST = 1e-3  # of the typical standard deviation: metabolites that move less are measured by this
 
 
@@ -49,6 +51,12 @@ class Observations:
         """Raises Unsuitable: the data has fewer training runs than config.n_runs, or nothing to validate on."""
         frames = data.training_frames(config.n_runs)
         return cls(frames, Observed.of(frames, device), Observed.of(data.validation_frames(), device))
+
+
+def concentration_unit(data: Data) -> float:
+    """The power of ten that concentrations are measured by: what a file calls its unit changes nothing."""
+    size = float(np.sqrt(np.mean(data.concentration[data.run_role == TRAINING] ** 2)))
+    return 10.0 ** round(np.log10(size / _TYPICAL)) if size > 0 else 1.0
 
 
 def scale_of(dcdt: Tensor, config: FitConfig) -> Tensor:

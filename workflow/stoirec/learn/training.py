@@ -17,7 +17,7 @@ from stoirec.learn.fit_file import fit_content
 from stoirec.learn.gradient_descent import GradientDescent
 from stoirec.learn.history import History
 from stoirec.learn.model import new_model
-from stoirec.learn.observations import Observations
+from stoirec.learn.observations import Observations, concentration_unit
 from stoirec.learn.refinement_rounds import RefinementRounds
 
 _log = logging.getLogger(__name__)
@@ -70,10 +70,11 @@ def train(
 
 
 class Training:
-    """A training job as far as it got: the model, and what moves it."""
+    """A training job as far as it got: the model, and what moves it; `data` in the `unit` of the learner."""
 
     def __init__(self, data: Data, config: FitConfig, device: torch.device) -> None:
-        self.data, self.config, self.device = data, config, device
+        self.unit = concentration_unit(data)
+        self.data, self.config, self.device = (data := data.in_unit(self.unit)), config, device
         self.model = new_model(data, config).to(device)
         self.observed = Observations.of(data, config, device)
         self.descent = GradientDescent(data, config, self.model, self.observed)
@@ -101,7 +102,8 @@ class Training:
             "threads": torch.get_num_threads(),
             "device": str(self.device),
         }
-        return fit_content(self.data, self.config, self.model, self.observed, self.history, self.rounds, costs)
+        parts = (self.model, self.observed, self.history, self.rounds)
+        return fit_content(self.data, self.unit, self.config, *parts, costs)
 
     def _seconds(self) -> float:
         return self.earlier_seconds + time.monotonic() - self.started

@@ -37,6 +37,7 @@ class Evidence:
         chances: (LISTED, R) their probabilities.
         column_log_k: (R,) log10 of the likeliest column's rate constant.
         unit: what stands for an |S| of 1 in the functions.
+        convention: (R,) bool, reactions whose length the data leave open; None before it was asked.
     """
 
     probability: Tensor
@@ -46,6 +47,7 @@ class Evidence:
     chances: Tensor
     column_log_k: Tensor
     unit: Tensor
+    convention: Tensor | None = None
 
     @property
     def column(self) -> Tensor:

@@ -14,6 +14,7 @@ from stoirec.refine.descent import SCORE_DAMPING, damped, descend, free_equation
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence, weigh
 from stoirec.refine.functions import Functions
+from stoirec.refine.lengths import shortest, split
 from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
@@ -56,11 +57,12 @@ class Refinement:
         return replace(state, tied=torch.zeros_like(state.tied), settled=0)
 
     def _stalled(self, before: State, after: State) -> bool:
-        """Whether ties hold up the residual: all of them, where it was less without."""
+        """Whether ties hold up the residual; all of them: no column changes any more, and it was less before."""
         if not after.tied.any() or is_noise(self.equations, after):
             return False
-        held_up = not bool(after.tied.all()) or after.cost > before.loose_cost
-        return held_up and after.cost > _STALLED * before.cost
+        if after.tied.all():
+            return after.settled > 0 and after.cost > before.loose_cost
+        return after.cost > _STALLED * before.cost
 
     @staticmethod
     def settled(state: State) -> bool:
@@ -80,8 +82,18 @@ class Refinement:
                 break
         return fitted
 
+    def shortest(self, state: State, steps: int) -> tuple[State, Evidence]:
+        """The shorter columns where the data leave lengths open, and what each column of a reaction explains.
+
+        Before `finish`: integers disturb the functions.
+        """
+        column = in_integers(self.equations, state).integers
+        found, convention = shortest(self.equations, state, column, lambda trial: self._descend(trial, steps))
+        column = in_integers(self.equations, found).integers
+        return found, split(self.evidence(found), column, convention, self.functions.space)
+
     def evidence(self, state: State) -> Evidence:
-        """What each column of a reaction explains at `state`, before `finish`: integers disturb the functions."""
+        """What each column of a reaction explains at `state`."""
         return weigh(self.equations, state)
 
     def _descend(self, state: State, steps: int) -> State:

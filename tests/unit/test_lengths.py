@@ -1,0 +1,75 @@
+"""Lengths of columns: which the data leave open, and what is answered then."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stoirec.kinetics.pde_m1 import PdeM1
+from stoirec.network.columns import ColumnSpace
+from stoirec.refine import Evidence, State
+from stoirec.refine.equations import Equations, Windows
+from stoirec.refine.functions import Functions
+from stoirec.refine.lengths import shortest, split
+from stoirec.simulate.network import candidate_graph
+
+# by reaction: A -> B, 2 B -> 2 C, A + B -> C + D, and 2 A -> C + D, whose length is its own
+COLUMNS = np.array([[-1, 1, 0, 0], [0, -2, 2, 0], [-1, -1, 1, 1], [-2, 0, 1, 1]]).T
+
+
+def problem(columns: np.ndarray) -> tuple[Equations, State, torch.Tensor]:
+    """Equations and a state whose reactions are tied to `columns` (M, R), and these on its edges."""
+    graph, _ = candidate_graph(columns, 0.0, seed=0)
+    one = torch.ones(1, len(columns), dtype=torch.float64)
+    law = PdeM1(graph, hidden_dim=4, output_size=3)
+    functions = Functions(law, ColumnSpace.of_roles(graph), torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    weights = law.pack({name: torch.as_tensor(law.initial(name, rng)) for name in law.shapes})
+    column = torch.as_tensor(graph.on_edges(columns).astype(float))
+    log_k = torch.full((columns.shape[1],), -2.0, dtype=torch.float64)
+    equations = Equations(functions, Windows(one[None], one[0, :1], one, one[0]))
+    return equations, State(weights, column * 1e-2, log_k, cost=1e-9), column
+
+
+@pytest.mark.parametrize(
+    "reactions, fits, expected",
+    [
+        ([0, 1, 2], True, [1, 1, 1]),  # nothing says what 1 and 2 are
+        ([0, 1, 2], False, [0, 0, 0]),
+        ([0, 1, 3], True, [0, 0, 0]),  # 2 A -> C + D does, for one substrate
+        ([0, 1, 2, 3], True, [0, 0, 1, 0]),  # but not for two
+    ],
+)
+def test_shorter_columns_are_taken_where_nothing_fixes_the_length_and_they_fit(reactions, fits, expected):
+    equations, state, column = problem(COLUMNS[:, reactions])
+    found, convention = shortest(equations, state, column, lambda trial: replace(trial, cost=1e-9 if fits else 1e-3))
+    assert convention.int().tolist() == expected
+    halved = (found.log_k - state.log_k).numpy()
+    is_double = [fits and bool(expected[j]) and (COLUMNS[:, r] % 2 == 0).all() for j, r in enumerate(reactions)]
+    assert halved == pytest.approx(np.log10(2) * np.array(is_double))
+    assert torch.equal(found.linear, state.linear)
+
+
+def test_where_all_columns_are_halved_the_functions_do_at_1_what_they_did_at_2():
+    equations, state, column = problem(2 * COLUMNS[:, [0, 2]])
+    windows = equations.windows
+    found, _ = shortest(equations, state, column, lambda trial: trial)
+    before, after = (
+        equations.functions.rates(one, windows)
+        for one in (replace(state, integers=column), replace(found, integers=column / 2))
+    )
+    assert after.numpy() == pytest.approx(before.numpy())
+
+
+def test_an_open_length_is_shared_by_the_column_and_its_double():
+    equations, _, column = problem(COLUMNS[:, [0, 2]])
+    columns, chances = torch.zeros(5, 6).double(), torch.zeros(5, 2).double()
+    columns[0], columns[1, :2], columns[2, :2] = 2 * column, column[:2], 3 * column[:2]
+    chances[0], chances[1, 0], chances[2, 0] = torch.tensor([0.7, 1.0]), 0.2, 0.1
+    nothing = torch.zeros(0)
+    evidence = Evidence(nothing, nothing, nothing, columns, chances, nothing, nothing)
+    found = split(evidence, column, torch.tensor([True, False]), equations.functions.space)
+    assert torch.equal(found.columns[:3, :2], torch.stack([column[:2], 2 * column[:2], 3 * column[:2]]))
+    assert found.chances[:, 0].numpy() == pytest.approx([0.45, 0.45, 0.1, 0, 0])
+    assert torch.equal(found.columns[:, 2:], columns[:, 2:]) and torch.equal(found.chances[:, 1], chances[:, 1])

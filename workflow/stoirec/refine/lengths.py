@@ -1,0 +1,105 @@
+"""Lengths of columns that nothing in the data fixes.
+
+A column p at a rate constant k and 2 p at k / 2 are the same but for |S| in the functions, and these are learned. Only
+reactions whose direction leaves one length, such as A + B -> 2 C, say what the functions are at 1 and at 2, for
+reactions with as many substrates. Where there are none, both lengths fit equally well, and the shorter column is the
+answer by convention, as chemistry writes it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stoirec.network.columns import ColumnSpace
+from stoirec.refine.equations import Equations
+from stoirec.refine.evidence import Evidence
+from stoirec.refine.state import State
+
+_ATTEMPTS = 6  # descents of a shorter network, at most
+_AS_GOOD = 2.0  # times the residual before, or less: then shorter columns fit as well
+_HOPELESS = 0.5  # of the residual of the descent before: if more is left they do not
+
+
+def shortest(
+    equations: Equations, state: State, column: Tensor, descend: Callable[[State], State]
+) -> tuple[State, Tensor]:
+    """`state` with the shorter columns where they fit as well, and (R,) bool, whose lengths are a convention.
+
+    Args:
+        equations, state: all reactions are tied.
+        column: (E,) integers they are tied to.
+        descend: fits the functions.
+    """
+    columns = column.cpu().numpy()
+    open_classes, every = _unanchored(equations, columns)
+    convention = np.zeros(equations.graph.n_reactions, bool)
+    for reactions in [np.concatenate(open_classes)] if every else open_classes:
+        double = np.array([_is_double(equations, columns, reaction) for reaction in reactions], bool)
+        if double.any():
+            trial = _fitted(_halved(equations, state, reactions[double], every), state.cost, descend)
+            if trial is None:
+                continue
+            state = trial
+        convention[reactions] = True
+    return state, torch.as_tensor(convention, device=column.device)
+
+
+def split(evidence: Evidence, column: Tensor, convention: Tensor, space: ColumnSpace) -> Evidence:
+    """`evidence` in which the double of a column (E,) is as likely, where the shorter one is a convention.
+
+    Of a double beyond the bounds of its edges nothing is known but that it was not asked for: it gets the same share.
+    """
+    columns, chances = evidence.columns.clone(), evidence.chances.clone()
+    for reaction in torch.nonzero(convention)[:, 0].tolist():
+        edges = space.graph.edges_of(reaction)
+        own = column[edges]
+        is_either = (columns[:, edges] == own).all(1) | (columns[:, edges] == 2 * own).all(1)
+        share = chances[is_either, reaction].sum() / 2
+        others = torch.nonzero(~is_either)[:, 0][: len(columns) - 2]
+        n = 2 + len(others)
+        columns[:n, edges] = torch.cat([own[None], 2 * own[None], columns[others][:, edges]])
+        chances[:n, reaction] = torch.cat([share.expand(2), chances[others, reaction]])
+        columns[n:, edges], chances[n:, reaction] = 0.0, 0.0
+    return replace(evidence, columns=columns, chances=chances, convention=convention)
+
+
+def _unanchored(equations: Equations, columns: np.ndarray) -> tuple[list[np.ndarray], bool]:
+    """Reactions by number of substrates, where none of as many has a length of its own; whether that is all."""
+    graph, space = equations.graph, equations.functions.space
+    number = np.bincount(graph.edge_reaction, graph.edge_is_substrate * (columns != 0), graph.n_reactions)
+    is_open = np.array(
+        [space.other_length(j, columns[graph.edges_of(j)]) is not None for j in range(graph.n_reactions)], bool
+    )
+    classes = [np.flatnonzero(number == size) for size in np.unique(number)]
+    found = [reactions for reactions in classes if is_open[reactions].all()]
+    return found, bool(classes) and len(found) == len(classes)
+
+
+def _is_double(equations: Equations, columns: np.ndarray, reaction: int) -> bool:
+    """Whether the half of a reaction's column is one, too."""
+    column = columns[equations.graph.edges_of(reaction)]
+    known = equations.functions.space.known[equations.graph.edges_of(reaction)]
+    return bool((column % 2 == 0).all() and np.isnan(known[column != 0]).all())
+
+
+def _halved(equations: Equations, state: State, reactions: np.ndarray, every: bool) -> State:
+    """`state` with half the columns of `reactions`, as fast; where that is all, functions of twice the size."""
+    log_k = state.log_k.clone()
+    log_k[torch.as_tensor(reactions, device=log_k.device)] += np.log10(2)
+    one = log_k.new_tensor(1.0)
+    weights = equations.functions.with_sizes(state.weights, 2 * one, 4 * one) if every else state.weights
+    return replace(state, log_k=log_k, weights=weights)
+
+
+def _fitted(trial: State, cost: float, descend: Callable[[State], State]) -> State | None:
+    """`trial` with its functions fitted until it is as good as `cost`; None if it never is."""
+    for _ in range(_ATTEMPTS):
+        before, trial = trial.cost, descend(trial)
+        if trial.cost < _AS_GOOD * cost:
+            return trial
+        if trial.cost > _HOPELESS * before:
+            return None
+    return None
