@@ -11,7 +11,7 @@ from stoirec.network.columns import ColumnSpace
 from stoirec.refine import Evidence, State
 from stoirec.refine.equations import Equations, Windows
 from stoirec.refine.functions import Functions
-from stoirec.refine.lengths import shortest, split
+from stoirec.refine.lengths import exchanged, fitted, shortest, split
 from stoirec.simulate.network import candidate_graph
 
 # by reaction: A -> B, 2 B -> 2 C, A + B -> C + D, and 2 A -> C + D, whose length is its own
@@ -54,7 +54,7 @@ def test_shorter_columns_are_taken_where_nothing_fixes_the_length_and_they_fit(r
 def test_where_all_columns_are_halved_the_functions_do_at_1_what_they_did_at_2():
     equations, state, column = problem(2 * COLUMNS[:, [0, 2]])
     windows = equations.windows
-    found, _ = shortest(equations, state, column, lambda trial: trial)
+    found, _ = shortest(equations, state, column, lambda trial: replace(trial, cost=0.0))
     before, after = (
         equations.functions.rates(one, windows)
         for one in (replace(state, integers=column), replace(found, integers=column / 2))
@@ -73,3 +73,34 @@ def test_an_open_length_is_shared_by_the_column_and_its_double():
     assert torch.equal(found.columns[:3, :2], torch.stack([column[:2], 2 * column[:2], 3 * column[:2]]))
     assert found.chances[:, 0].numpy() == pytest.approx([0.45, 0.45, 0.1, 0, 0])
     assert torch.equal(found.columns[:, 2:], columns[:, 2:]) and torch.equal(found.chances[:, 1], chances[:, 1])
+
+
+@pytest.mark.parametrize("unclear, n_trials", [([0, 1], 1), ([2], 0), ([0, 1, 2], 1), ([], 0)])
+def test_lengths_of_a_kind_are_exchanged_together_where_most_are_not_clear(unclear, n_trials):
+    """A -> B becomes 2 A -> 2 B and the other way round; 2 A -> C + D stays what it is."""
+    columns = COLUMNS[:, [0, 1, 3]]
+    equations, state, column = problem(columns)
+    chances = torch.ones(5, 3).double()
+    chances[0, unclear] = 0.6
+    nothing = torch.zeros(0)
+    evidence = Evidence(nothing, nothing, nothing, nothing, chances, nothing, nothing)
+    trials = list(exchanged(equations, state, column, evidence))
+    assert len(trials) == n_trials
+    for trial in trials:
+        sizes = trial.linear / 10 ** trial.log_k[equations.reaction]
+        assert sizes.numpy() == pytest.approx([-2, 2, -1, 1, -2, 1, 1])
+        before, after = (
+            equations.functions.rates(one, equations.windows).mean((1, 2)) * 10**one.log_k for one in (state, trial)
+        )
+        scale = sizes.abs() / column.abs()
+        first = torch.tensor([0, 2, 4])  # an edge of each reaction
+        assert (after * scale[first]).numpy() == pytest.approx(before.numpy())  # as fast as they were
+
+
+def test_a_trial_is_fitted_until_it_is_better_or_no_longer_gains():
+    state = problem(COLUMNS)[1]
+    costs = iter([1e-2, 1e-4, 1e-6, 1e-8])
+    state = replace(state, cost=np.inf)
+    assert fitted(state, 1e-5, lambda one: replace(one, cost=next(costs))).cost == 1e-6
+    costs = iter([1e-2, 0.9e-2])
+    assert fitted(state, 1e-5, lambda one: replace(one, cost=next(costs))) is None

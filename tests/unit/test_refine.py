@@ -328,7 +328,7 @@ def test_columns_in_the_wrong_reactions_are_given_back(with_decoys):
         {(m, r): e for e, m, r in zip(range(graph.n_edges)[of], graph.edge_metabolite[of], graph.edge_is_substrate[of])}
         for of in map(graph.edges_of, range(graph.n_reactions))
     ]
-    n_moved = 0
+    n_moved = n_exact = 0
     for owner, of_owner in enumerate(columns):
         column = {key: edge for key, edge in of_owner.items() if true[edge] != 0}
         for holder, of_holder in enumerate(columns):
@@ -343,13 +343,14 @@ def test_columns_in_the_wrong_reactions_are_given_back(with_decoys):
             moved = replace(truth, linear=linear, log_k=log_k, tied=torch.ones_like(log_k, dtype=torch.bool))
             weighed = weigh(equations, moved)
             found, found_log_k = chosen_together(equations, moved, weighed)
-            for choose in (regrouped, chosen_together, regrouped):
+            for choose in 3 * (regrouped, chosen_together):
                 again = replace(moved, linear=found * 10 ** found_log_k[equations.reaction], log_k=found_log_k)
                 found, found_log_k = choose(equations, again, weigh(equations, again))
-            assert torch.equal(found, true), (owner, holder)
-            assert found_log_k.numpy() == pytest.approx(truth.log_k.numpy(), abs=1e-4)
+            # or others that leave nothing either: reactions of the same substrates can exchange theirs
+            assert _Columns(equations, moved, found, found_log_k).unexplained < 1e-12, (owner, holder)
+            n_exact += torch.equal(found, true)
             n_moved += 1
-    assert n_moved >= 4
+    assert n_moved >= 8 and n_exact >= 6
 
 
 def test_the_true_columns_are_chosen_together_and_stay(with_decoys):
@@ -379,7 +380,7 @@ def test_columns_chosen_together_leave_no_more_than_those_they_started_from(with
         pairs = torch.nonzero(equations.functions.sides(reaction)[2].flatten() & (k > 0))[:, 0]
         for pair, other in zip(pairs[:20], equations.functions.columns(reaction, pairs[:20])):
             trial = copy(found)
-            trial._give(reaction, other, k[pair].log10())
+            trial.give(reaction, other, k[pair].log10())
             assert trial._refit() > found.unexplained * (1 - 1e-6)
 
 

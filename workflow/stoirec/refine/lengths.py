@@ -6,7 +6,8 @@ reactions with as many substrates. Where there are none, both lengths fit equall
 answer by convention, as chemistry writes it.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +16,11 @@ from torch import Tensor
 
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import Evidence
+from stoirec.refine.evidence import CLEAR, Evidence
+from stoirec.refine.integers import as_fast
 from stoirec.refine.state import State
 
+_MOST = 0.5  # of the reactions whose length may be another
 _ATTEMPTS = 6  # descents of a shorter network, at most
 _AS_GOOD = 2.0  # times the residual before, or less: then shorter columns fit as well
 _HOPELESS = 0.5  # of the residual of the descent before: if more is left they do not
@@ -39,12 +42,32 @@ def shortest(
     for reactions in [np.concatenate(open_classes)] if every else open_classes:
         double = np.array([_is_double(equations, columns, reaction) for reaction in reactions], bool)
         if double.any():
-            trial = _fitted(_halved(equations, state, reactions[double], every), state.cost, descend)
+            trial = fitted(_halved(equations, state, reactions[double], every), _AS_GOOD * state.cost, descend)
             if trial is None:
                 continue
             state = trial
         convention[reactions] = True
     return state, torch.as_tensor(convention, device=column.device)
+
+
+def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evidence) -> Iterator[State]:
+    """`state` with all lengths of a kind exchanged, 1 for 2, where most of them are not clear.
+
+    One for each number of substrates. Functions that were fitted to the wrong lengths of most speak for them; no
+    change of one length, nor of B beside it, undoes that.
+    """
+    unclear = (evidence.certainty <= CLEAR).cpu().numpy()
+    columns, edges_of = column.cpu().numpy(), equations.graph.edges_of
+    for reactions, is_open in _by_substrates(equations, columns):
+        of_kind = reactions[is_open]
+        if not len(of_kind) or unclear[of_kind].mean() < _MOST:
+            continue
+        linear = state.linear.clone()
+        log_k = state.log_k.clone()
+        for reaction in of_kind.tolist():
+            other = equations.functions.space.other_length(reaction, columns[edges_of(reaction)])
+            log_k[reaction] -= float(np.log10(np.abs(other).sum() / np.abs(columns[edges_of(reaction)]).sum()))
+        yield as_fast(equations, state, replace(state, linear=linear, log_k=log_k, cost=math.inf, settled=0))
 
 
 def split(evidence: Evidence, column: Tensor, convention: Tensor, space: ColumnSpace) -> Evidence:
@@ -68,14 +91,19 @@ def split(evidence: Evidence, column: Tensor, convention: Tensor, space: ColumnS
 
 def _unanchored(equations: Equations, columns: np.ndarray) -> tuple[list[np.ndarray], bool]:
     """Reactions by number of substrates, where none of as many has a length of its own; whether that is all."""
+    classes = list(_by_substrates(equations, columns))
+    found = [reactions for reactions, is_open in classes if is_open.all()]
+    return found, bool(classes) and len(found) == len(classes)
+
+
+def _by_substrates(equations: Equations, columns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Reactions with as many substrates, and which of them may have another length."""
     graph, space = equations.graph, equations.functions.space
     number = np.bincount(graph.edge_reaction, graph.edge_is_substrate * (columns != 0), graph.n_reactions)
-    is_open = np.array(
-        [space.other_length(j, columns[graph.edges_of(j)]) is not None for j in range(graph.n_reactions)], bool
-    )
-    classes = [np.flatnonzero(number == size) for size in np.unique(number)]
-    found = [reactions for reactions in classes if is_open[reactions].all()]
-    return found, bool(classes) and len(found) == len(classes)
+    for size in np.unique(number):
+        reactions = np.flatnonzero(number == size)
+        lengths = (space.other_length(reaction, columns[graph.edges_of(reaction)]) for reaction in reactions)
+        yield reactions, np.array([length is not None for length in lengths], bool)
 
 
 def _is_double(equations: Equations, columns: np.ndarray, reaction: int) -> bool:
@@ -91,14 +119,14 @@ def _halved(equations: Equations, state: State, reactions: np.ndarray, every: bo
     log_k[torch.as_tensor(reactions, device=log_k.device)] += np.log10(2)
     one = log_k.new_tensor(1.0)
     weights = equations.functions.with_sizes(state.weights, 2 * one, 4 * one) if every else state.weights
-    return replace(state, log_k=log_k, weights=weights)
+    return replace(state, log_k=log_k, weights=weights, cost=math.inf)
 
 
-def _fitted(trial: State, cost: float, descend: Callable[[State], State]) -> State | None:
-    """`trial` with its functions fitted until it is as good as `cost`; None if it never is."""
+def fitted(trial: State, cost: float, descend: Callable[[State], State]) -> State | None:
+    """`trial` with its functions fitted until its residual is less than `cost`; None if it never is."""
     for _ in range(_ATTEMPTS):
         before, trial = trial.cost, descend(trial)
-        if trial.cost < _AS_GOOD * cost:
+        if trial.cost < cost:
             return trial
         if trial.cost > _HOPELESS * before:
             return None

@@ -14,7 +14,7 @@ from stoirec.refine.descent import SCORE_DAMPING, damped, descend, free_equation
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence, weigh
 from stoirec.refine.functions import Functions
-from stoirec.refine.lengths import shortest, split
+from stoirec.refine.lengths import exchanged, fitted, shortest, split
 from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
@@ -48,8 +48,21 @@ class Refinement:
         selected = select(self.equations, state, stage)
         if self.settled(selected):
             return replace(state, settled=selected.settled)
+        if selected.settled and not is_noise(self.equations, state):
+            other = self._other_lengths(state, steps)
+            if other is not None:
+                return other
         found = self._descend(selected, steps)
         return replace(found, stalled=self._stalled(state, found))
+
+    def _other_lengths(self, state: State, steps: int) -> State | None:
+        """`state` with lengths exchanged, if that leaves less than half of its residual."""
+        evidence, column = self.evidence(state), in_integers(self.equations, state).integers
+        for trial in exchanged(self.equations, state, column, evidence):
+            better = fitted(trial, state.cost / 2, lambda one: self._descend(one, steps))
+            if better is not None:
+                return better
+        return None
 
     def _released(self, state: State) -> State:
         if self.functions.allows_zero:

@@ -14,9 +14,10 @@ reaction moves along the column it has, at fixed functions, and columns change
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -51,27 +52,45 @@ def chosen_together(equations: Equations, state: State, evidence: Evidence) -> t
 
 
 def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """The same from the columns that all reactions are tied to in `state`, by the change that leaves the least.
+    """The same from the columns that all reactions are tied to in `state`, by changes in groups that leave less.
 
-    A column goes to a reaction that has lost its own and can hold it; where that never leaves less, groups are tried.
+    Three kinds of changes are tried, the next where none of one kind leaves less: a column goes to a reaction that has
+    lost its own and can hold it; reactions of one metabolite that are not sure get new columns; so do all reactions of
+    two of the metabolites that are explained worst, and those that have lost their columns.
     """
-    lost = torch.nonzero(evidence.certainty < _LOST)[:, 0].tolist()
+    unsure, lost = (set(torch.nonzero(evidence.certainty < bound)[:, 0].tolist()) for bound in (_SURE, _LOST))
     found = _Columns(equations, state, *_held(equations, state, evidence))
-    given = (
-        copy(found).given(holder, owner, own).refilled([holder]).settled([holder, owner])
-        for owner in lost
-        for holder, own in found.that_fit(owner)
+    of_one = {tuple(sorted(found.reactions_of([i]) & unsure)) for i in range(equations.graph.n_metabolites)}
+    of_two = (found.reactions_of(pair) | lost for pair in itertools.combinations(found.worst_explained(_WORST), 2))
+    kinds = (
+        [
+            partial(_given, holder=holder, owner=owner, column=column)
+            for owner in sorted(lost)
+            for holder, column in found.that_fit(owner)
+        ],
+        [partial(_regiven, group=group) for group in sorted(of_one) if len(group) > 1],
+        [partial(_regiven, group=sorted(group)) for group in of_two],
     )
-    groups = (
-        sorted(found.reactions_of(pair).union(lost))
-        for pair in itertools.combinations(found.worst_explained(_WORST), 2)
-    )
-    refilled = (copy(found).refilled(group).settled(group) for group in groups)
-    for trials in (given, refilled):
-        best = min(trials, key=lambda trial: trial.unexplained, default=found)
-        if best.unexplained < (1 - _SAME) * found.unexplained:
-            return best.column, best.log_k
+    for changes in kinds:
+        before = found.unexplained
+        for change in changes:
+            trial = change(copy(found))
+            if trial.unexplained < (1 - _SAME) * found.unexplained:
+                found = trial
+        if found.unexplained < before:
+            break
     return found.column, found.log_k
+
+
+def _given(columns: "_Columns", holder: int, owner: int, column: Tensor) -> "_Columns":
+    """The column of one reaction in another, on whose edges it is `column` (n,); the first one gets a new one."""
+    columns.give(owner, column, columns.log_k[holder])
+    return columns.refilled([holder]).settled([holder, owner])
+
+
+def _regiven(columns: "_Columns", group: Sequence[int]) -> "_Columns":
+    """New columns for a group."""
+    return columns.refilled(group).settled(group)
 
 
 def _held(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
@@ -104,20 +123,20 @@ class _Columns:
         self.rates = equations.functions.rates(sizes, equations.windows)
         self.unexplained = self._refit()
 
-    def settled(self, order: list[int]) -> "_Columns":
+    def settled(self, order: Sequence[int]) -> "_Columns":
         """These, after every reaction of `order` has, in turn, the column that leaves the least beside the others."""
         for _ in range(_SWEEPS):
             before = self.unexplained
             for reaction in order:
                 best = self._best(reaction, self._beside([reaction]))
                 if best is not None:
-                    self._give(reaction, *best[1:])
+                    self.give(reaction, *best[1:])
             self.unexplained = self._refit()
             if before - self.unexplained < _SAME * before:
                 break
         return self
 
-    def refilled(self, group: list[int]) -> "_Columns":
+    def refilled(self, group: Sequence[int]) -> "_Columns":
         """These with new columns for a group of reactions: that which explains most comes first, and so on.
 
         A gain is looked at again only when it would be the largest: others that came before it made it smaller.
@@ -136,7 +155,7 @@ class _Columns:
             if waiting and -best[0] > waiting[0][0]:
                 heapq.heappush(waiting, (-best[0], reaction))
                 continue
-            self._give(reaction, *best[1:])
+            self.give(reaction, *best[1:])
             others = self._beside([])
         self.unexplained = self._refit()
         return self
@@ -157,22 +176,17 @@ class _Columns:
                 at = torch.tensor([place[key] for key in keys], device=real.device)
                 yield holder, self.column.new_zeros(len(place)).index_copy(0, at, self.column[real])
 
-    def given(self, holder: int, owner: int, column: Tensor) -> "_Columns":
-        """These with the column of one reaction in another: as `column` (n,) on its edges."""
-        self._give(owner, column, self.log_k[holder])
-        return self
-
     def worst_explained(self, number: int) -> list[int]:
         """Metabolites of which most is left, worst first."""
         return self._beside([]).unexplained().argsort(descending=True)[:number].tolist()
 
-    def reactions_of(self, metabolites: tuple[int, ...]) -> set[int]:
+    def reactions_of(self, metabolites: Sequence[int]) -> set[int]:
         """Reactions with one of these in their columns."""
         equations = self.equations
         own = torch.isin(equations.metabolite, torch.tensor(metabolites, device=self.column.device))
         return set(equations.reaction[own & (self.column != 0)].tolist())
 
-    def _beside(self, without: list[int]) -> Others:
+    def _beside(self, without: Sequence[int]) -> Others:
         """The problem of the columns of all reactions but some."""
         reaction = self.equations.reaction
         emptied = torch.isin(reaction, torch.tensor(without, dtype=torch.int64, device=reaction.device))
@@ -187,7 +201,7 @@ class _Columns:
         best = gain.argmax()
         return float(gain.max()), self.equations.functions.columns(reaction, best[None])[0], k.flatten()[best].log10()
 
-    def _give(self, reaction: int, column: Tensor, log_k: Tensor) -> None:
+    def give(self, reaction: int, column: Tensor, log_k: Tensor) -> None:
         """Change the column of a reaction; what was shared with a copy is copied."""
         functions, edges = self.equations.functions, self.equations.graph.edges_of(reaction)
         at = torch.arange(edges.start, edges.stop, device=column.device)
