@@ -1,6 +1,7 @@
 """Lengths of columns: which the data leave open, and what is answered then."""
 
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 import pytest
@@ -43,7 +44,12 @@ def problem(columns: np.ndarray) -> tuple[Equations, State, torch.Tensor]:
 )
 def test_shorter_columns_are_taken_where_nothing_fixes_the_length_and_they_fit(reactions, fits, expected):
     equations, state, column = problem(COLUMNS[:, reactions])
-    found, convention = shortest(equations, state, column, lambda trial: replace(trial, cost=1e-9 if fits else 1e-3))
+
+    def descend(one: State) -> State:
+        short = not torch.equal(one.log_k, state.log_k)
+        return replace(one, cost=1e-3 if short and not fits else 1e-9)
+
+    found, convention = shortest(equations, state, column, descend)
     assert convention.int().tolist() == expected
     halved = (found.log_k - state.log_k).numpy()
     is_double = [fits and bool(expected[j]) and (COLUMNS[:, r] % 2 == 0).all() for j, r in enumerate(reactions)]
@@ -54,7 +60,7 @@ def test_shorter_columns_are_taken_where_nothing_fixes_the_length_and_they_fit(r
 def test_where_all_columns_are_halved_the_functions_do_at_1_what_they_did_at_2():
     equations, state, column = problem(2 * COLUMNS[:, [0, 2]])
     windows = equations.windows
-    found, _ = shortest(equations, state, column, lambda trial: replace(trial, cost=0.0))
+    found, _ = shortest(equations, state, column, lambda one: replace(one, cost=1e-9))
     before, after = (
         equations.functions.rates(one, windows)
         for one in (replace(state, integers=column), replace(found, integers=column / 2))
@@ -98,9 +104,20 @@ def test_lengths_of_a_kind_are_exchanged_together_where_most_are_not_clear(uncle
 
 
 def test_a_trial_is_fitted_until_it_is_better_or_no_longer_gains():
-    state = problem(COLUMNS)[1]
+    state = replace(problem(COLUMNS)[1], cost=np.inf)
     costs = iter([1e-2, 1e-4, 1e-6, 1e-8])
-    state = replace(state, cost=np.inf)
-    assert fitted(state, 1e-5, lambda one: replace(one, cost=next(costs))).cost == 1e-6
+    assert fitted(state, lambda one: replace(one, cost=next(costs)), repeat(1e-5)).cost == 1e-6
     costs = iter([1e-2, 0.9e-2])
-    assert fitted(state, 1e-5, lambda one: replace(one, cost=next(costs))) is None
+    assert fitted(state, lambda one: replace(one, cost=next(costs)), repeat(1e-5)) is None
+
+
+def test_shorter_columns_have_to_fit_as_well_as_the_others_do_after_as_many_steps():
+    """Both gain at every descent, the shorter ones from far behind."""
+    equations, state, column = problem(COLUMNS[:, [0, 1, 2]])
+    for slower, expected in ((1.5, 1), (3.0, 0)):
+
+        def descend(one: State, slower=slower) -> State:
+            short = not torch.equal(one.log_k, state.log_k)
+            return replace(one, cost=1e-10 * slower if short else 1e-10)
+
+        assert (shortest(equations, state, column, descend)[1] == expected).all()

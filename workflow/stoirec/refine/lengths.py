@@ -6,8 +6,9 @@ reactions with as many substrates. Where there are none, both lengths fit equall
 answer by convention, as chemistry writes it.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from stoirec.refine.state import State
 
 _MOST = 0.5  # of the reactions whose length may be another
 _ATTEMPTS = 6  # descents of a shorter network, at most
-_AS_GOOD = 2.0  # times the residual before, or less: then shorter columns fit as well
+_AS_GOOD = 2.0  # times the residual of the longer ones, or less: then shorter columns fit as well
 _HOPELESS = 0.5  # of the residual of the descent before: if more is left they do not
 
 
@@ -42,7 +43,7 @@ def shortest(
     for reactions in [np.concatenate(open_classes)] if every else open_classes:
         double = np.array([_is_double(equations, columns, reaction) for reaction in reactions], bool)
         if double.any():
-            trial = fitted(_halved(equations, state, reactions[double], every), _AS_GOOD * state.cost, descend)
+            trial = fitted(_halved(equations, state, reactions[double], every), descend, _as_good(state, descend))
             if trial is None:
                 continue
             state = trial
@@ -122,12 +123,19 @@ def _halved(equations: Equations, state: State, reactions: np.ndarray, every: bo
     return replace(state, log_k=log_k, weights=weights, cost=math.inf)
 
 
-def fitted(trial: State, cost: float, descend: Callable[[State], State]) -> State | None:
-    """`trial` with its functions fitted until its residual is less than `cost`; None if it never is."""
-    for _ in range(_ATTEMPTS):
+def fitted(trial: State, descend: Callable[[State], State], goals: Iterable[float]) -> State | None:
+    """`trial` with its functions fitted until its residual is below the goal of that descent; None if it never is."""
+    for goal in itertools.islice(goals, _ATTEMPTS):
         before, trial = trial.cost, descend(trial)
-        if trial.cost < cost:
+        if trial.cost < goal:
             return trial
         if trial.cost > _HOPELESS * before:
             return None
     return None
+
+
+def _as_good(rival: State, descend: Callable[[State], State]) -> Iterator[float]:
+    """Residuals that are as good as those of `rival`, fitted as often."""
+    while True:
+        rival = descend(rival)
+        yield _AS_GOOD * rival.cost

@@ -1,5 +1,6 @@
 """Rounds of refinement on fixed windows: the whole of it, step by step."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -59,7 +60,7 @@ class Refinement:
         """`state` with lengths exchanged, if that leaves less than half of its residual."""
         evidence, column = self.evidence(state), in_integers(self.equations, state).integers
         for trial in exchanged(self.equations, state, column, evidence):
-            better = fitted(trial, state.cost / 2, lambda one: self._descend(one, steps))
+            better = fitted(trial, lambda one: self._descend(one, steps), itertools.repeat(state.cost / 2))
             if better is not None:
                 return better
         return None
