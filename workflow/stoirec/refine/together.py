@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import UNCHANGED, Evidence, at_level, by_reaction, gains, levels
+from stoirec.refine.evidence import ALIKE, UNCHANGED, Evidence, at_level, by_reaction, gains, levels
 from stoirec.refine.others import Others
 from stoirec.refine.state import State
 
@@ -40,13 +40,16 @@ def chosen_together(equations: Equations, state: State, evidence: Evidence) -> t
 
     They start from the likeliest columns and, where all reactions are tied in `state`, from those as well.
     """
-    starts = [(evidence.column, evidence.column_log_k)]
+    starts = [_Columns(equations, state, evidence.column, evidence.column_log_k)]
+    held = None
     if state.tied is not None and state.tied.all():
-        starts.append(_held(equations, state, evidence))
+        held = _Columns(equations, state, *_held(equations, state, evidence))
+        starts.append(copy(held))
     unsure = torch.nonzero(evidence.certainty < _SURE)[:, 0]
     order = unsure[evidence.certainty[unsure].argsort(stable=True)].tolist()
-    ends = [_Columns(equations, state, *start).settled(order) for start in starts]
-    found = min(ends, key=lambda end: end.unexplained)
+    found = min((start.settled(order) for start in starts), key=lambda end: end.unexplained)
+    if held is not None and not found.leaves_less_than(held):
+        found = held
     # an exchange, of which no column is weighed, stays as it was
     return found.column, torch.where(evidence.certainty > 0, found.log_k, evidence.column_log_k)
 
@@ -75,7 +78,7 @@ def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[T
         before = found.unexplained
         for change in changes:
             trial = change(copy(found))
-            if trial.unexplained < (1 - _SAME) * found.unexplained:
+            if trial.leaves_less_than(found):
                 found = trial
         if found.unexplained < before:
             break
@@ -135,6 +138,10 @@ class _Columns:
             if before - self.unexplained < _SAME * before:
                 break
         return self
+
+    def leaves_less_than(self, other: "_Columns") -> bool:
+        """By more than as many residuals as say as much as one: a smaller difference would come and go with noise."""
+        return self.unexplained < other.unexplained - ALIKE
 
     def refilled(self, group: Sequence[int]) -> "_Columns":
         """These with new columns for a group of reactions: that which explains most comes first, and so on.
