@@ -53,9 +53,12 @@ def test_a_fit_worse_than_the_mean_on_a_new_trajectory_is_sure_of_nothing(fit, c
     fit["val_loss"].values[()] = 0.99
     before = recover(fit, "fit.nc")
     assert (before["confidence"] > 0).any() and not caplog.records
-    fit["val_loss"].values[()] = 7.1
+    fit["val_loss"].values[()], fit["train_loss"].values[()] = 7.1, 0.01
     recovery = recover(fit, "fit.nc")
-    assert (recovery["confidence"] == 0).all() and "val_loss 7.1" in caplog.text
+    assert (recovery["confidence"] == 0).all() and "val_loss 7.1" in caplog.text and "more runs" in caplog.text
+    fit["train_loss"].values[()] = 4.0
+    recover(fit, "fit.nc")
+    assert "by no columns that are allowed" in caplog.text.splitlines()[-1]
     assert recovery.drop_vars(("confidence", "val_loss")).equals(before.drop_vars(("confidence", "val_loss")))
 
 

@@ -18,6 +18,7 @@ from stoirec.network.graph import Graph
 
 _log = logging.getLogger(__name__)
 _ALTERNATIVES = 5
+_OVERFITTED = 0.1  # train_loss over val_loss, at most, of functions that the training runs do not pin down
 _WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the mean of dc/dt is
 
 
@@ -25,7 +26,7 @@ def read_fit(path: str | Path) -> xr.Dataset:
     """fit.nc. Raises BadInput."""
     return netcdf.read(
         path,
-        ("coefficient", "coefficient_se", "log_k", "step", "coefficient_history", "val_loss"),
+        ("coefficient", "coefficient_se", "log_k", "step", "coefficient_history", "val_loss", "train_loss"),
         attributes=("status", "config"),
     )
 
@@ -60,8 +61,14 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None) -> xr.Datase
     except TooManyColumns as error:
         raise BadInput(path, "edge_reaction", error, "reactions with fewer candidate edges") from None
     if fit["val_loss"] >= _WORTHLESS:
-        text = "%s: val_loss %.1e, worse than the mean of dc/dt: nothing is sure; more runs would help"
-        _log.warning(text, path, fit["val_loss"])
+        overfitted = fit["train_loss"] < _OVERFITTED * fit["val_loss"]
+        advice = (
+            "the functions hold on the training runs alone; more runs, or runs that start elsewhere, would help"
+            if overfitted
+            else "the training runs are not described either: by this rate law, or by no columns that are allowed"
+        )
+        text = "%s: val_loss %.1e, worse than the mean of dc/dt, train_loss %.1e: nothing is sure; %s"
+        _log.warning(text, path, fit["val_loss"], fit["train_loss"], advice)
     attributes = {"title": "recovered stoichiometric matrix", "decoder": decoder, "method": method}
     return xr.Dataset(
         _variables(space, fit, answer), attrs=attributes | {name: fit.attrs[name] for name in ("status", "config")}

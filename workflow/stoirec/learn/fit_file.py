@@ -58,6 +58,11 @@ def fit_content(
                 loss,
                 {"long_name": "mean squared residual over variance of dc/dt, validation", "units": "1"},
             ),
+            "train_loss": (
+                (),
+                val_loss(model, observed.training) if ended else math.nan,
+                {"long_name": "mean squared residual over variance of dc/dt, training", "units": "1"},
+            ),
             **(
                 _refined(rounds.state.integers, rounds.evidence, data.space.known)
                 if ended and rounds.evidence is not None

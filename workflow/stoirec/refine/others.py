@@ -20,20 +20,26 @@ class Others:
     Args:
         equations, state: of which.
         rates: (R, windows, nodes) F, if not that of `state`.
+        share: (R, windows, nodes) what a limiter leaves of it; default: as with all columns of `state`.
         weight: (M,) of the residuals of each metabolite; default: over the root of their mean square.
     """
 
     def __init__(
-        self, equations: Equations, state: State, rates: Tensor | None = None, weight: Tensor | None = None
+        self,
+        equations: Equations,
+        state: State,
+        rates: Tensor | None = None,
+        share: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         functions, windows = equations.functions, equations.windows
         rates = functions.rates(state, windows) if rates is None else rates
-        residual = equations.predicted(rates, state.linear, windows) - windows.dcdt.T
+        kept = equations.kept(rates, state.linear, windows) if share is None else rates * share
+        residual = equations.matrix(state.linear) @ (kept @ windows.weight) - windows.dcdt.T
         self.weight = weight = (residual.square().mean(1) + _NOISE).rsqrt() if weight is None else weight
         self.functions, self.linear = functions, state.linear
         self.edges_of = equations.graph.edges_of
-        kept = equations.kept(rates, state.linear, windows)
-        self.share = kept / rates  # (R, windows, nodes) what a limiter leaves of each reaction
+        self.share = kept / rates  # (R, windows, nodes)
         self.rate = kept @ windows.weight
         self.left = -weight[:, None] * residual  # (M, windows)
         self.scale = weight / windows.scale  # (M,) a row's residuals per unit of dc/dt

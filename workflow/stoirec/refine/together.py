@@ -120,7 +120,8 @@ class _Columns:
 
     def __init__(self, equations: Equations, state: State, column: Tensor, log_k: Tensor) -> None:
         self.equations, self.column, self.log_k = equations, column, log_k
-        self.level, self.weight = levels(equations, state), Others(equations, state).weight
+        as_it_is = Others(equations, state)
+        self.level, self.weight, self.share = levels(equations, state), as_it_is.weight, as_it_is.share
         self.state = replace(state, tied=torch.ones_like(log_k, dtype=torch.bool))
         sizes = replace(self.state, integers=at_level(self.level, column.abs()))
         self.rates = equations.functions.rates(sizes, equations.windows)
@@ -198,7 +199,7 @@ class _Columns:
         reaction = self.equations.reaction
         emptied = torch.isin(reaction, torch.tensor(without, dtype=torch.int64, device=reaction.device))
         linear = torch.where(emptied, 0.0, self.column * 10 ** self.log_k[reaction])
-        return Others(self.equations, replace(self.state, linear=linear), self.rates, self.weight)
+        return Others(self.equations, replace(self.state, linear=linear), self.rates, self.share, self.weight)
 
     def _best(self, reaction: int, others: Others) -> tuple[float, Tensor, Tensor] | None:
         """What the best column (n,) of a reaction gains, it and its log10 rate constant; None if none gains."""
