@@ -648,3 +648,14 @@ def test_frames_are_as_dense_as_their_chance():
     frames = Frames(time, time, np.zeros(1000, int), time[:, 0], np.zeros(1000, int))
     fitted = windows(frames, torch.ones(1, dtype=torch.float64), 90, np.where(time[:, 0] < 100, 9.0, 1.0))
     assert int((fitted.centre < 100).sum()) == 45
+
+
+def test_columns_are_less_certain_the_more_is_left_than_noise_leaves(with_decoys, rng):
+    refinement, truth = with_decoys
+    state = descend(refinement.equations, disturbed(replace(truth, integers=None), rng, 0.05, 0.3), 1)
+    exact, misfit = (refinement.evidence(replace(state, cost=cost)) for cost in (1e-6, 1e-3))
+    assert torch.equal(exact.chances, weigh(refinement.equations, state).chances)
+    unsure = exact.certainty < 0.999
+    assert unsure.any() and (misfit.certainty < exact.certainty)[unsure].double().mean() > 0.9
+    refinement.equations.windows = replace(refinement.equations.windows, noise=1e-3)
+    assert torch.equal(refinement.evidence(replace(state, cost=1e-3)).chances, exact.chances)

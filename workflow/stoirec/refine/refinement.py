@@ -13,12 +13,13 @@ from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine.descent import SCORE_DAMPING, damped, descend, free_equations
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import Evidence, weigh
+from stoirec.refine.evidence import ALIKE, Evidence, weigh
 from stoirec.refine.functions import Functions
 from stoirec.refine.lengths import exchanged, fitted, shortest, split
-from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
+from stoirec.refine.selection import SETTLED, TIMES_NOISE, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
+_AS_GOOD_AS_EXACT = 1e-5  # mean squared residual: exact networks end below, wrong or impossible ones above
 _STALLED = 0.5  # of the mean squared residual: if a round with reactions tied leaves more, its ties do not help
 _FITS = 4  # of integers in the functions, at most
 _AS_GOOD = 2.0  # times the residual before, at which they end: with a gate 1 is far from what stood for it
@@ -58,7 +59,7 @@ class Refinement:
 
     def _other_lengths(self, state: State, steps: int) -> State | None:
         """`state` with lengths exchanged, if that leaves less than half of its residual."""
-        evidence, column = self.evidence(state), in_integers(self.equations, state).integers
+        evidence, column = weigh(self.equations, state), in_integers(self.equations, state).integers
         for trial in exchanged(self.equations, state, column, evidence):
             better = fitted(trial, lambda one: self._descend(one, steps), itertools.repeat(state.cost / 2))
             if better is not None:
@@ -107,8 +108,13 @@ class Refinement:
         return found, split(self.evidence(found), column, convention, self.functions.space)
 
     def evidence(self, state: State) -> Evidence:
-        """What each column of a reaction explains at `state`."""
-        return weigh(self.equations, state)
+        """What each column of a reaction explains at `state`.
+
+        Where more is left than noise leaves, the model does not hold: its errors are alike over as many more frames,
+        and columns are less certain.
+        """
+        expected = max(TIMES_NOISE * self.equations.windows.noise, _AS_GOOD_AS_EXACT)
+        return weigh(self.equations, state, ALIKE * max(1.0, state.cost / expected))
 
     def _descend(self, state: State, steps: int) -> State:
         """`descend` on the open edges: a graph without the closed ones is smaller."""

@@ -18,7 +18,7 @@ _ALIKE_AT_FIRST = 64.0  # residuals that say as much as one while the functions 
 _UNLIKELY = 0.01  # an edge of less probability is closed
 # share of clear reactions from which the others are tied to their likeliest columns, too: from 0.9 on, wrong ones stay
 _MOST = 0.97
-_NOISE = 2.0  # times what noise leaves of the mean squared residual: less is noise
+TIMES_NOISE = 2.0  # times what noise leaves of the mean squared residual: less is noise
 SETTLED = 2  # rounds that change no column although some are not clear, after which there are no more
 _LIKELY = 0.9  # an edge of more probability should not be faint
 _FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functions
@@ -107,7 +107,7 @@ def _tied(
 
 def is_noise(equations: Equations, state: State) -> bool:
     """Whether the residual is about what noise leaves."""
-    return state.cost < _NOISE * equations.windows.noise
+    return state.cost < TIMES_NOISE * equations.windows.noise
 
 
 def in_integers(equations: Equations, state: State) -> State:
