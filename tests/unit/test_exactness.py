@@ -263,3 +263,29 @@ def test_candidates_of_zero_are_found_with_decoys(small):
     true = simulation.kinetics.stoichiometry
     assert ((found != 0) == (true != 0)).mean() > 0.98
     assert (found == true)[true != 0].mean() > 0.9
+
+
+def test_lengths_that_were_learned_the_wrong_way_round_are_exchanged(small, monkeypatch):
+    """All one-substrate reactions at the other length, functions fitted to that, and no length clear."""
+    refinement, truth = truth_of(small)
+    graph, space = refinement.functions.graph, refinement.functions.space
+    true = truth.linear / 10 ** truth.log_k[refinement.functions.reaction]
+    single = np.bincount(graph.edge_reaction, graph.edge_is_substrate, graph.n_reactions) == 1
+    log_k, n_wrong = truth.log_k.clone(), 0
+    for j in np.flatnonzero(single):
+        own = true[graph.edges_of(j)].round().numpy()
+        other = space.other_length(j, own)
+        if other is not None:
+            log_k[j] -= float(np.log10(np.abs(other).sum() / np.abs(own).sum()))
+            n_wrong += 1
+    assert n_wrong >= 2
+    tied = torch.ones(graph.n_reactions, dtype=torch.bool)
+    start = replace(truth, log_k=log_k, tied=tied, closed=torch.zeros_like(truth.linear, dtype=torch.bool))
+    state = refinement._descend(start, 30)
+    unclear = replace(weigh(refinement.equations, state), chances=torch.full((5, graph.n_reactions), 0.2).double())
+    monkeypatch.setattr("stoirec.refine.refinement.weigh", lambda *_: unclear)
+    found = refinement._other_lengths(state, 20)
+    assert found is not None and found.cost < state.cost / 2
+    sizes = found.linear / 10 ** found.log_k[refinement.functions.reaction]
+    right = torch.as_tensor(single)[refinement.functions.reaction]
+    assert sizes[right].numpy() == pytest.approx(true[right].numpy(), rel=0.05)

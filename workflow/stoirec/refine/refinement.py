@@ -53,7 +53,7 @@ class Refinement:
         if selected.settled and not is_noise(self.equations, state):
             other = self._other_lengths(state, steps)
             if other is not None:
-                return other
+                state, selected = other, select(self.equations, other, stage)
         found = self._descend(selected, steps)
         return replace(found, stalled=self._stalled(state, found))
 
