@@ -90,12 +90,12 @@ class Refinement:
         The columns are the answer, not the directions of B refitted freely: those of weak reactions say less than the
         evidence of all columns.
         """
-        fitted = in_integers(self.equations, state)
+        found = in_integers(self.equations, state)
         for _ in range(_FITS):
-            fitted = self._descend(fitted, steps)
-            if fitted.cost < _AS_GOOD * state.cost:
+            found = self._descend(found, steps)
+            if found.cost < _AS_GOOD * state.cost:
                 break
-        return fitted
+        return found
 
     def shortest(self, state: State, steps: int) -> tuple[State, Evidence]:
         """The shorter columns where the data leave lengths open, and what each column of a reaction explains.
