@@ -126,7 +126,7 @@ def _variables(space: ColumnSpace, fit: xr.Dataset, answer: _Answer) -> dict[str
         "alternative": described(("rank", "edge"), answer.columns, "likeliest integer columns, likeliest first"),
         "alternative_cost": described(("rank", "reaction"), costs, "-2 log probability of the column"),
         "val_loss": ((), fit["val_loss"].values, fit["val_loss"].attrs),
-        **{name: fit[name].variable for name in ("length_is_convention",) if name in fit},
+        **({"length_is_convention": fit["length_is_convention"].variable} if "length_is_convention" in fit else {}),
     }
 
 

@@ -74,7 +74,8 @@ class Training:
 
     def __init__(self, data: Data, config: FitConfig, device: torch.device) -> None:
         self.unit = concentration_unit(data)
-        self.data, self.config, self.device = (data := data.in_unit(self.unit)), config, device
+        data = data.in_unit(self.unit)
+        self.data, self.config, self.device = data, config, device
         self.model = new_model(data, config).to(device)
         self.observed = Observations.of(data, config, device)
         self.descent = GradientDescent(data, config, self.model, self.observed)

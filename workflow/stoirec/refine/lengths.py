@@ -63,12 +63,11 @@ def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evid
         of_kind = reactions[is_open]
         if not len(of_kind) or unclear[of_kind].mean() < _MOST:
             continue
-        linear = state.linear.clone()
         log_k = state.log_k.clone()
         for reaction in of_kind.tolist():
             other = equations.functions.space.other_length(reaction, columns[edges_of(reaction)])
             log_k[reaction] -= float(np.log10(np.abs(other).sum() / np.abs(columns[edges_of(reaction)]).sum()))
-        yield as_fast(equations, state, replace(state, linear=linear, log_k=log_k, cost=math.inf, settled=0))
+        yield as_fast(equations, state, replace(state, log_k=log_k, cost=math.inf, settled=0))
 
 
 def split(evidence: Evidence, column: Tensor, convention: Tensor, space: ColumnSpace) -> Evidence:

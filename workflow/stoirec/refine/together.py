@@ -5,11 +5,11 @@ is too cautious: two reactions that each may be what the other is not can both t
 reaction moves along the column it has, at fixed functions, and columns change
 
     one at a time   to that which leaves the least beside the others, until none does: coordinate descent on integers
-    in groups       where nothing changes any more and something is left: the reactions of the metabolites that are
-                    explained worst lose their columns, and get new ones in the order of what these explain. Reactions
-                    in a cycle that hold each other's columns, or mend each other's faults, are not undone one by one.
-                    Nor is one that holds the column of another, which is left with nothing: fluxes know reactions by
-                    their substrates alone, so both have to change
+    in groups       where nothing changes any more and something is left: reactions that share a metabolite lose their
+                    columns, and get new ones in the order of what these explain. Reactions in a cycle that hold each
+                    other's columns, or mend each other's faults, are not undone one by one. Nor is one that holds the
+                    column of another, which is left with nothing: fluxes know reactions by their substrates alone, so
+                    both have to change
 """
 
 import heapq
