@@ -191,7 +191,7 @@ def test_the_truth_is_a_fixed_point_of_refinement(small, limited_regime, name):
 def test_the_truth_in_integers_is_the_truth(small, decoys):
     """Nothing is lost when integers take the place of what stood for them."""
     refinement, truth = truth_of(small.model_copy(update={"n_runs": 2, "decoy_edges": decoys}))
-    final = refinement.finish(refinement.round(truth, 3, "commit"), 3)
+    final = refinement.finish(refinement.round(truth, 3, "conclude"), 3)
     true = truth.linear / 10 ** truth.log_k[refinement.functions.reaction]
     assert torch.equal(final.integers, true.round())
     assert refinement.coefficient(final).numpy() == pytest.approx(true.numpy())

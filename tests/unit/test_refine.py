@@ -205,7 +205,7 @@ def test_an_exchange_keeps_its_coefficient_although_no_column_of_it_is_balanced(
     weights = law.pack({name: torch.as_tensor(law.initial(name, rng)) for name in law.shapes})
     state = State(weights, linear, log_k)
     assert decode(equations, state).tolist() == [-1, 1, -2, 1]
-    committed = select(equations, state, "commit")
+    committed = select(equations, replace(state, spent=True), "tie")
     assert committed.tied.all() and committed.linear[2:].numpy() == pytest.approx(linear[2:].numpy())
 
 
@@ -413,7 +413,7 @@ def test_clear_columns_are_kept_and_committing_makes_integers_of_all(with_decoys
     assert clear.tied.sum() >= 8
     assert ((refinement.coefficient(clear) / unit)[edges].round() == truth.integers[edges]).double().mean() > 0.95
     more = refinement.round(refinement.round(clear, 10, "tie"), 10, "tie")
-    committed = in_integers(refinement.equations, refinement.round(more, 10, "commit"))
+    committed = in_integers(refinement.equations, refinement.round(more, 10, "conclude"))
     column = refinement.coefficient(committed)
     assert column.numpy() == pytest.approx(column.round().numpy())
     assert (column.round() == truth.integers).double().mean() > 0.85
@@ -427,7 +427,7 @@ def test_clear_columns_are_kept_and_committing_makes_integers_of_all(with_decoys
     again = select(
         refinement.equations,
         replace(truth, integers=None, tied=committed.tied, closed=truth.integers == 0),
-        "commit",
+        "conclude",
     )
     assert again.settled == SETTLED  # all are clear
     assert refinement.coefficient(again).numpy() == pytest.approx(truth.integers.numpy())
@@ -561,7 +561,7 @@ def test_rounds_find_the_columns(setup, rng, limited):
         )
     state, rounds = disturbed(replace(truth, integers=None), rng, 0.02, 0.1), 0
     while not refinement.settled(state):
-        state, rounds = refinement.round(state, 12, "tie" if rounds < 2 else "commit"), rounds + 1
+        state, rounds = refinement.round(state, 12, "tie" if rounds < 2 else "conclude"), rounds + 1
     assert rounds <= 6
     found = refinement.finish(state, 12)
     assert torch.equal(found.integers, truth.integers)
@@ -584,7 +584,8 @@ def test_ties_that_do_not_help_are_released_for_a_round(setup, rng, monkeypatch)
     assert held.stalled and torch.equal(held.tied, tied)
     free = refinement.round(held, 4, "tie")
     assert not free.stalled and not free.tied.any() and free.cost < held.cost
-    assert not refinement.round(held, 1, "commit").tied.any() and refinement.round(held, 1, "conclude").tied.any()
+    assert not free.spent and refinement.round(replace(held, loose_cost=free.cost), 4, "tie").spent
+    assert refinement.round(held, 1, "conclude").tied.any()
     assert not refinement.round(replace(start, cost=math.inf), 1, "tie").stalled
     refinement.equations.windows = replace(refinement.equations.windows, noise=held.cost)
     assert not refinement.round(start, 4, "tie").stalled

@@ -46,13 +46,9 @@ class Steps:
 def stage(round_: int, n_rounds: int, allows_zero: bool) -> Stage:
     """What a round of refinement does, from 0.
 
-    Where edges may be decoys a quarter of the rounds close them, and ties alone are tried for another eighth: an edge
-    that is open in vain costs more than a column that is wrong for a round. The last quarter, at least the last round,
-    concludes.
+    Where edges may be decoys a quarter of the rounds close them. The last quarter, at least the last round, concludes.
     """
     done = (round_ + 0.5) / n_rounds
     if done > 0.75 or round_ + 1 == n_rounds:
         return "conclude"
-    if not allows_zero:
-        return "tie"
-    return "close" if done < 0.25 else "tie" if done < 0.375 else "commit"
+    return "close" if allows_zero and done < 0.25 else "tie"

@@ -20,7 +20,7 @@ from stoirec.refine.selection import SETTLED, TIMES_NOISE, Stage, in_integers, i
 from stoirec.refine.state import State
 
 _AS_GOOD_AS_EXACT = 1e-5  # mean squared residual: exact networks end below, wrong or impossible ones above
-_STALLED = 0.5  # of the mean squared residual: if a round with reactions tied leaves more, its ties do not help
+_HARDLY_LESS = 0.5  # of the mean squared residual: a round that leaves more did not help
 _FITS = 4  # of integers in the functions, at most
 _AS_GOOD = 2.0  # times the residual before, at which they end: with a gate 1 is far from what stood for it
 
@@ -43,10 +43,12 @@ class Refinement:
         """Weigh all columns, keep what the evidence says at this stage, then descend if that is not all.
 
         Ties that do not help are released for a round, and closed edges with them: a wrong one holds up the residual,
-        and the functions grow around it.
+        and the functions grow around it. When no ties helped, and the descent without them does not any more either,
+        all are tied in the next round: together they show which are wrong.
         """
-        if state.stalled and stage in ("tie", "commit"):
-            return replace(self._descend(self._released(state), steps), stalled=False)
+        if state.stalled and stage == "tie":
+            found = self._descend(self._released(state), steps)
+            return replace(found, stalled=False, spent=found.cost > _HARDLY_LESS * state.loose_cost)
         selected = select(self.equations, state, stage)
         if self.settled(selected):
             return replace(state, settled=selected.settled)
@@ -77,7 +79,7 @@ class Refinement:
             return False
         if after.tied.all():
             return after.settled > 0 and after.cost > before.loose_cost
-        return after.cost > _STALLED * before.cost
+        return after.cost > _HARDLY_LESS * before.cost
 
     @staticmethod
     def settled(state: State) -> bool:

@@ -12,7 +12,7 @@ from stoirec.refine.integers import as_fast
 from stoirec.refine.state import State
 from stoirec.refine.together import chosen_together, regrouped
 
-Stage = Literal["close", "tie", "commit", "conclude"]
+Stage = Literal["close", "tie", "conclude"]
 
 _ALIKE_AT_FIRST = 64.0  # residuals that say as much as one while the functions are coarse: errors are more alike
 _UNLIKELY = 0.01  # an edge of less probability is closed
@@ -25,20 +25,20 @@ _FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functi
 
 
 def select(equations: Equations, state: State, stage: Stage) -> State:
-    """`state` with what the evidence says of its columns, in four stages.
+    """`state` with what the evidence says of its columns, in three stages.
 
     close    Unlikely edges are closed, the others are open. Reactions that the descent released (|S| runs away, or is
              faint on all edges or on a likely one) take their mean column.
     tie      Reactions whose column is clear are tied to it as well, which leaves the others less to make up for.
-    commit   All are tied to the columns that are best together. Most guesses are right by then, and the functions that
-             follow from them show which are not. It begins early once most columns are clear, or no more become clear
-             and what is left of the residual is noise.
-    conclude As commit; ties that do not help are not released any more.
+             Once most columns are clear, or no more become clear and what is left of the residual is noise, or `state`
+             is spent, all are tied to the columns that are best together: most guesses are right by then, and the
+             functions that follow from them show which are not.
+    conclude All are tied, whatever is clear, and not released any more.
     """
     evidence = weigh(equations, state, _ALIKE_AT_FIRST if stage == "close" else ALIKE)
     tied = (evidence.certainty > CLEAR) & (stage != "close")
     no_more = state.tied is not None and tied.sum() <= state.tied.sum() and is_noise(equations, state)
-    if stage in ("commit", "conclude") or tied.double().mean() > _MOST or (stage == "tie" and no_more):
+    if stage == "conclude" or (stage == "tie" and (state.spent or tied.double().mean() > _MOST or no_more)):
         return _commit(equations, state, evidence)
     kept = _kept(equations, state, evidence.unit, evidence.column, tied)
     opened = _opened(equations, state, evidence)

@@ -22,6 +22,7 @@ class State:
         loose_cost: the least `cost` of any round before with reactions that were not tied; inf before the first.
         settled: rounds in a row that changed no column, or selection.SETTLED if all columns are clear as well.
         stalled: whether the last round left most of a residual that is not noise, so that some ties are wrong.
+        spent: whether the last round without ties left most of what rounds before had left, so that no more will come.
     """
 
     weights: Tensor
@@ -34,3 +35,4 @@ class State:
     loose_cost: float = math.inf
     settled: int = 0
     stalled: bool = False
+    spent: bool = False
