@@ -74,7 +74,7 @@ def test_an_open_length_is_shared_by_the_column_and_its_double():
     columns[0], columns[1, :2], columns[2, :2] = 2 * column, column[:2], 3 * column[:2]
     chances[0], chances[1, 0], chances[2, 0] = torch.tensor([0.7, 1.0]), 0.2, 0.1
     nothing = torch.zeros(0)
-    evidence = Evidence(nothing, nothing, nothing, columns, chances, nothing, nothing)
+    evidence = Evidence(nothing, nothing, nothing, columns, chances, nothing, nothing, nothing)
     found = split(evidence, column, torch.tensor([True, False]), equations.functions.space)
     assert torch.equal(found.columns[:3, :2], torch.stack([column[:2], 2 * column[:2], 3 * column[:2]]))
     assert found.chances[:, 0].numpy() == pytest.approx([0.45, 0.45, 0.1, 0, 0])
@@ -89,7 +89,7 @@ def test_lengths_of_a_kind_are_exchanged_together_where_most_are_not_clear(uncle
     chances = torch.ones(5, 3).double()
     chances[0, unclear] = 0.6
     nothing = torch.zeros(0)
-    evidence = Evidence(nothing, nothing, nothing, nothing, chances, nothing, nothing)
+    evidence = Evidence(nothing, nothing, nothing, nothing, chances, nothing, nothing, nothing)
     trials = list(exchanged(equations, state, column, evidence))
     assert len(trials) == n_trials
     for trial in trials:

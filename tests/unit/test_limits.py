@@ -7,12 +7,12 @@ import pytest
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.network.graph import from_pairs
+from stoirec.network.notation import column_text
 from stoirec.report import results, tables
 from stoirec.report.calibration import SURE
 from stoirec.report.limits import confidence as trust
 from stoirec.report.limits import figures, variations
 from stoirec.report.limits.ceilings import beside_ceilings
-from stoirec.report.notation import column_text
 from stoirec.report.present import table as shown
 from stoirec.score.oracle import true_frames
 from stoirec.score.references import reference_metrics

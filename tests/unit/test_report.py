@@ -18,6 +18,7 @@ from stoirec.answer.decode import METHODS, REFINED
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.network.graph import from_pairs
+from stoirec.network.notation import column_text, equation
 from stoirec.report import contents, present, provenance, results, tables
 from stoirec.report import page as pages
 from stoirec.report.answer import answer
@@ -26,7 +27,6 @@ from stoirec.report.data import numbers
 from stoirec.report.data.figures import trajectories
 from stoirec.report.limits.ceilings import beside_ceilings
 from stoirec.report.limits.confidence import calibrations, confidences, sure_entries
-from stoirec.report.notation import column_text, equation
 from stoirec.report.recovery import figures as recovery_figures
 from stoirec.report.recovery import mistakes
 from stoirec.report.recovery.selected import better_baseline, selected_fit

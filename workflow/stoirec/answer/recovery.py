@@ -15,10 +15,13 @@ from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.network.columns import ColumnSpace, TooManyColumns
 from stoirec.network.graph import Graph
+from stoirec.network.notation import column_text
 
 _log = logging.getLogger(__name__)
 _ALTERNATIVES = 5
 _OVERFITTED = 0.1  # train_loss over val_loss, at most, of functions that the training runs do not pin down
+_LIKELIER = 0.5  # probability from which a reaction is named as one that no allowed column is right for
+_NAMED = 10  # of these, at most
 _WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the mean of dc/dt is
 
 
@@ -60,6 +63,15 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None) -> xr.Datase
         answer = _diverged(space, method) if fit.attrs["status"] != "ok" else _answer(space, fit, method)
     except TooManyColumns as error:
         raise BadInput(path, "edge_reaction", error, "reactions with fewer candidate edges") from None
+    _say(space, fit, path)
+    attributes = {"title": "recovered stoichiometric matrix", "decoder": decoder, "method": method}
+    return xr.Dataset(
+        _variables(space, fit, answer), attrs=attributes | {name: fit.attrs[name] for name in ("status", "config")}
+    )
+
+
+def _say(space: ColumnSpace, fit: xr.Dataset, path: str) -> None:
+    """Warnings: that nothing is sure, and why; reactions whose column cannot be any that is allowed."""
     if fit["val_loss"] >= _WORTHLESS:
         overfitted = fit["train_loss"] < _OVERFITTED * fit["val_loss"]
         advice = (
@@ -69,10 +81,16 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None) -> xr.Datase
         )
         text = "%s: val_loss %.1e, worse than the mean of dc/dt, train_loss %.1e: nothing is sure; %s"
         _log.warning(text, path, fit["val_loss"], fit["train_loss"], advice)
-    attributes = {"title": "recovered stoichiometric matrix", "decoder": decoder, "method": method}
-    return xr.Dataset(
-        _variables(space, fit, answer), attrs=attributes | {name: fit.attrs[name] for name in ("status", "config")}
-    )
+    if "no_column_probability" not in fit:
+        return
+    probability = fit["no_column_probability"].values
+    outside = [j for j in np.argsort(-probability, kind="stable") if probability[j] > _LIKELIER]
+    for reaction in outside[:_NAMED]:
+        text = "%s: no allowed column explains reaction %s (probability %.2f); the data ask for %s"
+        column = column_text(space.graph, np.round(fit["coefficient"].values, 2), reaction)
+        _log.warning(text, path, space.graph.reaction_name(reaction), probability[reaction], column)
+    if len(outside) > _NAMED:
+        _log.warning("%s: and %d more: no_column_probability in recovery.nc", path, len(outside) - _NAMED)
 
 
 def _diverged(space: ColumnSpace, method: str) -> _Answer:
@@ -126,7 +144,7 @@ def _variables(space: ColumnSpace, fit: xr.Dataset, answer: _Answer) -> dict[str
         "alternative": described(("rank", "edge"), answer.columns, "likeliest integer columns, likeliest first"),
         "alternative_cost": described(("rank", "reaction"), costs, "-2 log probability of the column"),
         "val_loss": ((), fit["val_loss"].values, fit["val_loss"].attrs),
-        **({"length_is_convention": fit["length_is_convention"].variable} if "length_is_convention" in fit else {}),
+        **{name: fit[name].variable for name in ("length_is_convention", "no_column_probability") if name in fit},
     }
 
 

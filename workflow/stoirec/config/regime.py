@@ -47,6 +47,8 @@ class Regime(Strict):
     max_coefficient: int = Field(2, ge=1, le=2)
     # "substrates-products": weight; the sizes reactions are drawn from
     reaction_shapes: dict[str, float]
+    # share of reactions whose columns are not of the kind a learner expects: simulate.network.ODD, in turn
+    odd_reactions: float = Field(0.0, ge=0, le=1)
     decoy_edges: float = Field(0.0, ge=0)
     dcdt_noise: float = Field(0.0, ge=0)  # Gaussian noise on dc/dt, in units of each metabolite's std of dc/dt
     n_runs: int = Field(5, ge=1)

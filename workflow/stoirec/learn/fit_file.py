@@ -18,7 +18,7 @@ from stoirec.learn.model import MetabolismPropagation, new_model
 from stoirec.learn.observations import Observations
 from stoirec.learn.refinement_rounds import RefinementRounds
 from stoirec.learn.uncertainty import coefficient_se
-from stoirec.network.columns import small_integers
+from stoirec.network.columns import ColumnSpace, small_integers
 from stoirec.refine import Evidence
 
 Variables = dict[str, tuple]
@@ -64,7 +64,7 @@ def fit_content(
                 {"long_name": "mean squared residual over variance of dc/dt, training", "units": "1"},
             ),
             **(
-                _refined(rounds.state.integers, rounds.evidence, data.space.known)
+                _refined(data.space, model.law.allows_zero, rounds.state.integers, rounds.evidence)
                 if ended and rounds.evidence is not None
                 else {}
             ),
@@ -129,13 +129,16 @@ def _curves(history: History) -> Variables:
     }
 
 
-def _refined(integers: Tensor, evidence: Evidence, known: np.ndarray) -> Variables:
+def _refined(space: ColumnSpace, allows_zero: bool, decided: Tensor, evidence: Evidence) -> Variables:
     """What refinement decided, and the likeliest columns."""
-    decided, columns = integers.cpu().numpy(), evidence.columns.cpu().numpy()
+    known, columns, real = space.known, evidence.columns.cpu().numpy(), decided.cpu().numpy()
+    nearest = np.where(np.isnan(known), np.round(real), real)
+    if not allows_zero:
+        nearest = np.where(nearest == 0, space.sign, nearest)
     return {
         "refined_coefficient": (
             "edge",
-            small_integers(decided),
+            small_integers(nearest),
             {"long_name": "integer coefficient that the refinement decided", "units": "1"},
         ),
         "column": (
@@ -145,8 +148,13 @@ def _refined(integers: Tensor, evidence: Evidence, known: np.ndarray) -> Variabl
         ),
         "column_probability": (
             ("rank", "reaction"),
-            evidence.chances.cpu().numpy(),
+            ((1 - evidence.outside) * evidence.chances).cpu().numpy(),
             {"long_name": "probability of the column, given the others", "units": "1"},
+        ),
+        "no_column_probability": (
+            "reaction",
+            evidence.outside.cpu().numpy(),
+            {"long_name": "probability that no allowed column is the reaction's", "units": "1"},
         ),
         "length_is_convention": (
             "reaction",

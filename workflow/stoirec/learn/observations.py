@@ -39,18 +39,19 @@ class Observations:
 
     Attributes:
         frames: training frames, which know their run and time; training: the same as tensors.
-        validation: frames that nothing is trained on.
+        held_out: frames that nothing is trained on; validation: the same as tensors.
     """
 
     frames: Frames
+    held_out: Frames
     training: Observed
     validation: Observed
 
     @classmethod
     def of(cls, data: Data, config: FitConfig, device: torch.device) -> "Observations":
         """Raises Unsuitable: the data has fewer training runs than config.n_runs, or nothing to validate on."""
-        frames = data.training_frames(config.n_runs)
-        return cls(frames, Observed.of(frames, device), Observed.of(data.validation_frames(), device))
+        frames, held_out = data.training_frames(config.n_runs), data.validation_frames()
+        return cls(frames, held_out, Observed.of(frames, device), Observed.of(held_out, device))
 
 
 def concentration_unit(data: Data) -> float:

@@ -75,8 +75,10 @@ class RefinementRounds:
         model = self.model.double()
         scale = scale_of(self.observed.training.dcdt, self.config)
         smooth = model.limiter is None  # limited fluxes have kinks
-        fitted = windows(self.observed.frames, scale, self.config.refinement_frames, self.chance, smooth)
-        return Refinement(model.law, self.space, fitted, model.limiter)
+        number = self.config.refinement_frames
+        fitted = windows(self.observed.frames, scale, number, self.chance, smooth)
+        held_out = windows(self.observed.held_out, scale, number, smooth=smooth)
+        return Refinement(model.law, self.space, fitted, model.limiter, held_out)
 
     def _trained(self) -> State:
         """The model as gradient descent left it."""

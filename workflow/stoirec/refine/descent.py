@@ -12,6 +12,7 @@ from stoirec.refine.jacobian import Normal
 from stoirec.refine.state import State
 
 _EXACT = 1e-13  # mean squared residual at which nothing is left to learn
+HARDLY_LESS = 0.5  # of the mean squared residual: steps that leave more gained little
 SCORE_DAMPING = 1e-6  # where J'J is inverted to test or to say how sure, not to step
 _FLOOR = 1e-3  # least curvature the damping acts on: saturated units have next to none
 _LEAST_GAIN = 1.01  # a step that gains less is idle
@@ -30,7 +31,7 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
     functions = equations.functions
     n_weights, n_edges, n_reactions = len(state.weights), equations.graph.n_edges, equations.graph.n_reactions
     matrix, gradient = _through_sizes(functions, state, equations.normal(state))
-    for amounts, sums in zip(functions.amounts, equations.column_sums(state)):
+    for amounts, sums in zip(equations.amounts(state), equations.column_sums(state)):
         edge, per_k = torch.arange(n_edges, device=sums.device), 1 / 10 ** state.log_k[functions.reaction]
         reactions = torch.arange(n_reactions, device=sums.device)
         parts = [
@@ -92,7 +93,7 @@ def _held(functions: Functions, state: State, gradient: Tensor) -> Tensor:
 
 
 def descend(equations: Equations, state: State, steps: int) -> State:
-    """At most `steps` Levenberg-Marquardt steps.
+    """At most `steps` Levenberg-Marquardt steps; the state then knows whether they became slow.
 
     Stops at a residual of 1e-13, or after three steps in a row that gain less than 1 %.
 
@@ -104,7 +105,7 @@ def descend(equations: Equations, state: State, steps: int) -> State:
         torch.zeros(len(state.weights) + len(state.linear), dtype=torch.float64, device=state.linear.device),
     )
     objective, cost = equations.cost(state)
-    state, damping, growth, idle = replace(state, cost=cost), 1e-3, 2.0, 0
+    state, damping, growth, idle, costs = replace(state, cost=cost), 1e-3, 2.0, 0, [cost]
     for _ in range(steps):
         matrix, gradient = free_equations(equations, state)
         for _ in range(10):
@@ -122,9 +123,10 @@ def descend(equations: Equations, state: State, steps: int) -> State:
         damping, growth = damping * max(1 / 5, 1 - (2 * ratio - 1) ** 3), 2.0
         idle = idle + 1 if objective < _LEAST_GAIN * trial_objective else 0
         state, objective = replace(trial, cost=cost), trial_objective
+        costs.append(cost)
         if idle == _PATIENCE or cost < _EXACT:
             break
-    return state
+    return replace(state, slow=costs[-1] > HARDLY_LESS * costs[len(costs) // 2])
 
 
 def damped(matrix: Tensor, damping: float) -> Tensor:

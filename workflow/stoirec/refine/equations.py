@@ -4,6 +4,7 @@ import functools
 import operator
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from stoirec.data.windows import Windows
@@ -43,9 +44,14 @@ class Equations:
         dense[self.metabolite, self.reaction] = linear
         return dense / self.windows.scale[:, None]
 
+    def amounts(self, state: State) -> Tensor:
+        """(quantities, E) of what is conserved; 0 in reactions that no column of the space is right for."""
+        amounts = self.functions.amounts
+        return amounts if state.outside is None else torch.where(state.outside[self.reaction], 0.0, amounts)
+
     def column_sums(self, state: State) -> Tensor:
         """(quantities, R) conserved sums of the columns of B, relative to k; zero where they are conserved."""
-        amounts = self.functions.amounts
+        amounts = self.amounts(state)
         sums = state.linear.new_zeros(len(amounts), self.graph.n_reactions)
         return sums.index_add_(1, self.reaction, amounts * state.linear) / 10**state.log_k
 

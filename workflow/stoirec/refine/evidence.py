@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import Equations
+from stoirec.refine.functions import Functions
 from stoirec.refine.integers import decode
 from stoirec.refine.others import Others
+from stoirec.refine.outside import describes, log_odds, odds_to_probability, probability_outside
 from stoirec.refine.state import State
 
 LISTED = 5  # columns of a reaction that are kept, the likeliest
@@ -34,9 +36,11 @@ class Evidence:
         log_k: (R,) mean log10 rate constant.
         columns: (LISTED, E) the likeliest columns, integers, likeliest first. Of a reaction that no column explains
             the first is B / k, and the others are 0.
-        chances: (LISTED, R) their probabilities.
+        chances: (LISTED, R) their probabilities, if any column is right.
         column_log_k: (R,) log10 of the likeliest column's rate constant.
         unit: what stands for an |S| of 1 in the functions.
+        misfit: (R,) probability that no column is right if the functions are.
+        outside: (R,) the same with the functions uncertain; None if it was not asked, and is taken for 0.
         convention: (R,) bool, reactions whose length the data leave open; None before it was asked.
     """
 
@@ -47,6 +51,8 @@ class Evidence:
     chances: Tensor
     column_log_k: Tensor
     unit: Tensor
+    misfit: Tensor
+    outside: Tensor | None = None
     convention: Tensor | None = None
 
     @property
@@ -57,21 +63,26 @@ class Evidence:
     @property
     def certainty(self) -> Tensor:
         """(R,) probability of the likeliest column."""
-        return self.chances[0]
+        return self.chances[0] if self.outside is None else self.chances[0] * (1 - self.outside)
 
 
 def weigh(equations: Equations, state: State, alike: float = ALIKE) -> Evidence:
     """The evidence for the columns of all reactions, at a `state` with real |S| in the functions.
 
     First with no reaction tied, which is cautious; then with those tied whose column is clear even so. Wrong columns
-    that are tied together speak for each other: a tie counts only while it stands without the others.
+    that are tied together speak for each other: a tie counts only while it stands without the others. In the end each
+    is weighed against no column at all.
     """
-    alone = weigh_beside(equations, replace(state, tied=None), alike)
-    if state.tied is None:
-        return alone
-    size = state.linear.abs() / 10 ** (state.log_k[equations.reaction]) / alone.unit
-    stands = by_reaction(equations, (alone.column.abs() - size).abs(), "max") < UNCHANGED
-    return weigh_beside(equations, replace(state, tied=state.tied & stands & (alone.certainty > CLEAR)), alike)
+    found = weigh_beside(equations, replace(state, tied=None), alike)
+    if state.tied is not None:
+        size = state.linear.abs() / 10 ** (state.log_k[equations.reaction]) / found.unit
+        stands = by_reaction(equations, (found.column.abs() - size).abs(), "max") < UNCHANGED
+        stands &= state.tied & (found.certainty > CLEAR)
+        found = weigh_beside(equations, replace(state, tied=stands), alike)
+    listed = torch.where((found.chances > 0)[:, equations.reaction], found.columns, 0.0)
+    outside = probability_outside(equations, state, listed, ALIKE)  # errors of functions do not speak for columns
+    misfit = found.misfit if describes(equations, state) else torch.zeros_like(found.misfit)
+    return replace(found, misfit=misfit, outside=outside)
 
 
 def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Evidence:
@@ -92,13 +103,17 @@ def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Ev
     column_log_k = state.log_k + level[1].log10()
     columns, chances = log_k.new_zeros(LISTED, graph.n_edges), log_k.new_zeros(LISTED, graph.n_reactions)
     columns[0] = state.linear / 10 ** column_log_k[functions.reaction]
+    misfit = torch.zeros_like(log_k)
     for reaction in range(graph.n_reactions):
         edges = graph.edges_of(reaction)
         sign = functions.sign[edges]
         consumed = sign < 0
         consumed_sizes, produced_sizes, _ = functions.sides(reaction)
-        k, gain = gains(equations, state, others, level, reaction)
-        if not gain.numel() or gain.max() == -torch.inf:
+        if not functions.sides(reaction)[2].numel():
+            continue
+        explained, size = beside(equations, state, others, level, reaction)
+        k, gain = gains_of(functions, reaction, explained, size)
+        if gain.max() == -torch.inf:
             continue
         chance = (gain / (2 * alike)).flatten().softmax(0).reshape(gain.shape)
         nonzero, mean = torch.empty_like(sign), torch.empty_like(sign)
@@ -114,26 +129,48 @@ def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Ev
         column_log_k[reaction] = k.flatten()[likeliest.indices[0]].log10()
         own = functions.columns(reaction, likeliest.indices)
         columns[:n, edges] = torch.where(chances[:n, reaction, None] > 0, own, 0.0)
-    return Evidence(probability, linear, log_k, columns, chances, column_log_k, level[1])
+        misfit[reaction] = _misfit(explained, size, own[0].abs(), functions.space.largest, alike)
+    return Evidence(probability, linear, log_k, columns, chances, column_log_k, level[1], misfit)
 
 
-def gains(equations: Equations, state: State, others: Others, level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
-    """Best k and gain of a reaction's columns beside `others`: (consumed sides, produced sides), as Functions.sides.
+def _misfit(explained: Tensor, size: Tensor, column: Tensor, largest: int, alike: float) -> float:
+    """Probability that not even the likeliest column (n,) is right, beside the free one that explains most."""
+    free = torch.linalg.solve(size, explained[..., None])[..., 0]
+    best = (free * explained).sum(1).argmax()
+    odds = log_odds(free[best], alike * torch.linalg.inv(size[best]), column, largest)
+    return odds_to_probability(odds)
 
-    The gain is -inf where a column does not conserve or explains nothing. `level` stands for the |S| of 0, 1, ... in
-    the functions.
+
+def beside(equations: Equations, state: State, others: Others, level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
+    """What a reaction can explain beside `others`, by its consumed sides s, as Functions.sides: (s, n), (s, n, n).
+
+    Sizes b of its edges explain 2 explained @ b - b @ size @ b. `level` stands for the |S| of 0, 1, ... in the
+    functions.
     """
     functions, windows = equations.functions, equations.windows
-    edges = equations.graph.edges_of(reaction)
-    consumed = functions.sign[edges] < 0
-    consumed_sizes, produced_sizes, conserved = functions.sides(reaction)
-    if not len(consumed_sizes) or not len(produced_sizes):
-        nothing = level.new_zeros(len(consumed_sizes), len(produced_sizes))
-        return nothing, nothing
+    consumed = functions.sign[equations.graph.edges_of(reaction)] < 0
+    consumed_sizes = functions.sides(reaction)[0]
     sizes = level.new_zeros(len(consumed_sizes), len(consumed))
     sizes[:, consumed] = at_level(level, consumed_sizes)
     rate = others.share[reaction] * functions.rates_of(reaction, state, sizes, windows)
-    explained, size = others.beside(reaction, rate @ windows.weight)
+    return others.beside(reaction, rate @ windows.weight)
+
+
+def gains(equations: Equations, state: State, others: Others, level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
+    """Best k and gain of a reaction's columns beside `others`: (consumed sides, produced sides), as Functions.sides."""
+    conserved = equations.functions.sides(reaction)[2]
+    if not conserved.numel():
+        return level.new_zeros(conserved.shape), level.new_zeros(conserved.shape)
+    return gains_of(equations.functions, reaction, *beside(equations, state, others, level, reaction))
+
+
+def gains_of(functions: Functions, reaction: int, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """Best k and gain of a reaction's columns, from what it can explain, as `beside`.
+
+    The gain is -inf where a column does not conserve or explains nothing.
+    """
+    consumed = functions.sign[functions.graph.edges_of(reaction)] < 0
+    consumed_sizes, produced_sizes, conserved = functions.sides(reaction)
     slope = (consumed_sizes * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ produced_sizes.T
     of_consumed, of_produced = size[:, consumed][:, :, consumed], size[:, ~consumed][:, :, ~consumed]
     between = torch.einsum("si,sij->sj", consumed_sizes, size[:, consumed][:, :, ~consumed])

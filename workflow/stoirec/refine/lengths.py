@@ -38,7 +38,7 @@ def shortest(
         descend: fits the functions.
     """
     columns = column.cpu().numpy()
-    open_classes, every = _unanchored(equations, columns)
+    open_classes, every = _unanchored(equations, state, columns)
     convention = np.zeros(equations.graph.n_reactions, bool)
     for reactions in [np.concatenate(open_classes)] if every else open_classes:
         double = np.array([_is_double(equations, columns, reaction) for reaction in reactions], bool)
@@ -59,7 +59,7 @@ def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evid
     """
     unclear = (evidence.certainty <= CLEAR).cpu().numpy()
     columns, edges_of = column.cpu().numpy(), equations.graph.edges_of
-    for reactions, is_open in _by_substrates(equations, columns):
+    for reactions, is_open in _by_substrates(equations, state, columns):
         of_kind = reactions[is_open]
         if not len(of_kind) or unclear[of_kind].mean() < _MOST:
             continue
@@ -89,18 +89,20 @@ def split(evidence: Evidence, column: Tensor, convention: Tensor, space: ColumnS
     return replace(evidence, columns=columns, chances=chances, convention=convention)
 
 
-def _unanchored(equations: Equations, columns: np.ndarray) -> tuple[list[np.ndarray], bool]:
+def _unanchored(equations: Equations, state: State, columns: np.ndarray) -> tuple[list[np.ndarray], bool]:
     """Reactions by number of substrates, where none of as many has a length of its own; whether that is all."""
-    classes = list(_by_substrates(equations, columns))
+    classes = list(_by_substrates(equations, state, columns))
     found = [reactions for reactions, is_open in classes if is_open.all()]
     return found, bool(classes) and len(found) == len(classes)
 
 
-def _by_substrates(equations: Equations, columns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Reactions with as many substrates, and which of them may have another length."""
+def _by_substrates(equations: Equations, state: State, columns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Reactions with as many substrates, and which of them may have another length; those outside their space aside."""
     graph, space = equations.graph, equations.functions.space
     number = np.bincount(graph.edge_reaction, graph.edge_is_substrate * (columns != 0), graph.n_reactions)
-    for size in np.unique(number):
+    if state.outside is not None:
+        number[state.outside.cpu().numpy()] = -1
+    for size in np.unique(number[number >= 0]):
         reactions = np.flatnonzero(number == size)
         lengths = (space.other_length(reaction, columns[graph.edges_of(reaction)]) for reaction in reactions)
         yield reactions, np.array([length is not None for length in lengths], bool)
@@ -117,6 +119,8 @@ def _halved(equations: Equations, state: State, reactions: np.ndarray, every: bo
     """`state` with half the columns of `reactions`, as fast; where that is all, functions of twice the size."""
     log_k = state.log_k.clone()
     log_k[torch.as_tensor(reactions, device=log_k.device)] += np.log10(2)
+    if every and state.outside is not None:
+        log_k[state.outside] += np.log10(2)
     one = log_k.new_tensor(1.0)
     weights = equations.functions.with_sizes(state.weights, 2 * one, 4 * one) if every else state.weights
     return replace(state, log_k=log_k, weights=weights, cost=math.inf)

@@ -11,16 +11,15 @@ from stoirec.data.windows import Windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.columns import ColumnSpace
-from stoirec.refine.descent import SCORE_DAMPING, damped, descend, free_equations
+from stoirec.refine.descent import HARDLY_LESS, SCORE_DAMPING, damped, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import ALIKE, Evidence, weigh
 from stoirec.refine.functions import Functions
 from stoirec.refine.lengths import exchanged, fitted, shortest, split
-from stoirec.refine.selection import SETTLED, TIMES_NOISE, Stage, in_integers, is_noise, select
+from stoirec.refine.selection import MOST, SETTLED, TIMES_NOISE, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
 _AS_GOOD_AS_EXACT = 1e-5  # mean squared residual: exact networks end below, wrong or impossible ones above
-_HARDLY_LESS = 0.5  # of the mean squared residual: a round that leaves more did not help
 _FITS = 4  # of integers in the functions, at most
 _AS_GOOD = 2.0  # times the residual before, at which they end: with a gate 1 is far from what stood for it
 
@@ -33,11 +32,20 @@ class Refinement:
         space: the columns that the reactions may have, with the sign of every edge.
         windows: what is fitted, in double precision.
         limiter: of the model, or None.
+        held_out: what tells how far the functions hold; default: nothing does.
     """
 
-    def __init__(self, law: RateLaw, space: ColumnSpace, windows: Windows, limiter: FluxLimiter | None = None) -> None:
+    def __init__(
+        self,
+        law: RateLaw,
+        space: ColumnSpace,
+        windows: Windows,
+        limiter: FluxLimiter | None = None,
+        held_out: Windows | None = None,
+    ) -> None:
         self.functions = Functions(law, space.with_decoys() if law.allows_zero else space, windows.dcdt.device)
         self.equations = Equations(self.functions, windows, limiter)
+        self.held_out = None if held_out is None else Equations(self.functions, held_out, limiter)
 
     def round(self, state: State, steps: int, stage: Stage) -> State:
         """Weigh all columns, keep what the evidence says at this stage, then descend if that is not all.
@@ -48,12 +56,14 @@ class Refinement:
         """
         if state.stalled and stage == "tie":
             found = self._descend(self._released(state), steps)
-            return replace(found, stalled=False, spent=found.cost > _HARDLY_LESS * state.loose_cost)
+            return replace(found, stalled=False, spent=found.cost > HARDLY_LESS * state.loose_cost)
         selected = select(self.equations, state, stage)
         if self.settled(selected):
             return replace(state, settled=selected.settled)
         if selected.settled and not is_noise(self.equations, state):
             other = self._other_lengths(state, steps)
+            if other is None and state.slow:
+                other = self._doubtful_freed(selected, steps)
             if other is not None:
                 state, selected = other, select(self.equations, other, stage)
         found = self._descend(selected, steps)
@@ -68,6 +78,19 @@ class Refinement:
                 return better
         return None
 
+    def _doubtful_freed(self, state: State, steps: int) -> State | None:
+        """`state` fitted with the few most doubtful reactions free, if that leaves less than half.
+
+        A wrong column bends the functions until they speak for it; the other reactions hold the functions meanwhile.
+        """
+        n_free = max(1, round((1 - MOST) * len(state.log_k)))
+        free = torch.zeros_like(state.tied)
+        free[weigh(self.equations, state).certainty.argsort(stable=True)[:n_free]] = True
+        closed = state.closed & ~free[self.equations.reaction]
+        trial = replace(state, tied=state.tied & ~free, outside=state.outside | free, closed=closed, settled=0)
+        found = self._descend(trial, steps)
+        return found if found.cost < HARDLY_LESS * state.cost else None
+
     def _released(self, state: State) -> State:
         if self.functions.allows_zero:
             return select(self.equations, state, "close")
@@ -77,9 +100,9 @@ class Refinement:
         """Whether ties hold up the residual; all of them: no column changes any more, and it was less before."""
         if not after.tied.any() or is_noise(self.equations, after):
             return False
-        if after.tied.all():
+        if after.committed:
             return after.settled > 0 and after.cost > before.loose_cost
-        return after.cost > _HARDLY_LESS * before.cost
+        return after.cost > HARDLY_LESS * before.cost
 
     @staticmethod
     def settled(state: State) -> bool:
@@ -112,11 +135,13 @@ class Refinement:
     def evidence(self, state: State) -> Evidence:
         """What each column of a reaction explains at `state`.
 
-        Where more is left than noise leaves, the model does not hold: its errors are alike over as many more frames,
-        and columns are less certain.
+        Where more is left than noise leaves, of what was fitted or of what was held out, the functions do not hold:
+        their errors are alike over as many more frames, and columns are less certain.
         """
-        expected = max(TIMES_NOISE * self.equations.windows.noise, _AS_GOOD_AS_EXACT)
-        return weigh(self.equations, state, ALIKE * max(1.0, state.cost / expected))
+        excess = _excess(self.equations, state.cost)
+        if self.held_out is not None:
+            excess = max(excess, _excess(self.held_out, self.held_out.cost(state)[1]))
+        return weigh(self.equations, state, ALIKE * excess)
 
     def _descend(self, state: State, steps: int) -> State:
         """`descend` on the open edges: a graph without the closed ones is smaller."""
@@ -125,7 +150,7 @@ class Refinement:
         part = replace(state, linear=state.linear[edges], integers=integers, closed=None)
         found = descend(self.equations.part(edges), part, steps)
         linear = torch.zeros_like(state.linear).index_copy(0, edges, found.linear)
-        loose_cost = state.loose_cost if state.tied.all() else min(state.loose_cost, found.cost)
+        loose_cost = state.loose_cost if state.committed else min(state.loose_cost, found.cost)
         return replace(found, linear=linear, integers=state.integers, closed=state.closed, loose_cost=loose_cost)
 
     def coefficient(self, state: State) -> Tensor:
@@ -142,3 +167,8 @@ class Refinement:
         linear = slice(len(state.weights), len(state.weights) + len(state.linear))
         variance = torch.cholesky_inverse(factor).diagonal()[linear] * state.cost / self.equations.n_residuals
         return variance.sqrt() / 10 ** state.log_k[self.functions.reaction]
+
+
+def _excess(equations: Equations, cost: float) -> float:
+    """How many times more is left than noise leaves, at least 1."""
+    return max(1.0, cost / max(TIMES_NOISE * equations.windows.noise, _AS_GOOD_AS_EXACT))

@@ -15,9 +15,10 @@ from stoirec.refine.together import chosen_together, regrouped
 Stage = Literal["close", "tie", "conclude"]
 
 _ALIKE_AT_FIRST = 64.0  # residuals that say as much as one while the functions are coarse: errors are more alike
+_LIKELIER = 0.5  # probability from which no column of the space is taken for a reaction's
 _UNLIKELY = 0.01  # an edge of less probability is closed
 # share of clear reactions from which the others are tied to their likeliest columns, too: from 0.9 on, wrong ones stay
-_MOST = 0.97
+MOST = 0.97
 TIMES_NOISE = 2.0  # times what noise leaves of the mean squared residual: less is noise
 SETTLED = 2  # rounds that change no column although some are not clear, after which there are no more
 _LIKELY = 0.9  # an edge of more probability should not be faint
@@ -29,33 +30,38 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
 
     close    Unlikely edges are closed, the others are open. Reactions that the descent released (|S| runs away, or is
              faint on all edges or on a likely one) take their mean column.
-    tie      Reactions whose column is clear are tied to it as well, which leaves the others less to make up for.
+    tie      Reactions whose column is clear are tied to it as well, which leaves the others less to make up for; but
+             not while a real one explains more, as long as the functions are not right.
              Once most columns are clear, or no more become clear and what is left of the residual is noise, or `state`
              is spent, all are tied to the columns that are best together: most guesses are right by then, and the
-             functions that follow from them show which are not.
+             functions that follow from them show which are not. Reactions that no column is right for stay real.
     conclude All are tied, whatever is clear, and not released any more.
     """
     evidence = weigh(equations, state, _ALIKE_AT_FIRST if stage == "close" else ALIKE)
-    tied = (evidence.certainty > CLEAR) & (stage != "close")
+    outside = evidence.outside > _LIKELIER
+    real = outside | (evidence.misfit > _LIKELIER)
+    tied = (evidence.certainty > CLEAR) & ~real
     no_more = state.tied is not None and tied.sum() <= state.tied.sum() and is_noise(equations, state)
-    if stage == "conclude" or (stage == "tie" and (state.spent or tied.double().mean() > _MOST or no_more)):
-        return _commit(equations, state, evidence)
+    most = (tied | outside).double().mean() > MOST
+    if stage == "conclude" or (stage == "tie" and (state.spent or most or no_more)):
+        return _commit(equations, replace(state, outside=outside), evidence)
+    tied = torch.zeros_like(tied) if stage == "close" else tied
     kept = _kept(equations, state, evidence.unit, evidence.column, tied)
-    opened = _opened(equations, state, evidence)
+    opened = _opened(equations, replace(state, outside=real), evidence)
     return replace(_tied(equations, opened, evidence, evidence.column, evidence.column_log_k, tied, kept), settled=0)
 
 
 def _commit(equations: Equations, state: State, evidence: Evidence) -> State:
-    """All reactions tied to the columns that are best together."""
-    every = torch.ones_like(evidence.certainty, dtype=torch.bool)
-    all_clear = bool(evidence.certainty.min() > CLEAR)
+    """All reactions tied to the columns that are best together, but those that no column is right for."""
+    inside = ~state.outside
+    all_clear = bool(torch.where(inside, evidence.certainty, evidence.outside).min() > CLEAR)
     column, log_k = chosen_together(equations, state, evidence)
-    kept = _kept(equations, state, evidence.unit, column, every)
-    if kept.all() and not all_clear and not is_noise(equations, state):
+    kept = _kept(equations, state, evidence.unit, column, inside)
+    if torch.equal(kept, inside) and not all_clear and not is_noise(equations, state):
         column, log_k = regrouped(equations, state, evidence)
-        kept = _kept(equations, state, evidence.unit, column, every)
-    settled = 0 if not kept.all() else SETTLED if all_clear else state.settled + 1
-    return replace(_tied(equations, state, evidence, column, log_k, every, kept), settled=settled)
+        kept = _kept(equations, state, evidence.unit, column, inside)
+    settled = 0 if not torch.equal(kept, inside) else SETTLED if all_clear else state.settled + 1
+    return replace(_tied(equations, state, evidence, column, log_k, inside, kept), settled=settled)
 
 
 def _kept(equations: Equations, state: State, unit: Tensor, column: Tensor, tied: Tensor) -> Tensor:
@@ -76,8 +82,8 @@ def _opened(equations: Equations, state: State, evidence: Evidence) -> State:
     reaction, size = equations.reaction, _sizes(equations, state, evidence.unit)
     faint = by_reaction(equations, torch.where(evidence.probability > _LIKELY, size, torch.inf), "min") < _FAINT
     largest = by_reaction(equations, size, "max")
-    released = (largest < _FAINT) | (largest > _RUN_AWAY) | faint
-    closed = evidence.probability < _UNLIKELY
+    released = ((largest < _FAINT) | (largest > _RUN_AWAY) | faint) & ~state.outside
+    closed = (evidence.probability < _UNLIKELY) & ~state.outside[reaction]
     linear = torch.where(closed, 0.0, torch.where(released[reaction], evidence.linear, state.linear))
     return replace(state, linear=linear, log_k=torch.where(released, evidence.log_k, state.log_k), closed=closed)
 
@@ -111,14 +117,20 @@ def is_noise(equations: Equations, state: State) -> bool:
 
 
 def in_integers(equations: Equations, state: State) -> State:
-    """`state` with integer columns where all reactions are tied; in the functions they do what stood for them."""
+    """`state` with integer columns where all reactions are tied; in the functions they do what stood for them.
+
+    Reactions outside their space keep their real columns.
+    """
     functions = equations.functions
     level = levels(equations, state)
     two = level[2] if len(level) > 2 and level[2] > level[1] else 2 * level[1]
     log_k = state.log_k + level[1].log10()
     k = 10 ** log_k[equations.reaction]
     nearest = functions.space.nearest((state.linear / k).cpu().numpy())
-    integers = torch.as_tensor(nearest, dtype=k.dtype, device=k.device)
+    column = torch.as_tensor(nearest, dtype=k.dtype, device=k.device)
+    if state.outside is not None:
+        column = torch.where(state.outside[equations.reaction], state.linear / k, column)
     weights = functions.with_sizes(state.weights, level[1], two)
-    found = replace(state, weights=weights, linear=integers * k, log_k=log_k, integers=integers)
+    every = torch.ones_like(state.log_k, dtype=torch.bool)
+    found = replace(state, weights=weights, linear=column * k, log_k=log_k, integers=column, tied=every)
     return as_fast(equations, state, found)

@@ -18,10 +18,13 @@ class State:
         closed: (E,) bool, edges held at 0 because they seem to be decoys; None before any was judged.
         tied: (R,) bool, reactions whose B only moves along itself: their column seems known; None before any was
             judged.
+        outside: (R,) bool, reactions whose column seems to be none of those allowed: real, and nothing is conserved;
+            None before any was judged.
         cost: mean squared residual, each metabolite divided by its std of dc/dt; inf before the first step.
         loose_cost: the least `cost` of any round before with reactions that were not tied; inf before the first.
         settled: rounds in a row that changed no column, or selection.SETTLED if all columns are clear as well.
         stalled: whether the last round left most of a residual that is not noise, so that some ties are wrong.
+        slow: whether the second half of the steps of a descent gained little: something that no step changes is wrong.
         spent: whether the last round without ties left most of what rounds before had left, so that no more will come.
     """
 
@@ -31,8 +34,17 @@ class State:
     integers: Tensor | None = None
     closed: Tensor | None = None
     tied: Tensor | None = None
+    outside: Tensor | None = None
     cost: float = math.inf
     loose_cost: float = math.inf
     settled: int = 0
     stalled: bool = False
+    slow: bool = False
     spent: bool = False
+
+    @property
+    def committed(self) -> bool:
+        """Whether every reaction is tied to a column, but those that none is right for."""
+        if self.tied is None:
+            return False
+        return bool((self.tied if self.outside is None else self.tied | self.outside).all())

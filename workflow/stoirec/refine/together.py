@@ -27,7 +27,7 @@ from stoirec.refine.evidence import ALIKE, UNCHANGED, Evidence, at_level, by_rea
 from stoirec.refine.others import Others
 from stoirec.refine.state import State
 
-_SURE = 1 - 1e-6  # certainty from which a reaction's column is not looked at again by itself
+_SURE = 1 - 1e-6  # chance from which a reaction's column is not looked at again by itself
 _LOST = 0.5  # a reaction of which no column is likelier may have lost its own to another
 _SWEEPS = 10  # over the reactions that are not sure, at most
 _WORST = 5  # metabolites of which each two make a group
@@ -38,20 +38,21 @@ _SAME = 1e-9  # of what is left: a change that gains less is rounding
 def chosen_together(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
     """(E,) integer columns and (R,) log10 rate constants that leave least together, as far as single changes lead.
 
-    They start from the likeliest columns and, where all reactions are tied in `state`, from those as well.
+    They start from the likeliest columns and, where all reactions are tied in `state`, from those as well. Of reactions
+    that are outside their space B is fitted.
     """
-    starts = [_Columns(equations, state, evidence.column, evidence.column_log_k)]
+    starts = [_Columns(equations, state, *_likeliest(equations, state, evidence))]
     held = None
-    if state.tied is not None and state.tied.all():
+    if state.committed:
         held = _Columns(equations, state, *_held(equations, state, evidence))
         starts.append(copy(held))
-    unsure = torch.nonzero(evidence.certainty < _SURE)[:, 0]
-    order = unsure[evidence.certainty[unsure].argsort(stable=True)].tolist()
+    unsure = torch.nonzero((evidence.chances[0] < _SURE) & ~_outside(state))[:, 0]
+    order = unsure[evidence.chances[0, unsure].argsort(stable=True)].tolist()
     found = min((start.settled(order) for start in starts), key=lambda end: end.unexplained)
     if held is not None and not found.leaves_less_than(held):
         found = held
     # an exchange, of which no column is weighed, stays as it was
-    return found.column, torch.where(evidence.certainty > 0, found.log_k, evidence.column_log_k)
+    return found.column, torch.where(evidence.chances[0] > 0, found.log_k, evidence.column_log_k)
 
 
 def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
@@ -61,7 +62,10 @@ def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[T
     lost its own and can hold it; reactions of one metabolite that are not sure get new columns; so do all reactions of
     two of the metabolites that are explained worst, and those that have lost their columns.
     """
-    unsure, lost = (set(torch.nonzero(evidence.certainty < bound)[:, 0].tolist()) for bound in (_SURE, _LOST))
+    inside = ~_outside(state)
+    unsure, lost = (
+        set(torch.nonzero((evidence.chances[0] < bound) & inside)[:, 0].tolist()) for bound in (_SURE, _LOST)
+    )
     found = _Columns(equations, state, *_held(equations, state, evidence))
     of_one = {tuple(sorted(found.reactions_of([i]) & unsure)) for i in range(equations.graph.n_metabolites)}
     of_two = (found.reactions_of(pair) | lost for pair in itertools.combinations(found.worst_explained(_WORST), 2))
@@ -96,17 +100,33 @@ def _regiven(columns: "_Columns", group: Sequence[int]) -> "_Columns":
     return columns.refilled(group).settled(group)
 
 
+def _outside(state: State) -> Tensor:
+    """(R,) bool."""
+    return torch.zeros_like(state.log_k, dtype=torch.bool) if state.outside is None else state.outside
+
+
+def _likeliest(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """The likeliest columns and their log10 rate constants; of reactions outside their space what they are."""
+    outside, log_k = _outside(state), state.log_k + evidence.unit.log10()
+    real = state.linear / 10 ** log_k[equations.reaction]
+    return (
+        torch.where(outside[equations.reaction], real, evidence.column),
+        torch.where(outside, log_k, evidence.column_log_k),
+    )
+
+
 def _held(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
     """The columns and log10 rate constants of a `state` whose reactions are all tied; else the likeliest.
 
     What stands for 1 in the functions changes a little from round to round, and what is held with it.
     """
+    column, likeliest_log_k = _likeliest(equations, state, evidence)
     log_k = state.log_k + evidence.unit.log10()
-    column = state.linear / 10 ** log_k[equations.reaction]
-    whole = by_reaction(equations, (column - column.round()).abs(), "max") < UNCHANGED
+    real = state.linear / 10 ** log_k[equations.reaction]
+    whole = (by_reaction(equations, (real - real.round()).abs(), "max") < UNCHANGED) & ~_outside(state)
     return (
-        torch.where(whole[equations.reaction], column.round(), evidence.column),
-        torch.where(whole, log_k, evidence.column_log_k),
+        torch.where(whole[equations.reaction], real.round(), column),
+        torch.where(whole, log_k, likeliest_log_k),
     )
 
 
@@ -114,7 +134,7 @@ class _Columns:
     """A column for every reaction, B along it, and what they leave of dc/dt.
 
     Attributes:
-        column: (E,) integers; log_k: (R,) log10 rate constants.
+        column: (E,) integers, real in reactions outside their space; log_k: (R,) log10 rate constants.
         unexplained: weighted sum of squared residuals, all rate constants refitted.
     """
 
@@ -122,7 +142,7 @@ class _Columns:
         self.equations, self.column, self.log_k = equations, column, log_k
         as_it_is = Others(equations, state)
         self.level, self.weight, self.share = levels(equations, state), as_it_is.weight, as_it_is.share
-        self.state = replace(state, tied=torch.ones_like(log_k, dtype=torch.bool))
+        self.state = replace(state, tied=~_outside(state))
         sizes = replace(self.state, integers=at_level(self.level, column.abs()))
         self.rates = equations.functions.rates(sizes, equations.windows)
         self.unexplained = self._refit()
@@ -180,7 +200,7 @@ class _Columns:
             of = graph.edges_of(holder)
             real = of.start + torch.nonzero(self.column[of])[:, 0]
             keys = [(int(graph.edge_metabolite[edge]), float(sign[edge])) for edge in real.tolist()]
-            if holder != owner and keys and place.keys() >= set(keys):
+            if self.state.tied[holder] and holder != owner and keys and place.keys() >= set(keys):
                 at = torch.tensor([place[key] for key in keys], device=real.device)
                 yield holder, self.column.new_zeros(len(place)).index_copy(0, at, self.column[real])
 
@@ -192,6 +212,7 @@ class _Columns:
         """Reactions with one of these in their columns."""
         equations = self.equations
         own = torch.isin(equations.metabolite, torch.tensor(metabolites, device=self.column.device))
+        own &= self.state.tied[equations.reaction]
         return set(equations.reaction[own & (self.column != 0)].tolist())
 
     def _beside(self, without: Sequence[int]) -> Others:
@@ -220,12 +241,14 @@ class _Columns:
         self.rates[reaction] = functions.rates_of(reaction, self.state, sizes, self.equations.windows)[0]
 
     def _refit(self) -> float:
-        """All rate constants refitted; what is left then."""
+        """All rate constants refitted, and columns outside their space; what is left then."""
         others = self._beside([])
         reaction, before = self.equations.reaction, others.linear
+        outside = ~self.state.tied[reaction]
+        self.column = torch.where(outside, others.refitted() / 10 ** self.log_k[reaction], self.column)
         nothing = torch.zeros_like(self.log_k)
         along = nothing.index_add(0, reaction, others.refitted() * before)
         size = nothing.index_add(0, reaction, before.square())
-        factor = torch.where(size > 0, along / size.clamp(min=torch.finfo(size.dtype).tiny), 1.0)
+        factor = torch.where((size > 0) & self.state.tied, along / size.clamp(min=torch.finfo(size.dtype).tiny), 1.0)
         self.log_k = self.log_k + factor.clamp(1 / _FACTOR, _FACTOR).log10()
         return float(others.unexplained().sum())

@@ -6,7 +6,7 @@ data, training, recovery, study, limits
 evaluation  figures of held-out networks
 tables, calibration, differences
             numbers that several chapters need
-naming, notation, present, style
+naming, present, style
             how names, columns of S, tables and figures look
 contents    which chapters there are
 page        the report: answer, chapters, provenance

@@ -136,6 +136,6 @@ def random_kinetics(regime: Regime, stoichiometry: np.ndarray) -> TrueKinetics:
         parameters = {name: law.initial(name, rng) for name in law.shapes}
     else:
         parameters = monotone_substrate_func(rng, hidden, out) | monotone_rate_func(rng, out, hidden)
-        while not _vanishes(law, parameters, regime.max_coefficient):
+        while not _vanishes(law, parameters, max(regime.max_coefficient, np.abs(stoichiometry).max())):
             parameters = monotone_substrate_func(rng, hidden, out) | monotone_rate_func(rng, out, hidden)
     return TrueKinetics(stoichiometry, log_k, law, parameters, regime.dt if regime.kinetics.flux_limiter else None)

@@ -8,6 +8,8 @@ from stoirec.network.graph import Graph, from_pairs
 from stoirec.streams import generator_stream
 
 _ATTEMPTS = 200
+ODD = ("unbalanced", "open", "large")  # columns whose sum is not 0, of one edge, with a coefficient of LARGE
+LARGE = 3
 
 
 def balanced_columns(n_substrates: int, n_products: int, largest: int) -> np.ndarray:
@@ -36,10 +38,33 @@ def _shape_counts(regime: Regime) -> list[tuple[int, int]]:
     return [shape for shape, count in zip(shapes, counts) for _ in range(count)]
 
 
+def odd_column(kind: str, column: np.ndarray, largest: int, rng: np.random.Generator) -> np.ndarray | None:
+    """A random column (n,) of an ODD kind on the edges of `column`, of its signs; None if there is none.
+
+    A large one is no multiple of a smaller: -3, 3 would be another length of -1, 1.
+    """
+    sign = np.sign(column)
+    if kind == "open":
+        return np.where(np.arange(len(column)) == rng.integers(len(column)), column, 0)
+    if kind == "large":
+        columns = balanced_columns(int((sign < 0).sum()), int((sign > 0).sum()), LARGE)
+        columns = columns[(np.abs(columns).max(axis=1) == LARGE) & (np.gcd.reduce(columns, axis=1) == 1)]
+        # substrates come first in them
+        return (
+            columns[rng.integers(len(columns))][np.argsort(np.argsort(sign, kind="stable"))] if len(columns) else None
+        )
+    for _ in range(_ATTEMPTS):
+        found = sign * rng.integers(1, largest + 1, len(column)).astype(column.dtype)
+        if found.sum() != 0:
+            return found
+    return None
+
+
 def random_stoichiometry(regime: Regime) -> np.ndarray:
     """(M, R) int8 matrix: zero column sums, entries within +-max_coefficient, every metabolite used.
 
-    No two reactions have the same (substrate set, product set): with shared MLPs they could swap labels.
+    Columns of odd reactions are of the kinds ODD instead. No two reactions have the same (substrate set, product set):
+    with shared MLPs they could swap labels.
 
     Raises:
         ValueError: the regime's sizes admit no such matrix (within 200 draws).
@@ -48,7 +73,9 @@ def random_stoichiometry(regime: Regime) -> np.ndarray:
     shapes = _shape_counts(regime)
     for _ in range(_ATTEMPTS):
         matrix = _draw(regime, rng, [shapes[i] for i in rng.permutation(len(shapes))])
-        if matrix is not None and (matrix != 0).any(axis=1).all():
+        if matrix is not None and regime.odd_reactions:
+            matrix = _with_odd(regime, matrix)
+        if matrix is not None and (matrix != 0).any(axis=1).all() and _distinct(matrix):
             return matrix
     raise ValueError(
         f"n_reactions: no network of {regime.n_metabolites} metabolites and {regime.n_reactions} distinct reactions "
@@ -71,6 +98,26 @@ def _draw(regime: Regime, rng: np.random.Generator, shapes: list[tuple[int, int]
         seen.add(key)
         matrix[members, reaction] = columns[rng.integers(len(columns))]
     return matrix
+
+
+def _with_odd(regime: Regime, matrix: np.ndarray) -> np.ndarray:
+    """`matrix` with odd columns in some reactions, the kinds in turn, as far as their shapes allow it."""
+    rng = generator_stream("odd reactions", regime.seeds.network)
+    found, left = matrix.copy(), round(regime.odd_reactions * regime.n_reactions)
+    for reaction in rng.permutation(regime.n_reactions):
+        if not left:
+            break
+        members = np.flatnonzero(matrix[:, reaction])
+        column = odd_column(ODD[left % len(ODD)], matrix[members, reaction], regime.max_coefficient, rng)
+        if column is not None:
+            found[members, reaction] = column
+            left -= 1
+    return found
+
+
+def _distinct(matrix: np.ndarray) -> bool:
+    """Whether no two reactions have the same substrates and products."""
+    return len(np.unique(np.sign(matrix), axis=1).T) == matrix.shape[1]
 
 
 def candidate_graph(stoichiometry: np.ndarray, decoy_edges: float, seed: int) -> tuple[Graph, np.ndarray]:

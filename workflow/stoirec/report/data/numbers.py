@@ -7,7 +7,7 @@ import pandas as pd
 
 from stoirec.data.dataset import TRAINING, VALIDATION, Data
 from stoirec.network.graph import Graph
-from stoirec.report.notation import signed_coefficient
+from stoirec.network.notation import signed_coefficient
 from stoirec.simulate.truth import Truth
 
 _RESOLVED = 1e-6  # relative size of a singular value that still counts

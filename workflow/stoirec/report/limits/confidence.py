@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stoirec.network.notation import column_text
 from stoirec.report.calibration import SURE, calibration
-from stoirec.report.notation import column_text
 from stoirec.report.results import Results
+
+_LIKELIER = 0.5  # probability from which no allowed column is taken for a reaction's
 
 
 def confidences(found: Results) -> pd.DataFrame:
@@ -102,3 +104,35 @@ def _beside_next_best(found: Results, identity: str, data: str, reaction: int, n
         or "none",
         "right": bool((answer == true)[edges].all()),
     }
+
+
+def outside_reactions(found: Results, most: int = 20) -> tuple[pd.DataFrame, int]:
+    """Reactions that no allowed column seems right for, likeliest first, and how many there are.
+
+    Returns:
+        At most `most` rows: configuration, data set, reaction (name), probability (that none is), data ask for (the
+        real column), answer, true.
+    """
+    rows = []
+    for identity, answer in found.ended.iterrows():
+        recovery = found.recovery(identity)
+        if "no_column_probability" not in recovery:
+            continue
+        graph = found.data(answer["data"]).graph
+        true = graph.on_edges(found.truth(answer["data"]).stoichiometry)
+        integers = graph.on_edges(recovery["stoichiometry"].values)
+        probability = recovery["no_column_probability"].values
+        for reaction in np.flatnonzero(probability > _LIKELIER):
+            rows.append(
+                {
+                    "configuration": answer["configuration"],
+                    "data set": answer["data"],
+                    "reaction": graph.reaction_name(reaction),
+                    "probability": probability[reaction],
+                    "data ask for": column_text(graph, np.round(recovery["coefficient"].values, 2), reaction),
+                    "answer": column_text(graph, integers, reaction),
+                    "true": column_text(graph, true, reaction),
+                }
+            )
+    rows.sort(key=lambda row: -row["probability"])
+    return pd.DataFrame(rows[:most]), len(rows)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from stoirec.report.notation import signed_coefficient
+from stoirec.network.notation import signed_coefficient
 from stoirec.report.style import (
     BLACK,
     BLUE,

@@ -5,7 +5,7 @@ import pandas as pd
 import xarray as xr
 
 from stoirec.network.graph import Graph
-from stoirec.report.notation import equation
+from stoirec.network.notation import equation
 from stoirec.simulate.truth import Truth
 
 

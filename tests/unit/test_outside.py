@@ -1,0 +1,57 @@
+"""Reactions that no column of their space is right for: told from those that are only unclear, and named."""
+
+import numpy as np
+import pytest
+import torch
+
+from stoirec.refine.outside import log_odds
+from stoirec.simulate.network import LARGE, ODD, odd_column, random_stoichiometry
+
+COLUMN = torch.tensor([-1.0, -2.0, 2.0, 1.0], dtype=torch.float64)
+SHARP = 1e-6 * torch.eye(4, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "free, covariance, low, high",
+    [
+        (COLUMN, SHARP, -9, -7),  # Occam: what is predicted and found is likelier than what may be anything
+        (COLUMN * torch.tensor([1.0, 1.02, 0.97, 1.0]), SHARP, -12, -6),  # functions are not quite right
+        (torch.tensor([-1.0, -2.0, 2.0, 2.0], dtype=torch.float64), SHARP, 20, 1e9),
+        (torch.tensor([-1.0, -2.0, 2.0, 2.0], dtype=torch.float64), 4e6 * SHARP, -1, 0.5),  # nothing known
+        (-COLUMN, SHARP, 100, 1e9),  # no length of it is better than none
+        (-COLUMN, 4e8 * SHARP, -15, 0.1),
+    ],
+)
+def test_odds_of_any_real_column_over_an_integer_one(free, covariance, low, high):
+    odds = log_odds(free, covariance, COLUMN, 2)
+    assert low < odds < high
+    k = 1e-3
+    assert log_odds(k * free, k**2 * covariance, COLUMN, 2) == pytest.approx(odds)
+    order = [2, 0, 3, 1]
+    assert log_odds(free[order], covariance[order][:, order], COLUMN[order], 2) == pytest.approx(odds)
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_columns_are_what_they_are_called(kind, rng):
+    for column in ([-1, 2, -1], [1, -1, 2, -2], [-2, 1, 1, 2, -2]):
+        column = np.array(column, np.int8)
+        for _ in range(20):
+            found = odd_column(kind, column, 2, rng)
+            assert found.dtype == np.int8 and (found * column >= 0).all()
+            if kind == "open":
+                assert (found != 0).sum() == 1
+            elif kind == "large":
+                assert found.sum() == 0 and np.abs(found).max() == LARGE and (found != 0).all()
+                assert np.gcd.reduce(found) == 1
+            else:
+                assert found.sum() != 0 and np.abs(found).max() <= 2 and (found != 0).all()
+    assert odd_column("large", np.array([-1, 1], np.int8), 2, rng) is None
+
+
+def test_a_share_of_the_reactions_is_odd(tiny_regime):
+    plain = random_stoichiometry(tiny_regime)
+    found = random_stoichiometry(tiny_regime.model_copy(update={"odd_reactions": 0.25}))
+    changed = (plain != found).any(axis=0)
+    odd = (found.sum(axis=0) != 0) | (np.abs(found).max(axis=0) == LARGE)
+    assert np.array_equal(changed, odd) and odd.sum() == 4
+    assert (found != 0).any(axis=1).all()

@@ -1,0 +1,98 @@
+"""Whether a reaction can have any column of its space: the likeliest ones beside a free, real one.
+
+A model comparison (MacKay 2003, Information Theory, Inference, and Learning Algorithms, chapter 28). Were all B free,
+with rate constants and functions fitted anew, those of a reaction would be b, with a covariance; both follow from one
+Gauss-Newton step. If the integer column p is right, b / k lies about p, as far off as the covariance and errors of the
+functions that no fitting mends allow; if none is right, anywhere within a few bounds. The odds are the ratio of the two
+densities at the best k.
+
+Functions have to be uncertain here: where data are few they grow around a free column, and would speak for it.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from stoirec.refine.descent import SCORE_DAMPING, damped, free_equations
+from stoirec.refine.equations import Equations
+from stoirec.refine.state import State
+
+_PRIOR = 1e-3  # probability that no column of its space is a reaction's, before any data
+_FUNCTION_ERROR = 0.05  # relative error of a coefficient from functions that are not quite right
+_RANGE = 1.5  # times the largest |S| of the space: as large are coefficients that no column of it is right for
+_LARGE = 500.0  # log odds whose exponential still is a number
+_DESCRIBED = 0.1  # mean squared residual, of the variance of dc/dt, above which the functions say nothing of columns
+_EXACT = 1e-12  # mean squared residual below which rounding errors are left
+
+
+def probability_outside(equations: Equations, state: State, columns: Tensor, alike: float) -> Tensor:
+    """(R,) probability that no column is a reaction's; 1 where there is none. Nothing follows from poor functions.
+
+    Args:
+        equations, state: with real |S| in the functions.
+        columns: (candidates, E) the likeliest columns; 0 where there are no more.
+        alike: residuals that say as much as one.
+    """
+    n_reactions, largest = equations.graph.n_reactions, equations.functions.space.largest
+    edges_of = [equations.graph.edges_of(reaction) for reaction in range(n_reactions)]
+    found = torch.tensor([_PRIOR if columns[:, edges].any() else 1.0 for edges in edges_of]).to(state.log_k)
+    estimate = _free_estimate(equations, state, alike) if describes(equations, state) else None
+    if estimate is None:
+        return found
+    free, covariance, moves = estimate
+    for reaction, edges in enumerate(edges_of):
+        own = edges.start + torch.nonzero(moves[edges])[:, 0]
+        possible = [column[own] for column in columns if column[own].any()]
+        odds = [log_odds(free[own], covariance[own][:, own], column, largest) for column in possible]
+        if odds:
+            found[reaction] = odds_to_probability(min(odds))
+    return found
+
+
+def _free_estimate(equations: Equations, state: State, alike: float) -> tuple[Tensor, Tensor, Tensor] | None:
+    """(E,) free B, their (E, E) covariance, and (E,) bool, which of them move; None if J'J is singular.
+
+    All B are free, nothing is conserved, rate constants and functions are fitted anew, in one Gauss-Newton step.
+    """
+    everything = torch.ones_like(state.log_k, dtype=torch.bool)
+    matrix, gradient = free_equations(equations, replace(state, tied=None, closed=None, outside=everything))
+    moves = (gradient != 0) | (matrix.diagonal() != 1)  # the others are held, as free_equations marks them
+    factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING))
+    if failed:
+        return None
+    linear = slice(len(state.weights), len(state.weights) + len(state.linear))
+    step = torch.cholesky_solve(gradient[:, None], factor)[linear, 0]
+    variance = alike * max(equations.cost(state)[1], _EXACT) / equations.n_residuals
+    return state.linear - step, variance * torch.cholesky_inverse(factor)[linear, linear], moves[linear]
+
+
+def describes(equations: Equations, state: State) -> bool:
+    """Whether the functions are good enough to speak against columns."""
+    return equations.cost(state)[1] < _DESCRIBED
+
+
+def odds_to_probability(log_odds: float) -> float:
+    """Probability that no column is right from the log odds that the data give it."""
+    return 1 / (1 + math.exp(min(-log_odds, _LARGE)) * (1 - _PRIOR) / _PRIOR)
+
+
+def log_odds(free: Tensor, covariance: Tensor, column: Tensor, largest: float) -> float:
+    """Of any real column, within 1.5 times the `largest` |S|, over k times `column` (n,), for `free` B (n,)."""
+    n_open = len(column) - 1  # k is fitted
+    least = n_open * math.log(_FUNCTION_ERROR * math.sqrt(2 * math.pi) / (_RANGE * largest))
+    inverse = torch.linalg.inv(covariance)
+    k = float(column @ inverse @ free / (column @ inverse @ column))
+    if k <= 0:  # the best length of this column is none
+        return float(free @ inverse @ free) / 2 + least
+    spread = covariance / k**2 + torch.diag((_FUNCTION_ERROR * column.abs().clamp(min=1.0)).square())
+    factor, failed = torch.linalg.cholesky_ex(spread)
+    if failed:
+        return 0.0
+    own, other = torch.linalg.solve_triangular(factor, torch.stack([column, free / k], dim=1), upper=False).T
+    along = own @ own
+    distance = other @ other - (other @ own) ** 2 / along
+    volume = factor.diagonal().log().sum() + along.log() / 2 + n_open * math.log(math.sqrt(2 * math.pi))
+    # where the data leave more than the range, nothing follows
+    return float(distance / 2 + min(0.0, float(volume) - n_open * math.log(_RANGE * largest)))
