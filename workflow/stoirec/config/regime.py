@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.errors import BadInput
+from stoirec.network.notation import parse_equation
 from stoirec.streams import MAX_SEED, derived_seed
 
 _Seed = Field(ge=0, le=MAX_SEED)
@@ -42,11 +43,15 @@ class Regime(Strict):
     """A frozen simulation. Learners and their parameters vary, the data does not."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
-    n_metabolites: int = Field(ge=2)
-    n_reactions: int = Field(ge=1)
+    # a network of its own: "A + 2 B -> C" by the name of the reaction; else one is drawn, of the sizes below
+    reactions: dict[str, str] = {}
+    # what a learner is told; of `reactions`, those that do not conserve it are left out
+    conserved: Literal["mass", "nothing"] = "mass"
+    n_metabolites: int | None = Field(None, ge=2)
+    n_reactions: int | None = Field(None, ge=1)
     max_coefficient: int = Field(2, ge=1, le=2)
     # "substrates-products": weight; the sizes reactions are drawn from
-    reaction_shapes: dict[str, float]
+    reaction_shapes: dict[str, float] = {}
     # share of reactions whose columns are not of the kind a learner expects: simulate.network.ODD, in turn
     odd_reactions: float = Field(0.0, ge=0, le=1)
     decoy_edges: float = Field(0.0, ge=0)
@@ -72,11 +77,25 @@ class Regime(Strict):
             sizes = shape.split("-")
             if len(sizes) != 2 or not all(s in ("1", "2", "3") for s in sizes) or weight < 0:
                 raise ValueError("reaction_shapes must map 'substrates-products' (1-3 each) to a weight >= 0")
-        if not sum(self.reaction_shapes.values()) > 0:
-            raise ValueError("reaction_shapes needs a positive weight")
+        if self.reactions:
+            self._own_network()
+        elif None in (self.n_metabolites, self.n_reactions) or not sum(self.reaction_shapes.values()) > 0:
+            raise ValueError("reactions, or n_metabolites, n_reactions and reaction_shapes with a positive weight")
         if (self.integration.method == "Euler") != self.kinetics.flux_limiter:
             raise ValueError("kinetics.flux_limiter needs integration.method Euler, and Euler needs the limiter")
         return self
+
+    def _own_network(self) -> None:
+        for key in ("n_metabolites", "n_reactions", "reaction_shapes", "odd_reactions"):
+            if getattr(self, key):
+                raise ValueError(f"{key} has no meaning where reactions are given")
+        for name, equation in self.reactions.items():
+            try:
+                sizes = [abs(size) for size in parse_equation(equation).values()]
+            except ValueError as error:
+                raise ValueError(f"reactions: {name}: {error}") from None
+            if any(size > self.max_coefficient or size != round(size) for size in sizes):
+                raise ValueError(f"reactions: {name}: coefficients are whole numbers up to {self.max_coefficient}")
 
     def with_master_seed(self, seed: int) -> "Regime":
         """The same regime with its four seeds derived from one (the command line's --seed)."""

@@ -3,7 +3,8 @@
 A column p at a rate constant k and 2 p at k / 2 are the same but for |S| in the functions, and these are learned. Only
 reactions whose direction leaves one length, such as A + B -> 2 C, say what the functions are at 1 and at 2, for
 reactions with as many substrates. Where there are none, both lengths fit equally well, and the shorter column is the
-answer by convention, as chemistry writes it.
+answer by convention, as chemistry writes it. So it is where few have a length of their own, and all others are doubled:
+drawn at random they would not be.
 """
 
 import itertools
@@ -18,13 +19,27 @@ from torch import Tensor
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import CLEAR, Evidence
-from stoirec.refine.integers import as_fast
+from stoirec.refine.integers import as_fast, decode
 from stoirec.refine.state import State
 
-_MOST = 0.5  # of the reactions whose length may be another
+_MOST = 0.5  # of the reactions
 _ATTEMPTS = 6  # descents of a shorter network, at most
 _AS_GOOD = 2.0  # times the residual of the longer ones, or less: then shorter columns fit as well
 _HOPELESS = 0.5  # of the residual of the descent before: if more is left they do not
+
+
+def primitive(equations: Equations, state: State) -> State:
+    """`state` with every |S| half as large, if most columns would else be doubled ones; the functions follow.
+
+    Where nearly all coefficients are 1, few columns say what the functions are at 1 and at 2.
+    """
+    columns = decode(equations, state).cpu().numpy()
+    doubled = [_is_double(equations, columns, reaction) for reaction in range(equations.graph.n_reactions)]
+    if np.mean(doubled) <= _MOST:
+        return state
+    one = state.log_k.new_tensor(1.0)
+    weights = equations.functions.with_sizes(state.weights, 2 * one, 4 * one)
+    return replace(state, weights=weights, log_k=state.log_k + math.log10(2))
 
 
 def shortest(
@@ -38,7 +53,7 @@ def shortest(
         descend: fits the functions.
     """
     columns = column.cpu().numpy()
-    open_classes, every = _unanchored(equations, state, columns)
+    open_classes, every = _may_be_shorter(equations, state, columns)
     convention = np.zeros(equations.graph.n_reactions, bool)
     for reactions in [np.concatenate(open_classes)] if every else open_classes:
         double = np.array([_is_double(equations, columns, reaction) for reaction in reactions], bool)
@@ -52,7 +67,7 @@ def shortest(
 
 
 def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evidence) -> Iterator[State]:
-    """`state` with all lengths of a kind exchanged, 1 for 2, where most of them are not clear.
+    """`state` with all open lengths of a kind exchanged, 1 for 2, where most are not clear; with halves if all are 2.
 
     One for each number of substrates. Functions that were fitted to the wrong lengths of most speak for them; no
     change of one length, nor of B beside it, undoes that.
@@ -61,7 +76,10 @@ def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evid
     columns, edges_of = column.cpu().numpy(), equations.graph.edges_of
     for reactions, is_open in _by_substrates(equations, state, columns):
         of_kind = reactions[is_open]
-        if not len(of_kind) or unclear[of_kind].mean() < _MOST:
+        if not len(of_kind):
+            continue
+        doubled = all(_is_double(equations, columns, reaction) for reaction in of_kind)
+        if not doubled and unclear[of_kind].mean() < _MOST:
             continue
         log_k = state.log_k.clone()
         for reaction in of_kind.tolist():
@@ -89,11 +107,19 @@ def split(evidence: Evidence, column: Tensor, convention: Tensor, space: ColumnS
     return replace(evidence, columns=columns, chances=chances, convention=convention)
 
 
-def _unanchored(equations: Equations, state: State, columns: np.ndarray) -> tuple[list[np.ndarray], bool]:
-    """Reactions by number of substrates, where none of as many has a length of its own; whether that is all."""
+def _may_be_shorter(equations: Equations, state: State, columns: np.ndarray) -> tuple[list[np.ndarray], bool]:
+    """Reactions of open length by number of substrates, where none of as many has one length, or all are doubled.
+
+    And whether nothing has a length of its own.
+    """
     classes = list(_by_substrates(equations, state, columns))
-    found = [reactions for reactions, is_open in classes if is_open.all()]
-    return found, bool(classes) and len(found) == len(classes)
+    found = [
+        reactions[is_open]
+        for reactions, is_open in classes
+        if is_open.any()
+        and (is_open.all() or all(_is_double(equations, columns, reaction) for reaction in reactions[is_open]))
+    ]
+    return found, bool(classes) and all(is_open.all() for _, is_open in classes)
 
 
 def _by_substrates(equations: Equations, state: State, columns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -112,7 +138,7 @@ def _is_double(equations: Equations, columns: np.ndarray, reaction: int) -> bool
     """Whether the half of a reaction's column is one, too."""
     column = columns[equations.graph.edges_of(reaction)]
     known = equations.functions.space.known[equations.graph.edges_of(reaction)]
-    return bool((column % 2 == 0).all() and np.isnan(known[column != 0]).all())
+    return bool((column % 2 == 0).all() and (column != 0).any() and np.isnan(known[column != 0]).all())
 
 
 def _halved(equations: Equations, state: State, reactions: np.ndarray, every: bool) -> State:

@@ -15,7 +15,7 @@ from stoirec.refine.descent import HARDLY_LESS, SCORE_DAMPING, damped, descend, 
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import ALIKE, Evidence, weigh
 from stoirec.refine.functions import Functions
-from stoirec.refine.lengths import exchanged, fitted, shortest, split
+from stoirec.refine.lengths import exchanged, fitted, primitive, shortest, split
 from stoirec.refine.selection import MOST, SETTLED, TIMES_NOISE, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
@@ -57,17 +57,24 @@ class Refinement:
         if state.stalled and stage == "tie":
             found = self._descend(self._released(state), steps)
             return replace(found, stalled=False, spent=found.cost > HARDLY_LESS * state.loose_cost)
+        state = primitive(self.equations, state)
         selected = select(self.equations, state, stage)
-        if self.settled(selected):
+        better = None if is_noise(self.equations, state) else self._better(state, selected, steps)
+        if better is not None:
+            state, selected = better, select(self.equations, better, stage)
+        elif self.settled(selected):
             return replace(state, settled=selected.settled)
-        if selected.settled and not is_noise(self.equations, state):
-            other = self._other_lengths(state, steps)
-            if other is None and state.slow:
-                other = self._doubtful_freed(selected, steps)
-            if other is not None:
-                state, selected = other, select(self.equations, other, stage)
         found = self._descend(selected, steps)
         return replace(found, stalled=self._stalled(state, found))
+
+    def _better(self, state: State, selected: State, steps: int) -> State | None:
+        """A state that leaves less than half, where columns do not change any more or no step changes much."""
+        if state.committed and state.slow:
+            found = self._doubtful_freed(selected, steps)
+            if found is not None:
+                return found
+        unsettled = selected.settled and (state.slow or selected.settled < SETTLED)
+        return self._other_lengths(state, steps) if unsettled else None
 
     def _other_lengths(self, state: State, steps: int) -> State | None:
         """`state` with lengths exchanged, if that leaves less than half of its residual."""
@@ -97,11 +104,12 @@ class Refinement:
         return replace(state, tied=torch.zeros_like(state.tied), settled=0)
 
     def _stalled(self, before: State, after: State) -> bool:
-        """Whether ties hold up the residual; all of them: no column changes any more, and it was less before."""
+        """Whether ties hold up the residual; all of them: it was less before, and no column changes, or it grows."""
         if not after.tied.any() or is_noise(self.equations, after):
             return False
         if after.committed:
-            return after.settled > 0 and after.cost > before.loose_cost
+            worse = before.committed and after.cost > before.cost
+            return after.cost > before.loose_cost and (after.settled > 0 or worse)
         return after.cost > HARDLY_LESS * before.cost
 
     @staticmethod

@@ -39,6 +39,8 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
     """
     evidence = weigh(equations, state, _ALIKE_AT_FIRST if stage == "close" else ALIKE)
     outside = evidence.outside > _LIKELIER
+    if state.committed and state.cost > state.loose_cost:  # some ties are wrong: they say nothing for others
+        outside |= state.outside
     real = outside | (evidence.misfit > _LIKELIER)
     tied = (evidence.certainty > CLEAR) & ~real
     no_more = state.tied is not None and tied.sum() <= state.tied.sum() and is_noise(equations, state)

@@ -1,10 +1,13 @@
 """Random metabolic networks: a stoichiometric matrix and its candidate graph."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from stoirec.config.regime import Regime
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph, from_pairs
+from stoirec.network.notation import parse_equation
 from stoirec.streams import generator_stream
 
 _ATTEMPTS = 200
@@ -118,6 +121,44 @@ def _with_odd(regime: Regime, matrix: np.ndarray) -> np.ndarray:
 def _distinct(matrix: np.ndarray) -> bool:
     """Whether no two reactions have the same substrates and products."""
     return len(np.unique(np.sign(matrix), axis=1).T) == matrix.shape[1]
+
+
+def own_network(regime: Regime) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """(M, R) int8 matrix of the regime's own `reactions`, names of metabolites and of reactions.
+
+    Metabolites come in the order in which they are named first.
+
+    Raises:
+        ValueError: no reaction conserves what the regime says is conserved.
+    """
+    columns = {name: parse_equation(equation) for name, equation in regime.reactions.items()}
+    if regime.conserved == "mass":
+        columns = {name: column for name, column in columns.items() if sum(column.values()) == 0}
+    if not columns:
+        raise ValueError("reactions: none conserves mass, the sum of its coefficients")
+    metabolites = tuple(dict.fromkeys(metabolite for column in columns.values() for metabolite in column))
+    matrix = np.zeros((len(metabolites), len(columns)), np.int8)
+    for reaction, column in enumerate(columns.values()):
+        for metabolite, coefficient in column.items():
+            matrix[metabolites.index(metabolite), reaction] = coefficient
+    return matrix, metabolites, tuple(columns)
+
+
+def candidate_space(regime: Regime) -> tuple[np.ndarray, ColumnSpace, np.ndarray]:
+    """The true (M, R) matrix, what a learner is told of its columns, and (E,) bool, which candidate edges are true.
+
+    Raises:
+        ValueError: the regime admits no network, or not as many decoys.
+    """
+    if regime.reactions:
+        stoichiometry, metabolites, reactions = own_network(regime)
+    else:
+        stoichiometry, metabolites, reactions = random_stoichiometry(regime), (), ()
+    graph, is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network)
+    space = ColumnSpace.of_roles(replace(graph, metabolite_names=metabolites, reaction_names=reactions))
+    if regime.conserved == "nothing":
+        space = replace(space, conserved=np.zeros((0, graph.n_metabolites)))
+    return stoichiometry, space, is_true
 
 
 def candidate_graph(stoichiometry: np.ndarray, decoy_edges: float, seed: int) -> tuple[Graph, np.ndarray]:

@@ -7,9 +7,10 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from stoirec.config.regime import Regime
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 from stoirec.simulate.kinetics import TrueKinetics, random_kinetics
-from stoirec.simulate.network import candidate_graph, random_stoichiometry
+from stoirec.simulate.network import candidate_space
 from stoirec.streams import generator_stream
 
 
@@ -22,7 +23,7 @@ class Simulation:
         concentration, dcdt: (runs, T, M) [concentration], [concentration/time]; dcdt is the exact right-hand side,
             and the regime's dcdt_noise.
         run_role: (runs,) 0 training, 1 validation (the last run).
-        graph: candidate edges.
+        space: candidate edges, and what a learner is told of the columns.
         edge_is_true: (E,) False for decoys.
         kinetics: stoichiometry, rate constants and functions.
     """
@@ -31,9 +32,13 @@ class Simulation:
     concentration: np.ndarray
     dcdt: np.ndarray
     run_role: np.ndarray
-    graph: Graph
+    space: ColumnSpace
     edge_is_true: np.ndarray
     kinetics: TrueKinetics
+
+    @property
+    def graph(self) -> Graph:
+        return self.space.graph
 
 
 def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -> Simulation:
@@ -42,15 +47,14 @@ def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -
     Raises:
         ValueError: the regime admits no network, or a concentration became negative or not finite.
     """
-    stoichiometry = random_stoichiometry(regime)
+    stoichiometry, space, edge_is_true = candidate_space(regime)
     kinetics = random_kinetics(regime, stoichiometry)
-    graph, edge_is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network)
 
     n_runs = regime.n_runs + 1
     rng = generator_stream("initial concentrations", regime.seeds.initial_concentrations)
-    initial = rng.uniform(*regime.initial_concentration, (n_runs, regime.n_metabolites))
+    initial = rng.uniform(*regime.initial_concentration, (n_runs, space.graph.n_metabolites))
     time = np.arange(regime.n_frames) * regime.dt
-    concentration = np.empty((n_runs, regime.n_frames, regime.n_metabolites))
+    concentration = np.empty((n_runs, regime.n_frames, space.graph.n_metabolites))
     for run in range(n_runs):
         concentration[run] = (
             _euler(regime, kinetics, initial[run])
@@ -70,7 +74,7 @@ def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -
     if regime.dcdt_noise:
         noise = generator_stream("noise", regime.seeds.initial_concentrations).normal(size=dcdt.shape)
         dcdt = dcdt + regime.dcdt_noise * dcdt.std(axis=(0, 1)) * noise
-    return Simulation(time, concentration, dcdt, role, graph, edge_is_true, kinetics)
+    return Simulation(time, concentration, dcdt, role, space, edge_is_true, kinetics)
 
 
 def _solve(regime: Regime, kinetics: TrueKinetics, initial: np.ndarray, time: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from stoirec.config.regime import Regime
-from stoirec.data.graph_variables import graph_variables
+from stoirec.data.graph_variables import space_variables
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.kinetics.pde_m1 import PdeM1
@@ -63,7 +63,7 @@ def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, m
             ),
             "run_role": ("run", simulation.run_role, {"long_name": "0 training, 1 validation", "units": "1"}),
             "time": ("time", simulation.time, {"long_name": "time", "units": "time unit"}),
-            **graph_variables(simulation.graph),
+            **space_variables(simulation.space),
         },
         attrs={"title": "simulated metabolic network"},
     )
