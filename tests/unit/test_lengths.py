@@ -12,7 +12,7 @@ from stoirec.network.columns import ColumnSpace
 from stoirec.refine import Evidence, State
 from stoirec.refine.equations import Equations, Windows
 from stoirec.refine.functions import Functions
-from stoirec.refine.lengths import exchanged, fitted, shortest, split
+from stoirec.refine.lengths import exchanged, fitted, primitive, shortest, split
 from stoirec.simulate.network import candidate_graph
 
 # by reaction: A -> B, 2 B -> 2 C, A + B -> C + D, and 2 A -> C + D, whose length is its own
@@ -121,3 +121,28 @@ def test_shorter_columns_have_to_fit_as_well_as_the_others_do_after_as_many_step
             return replace(one, cost=1e-10 * slower if short else 1e-10)
 
         assert (shortest(equations, state, column, descend)[1] == expected).all()
+
+
+@pytest.mark.parametrize("factor, halved", [(2, True), (1, False)])
+def test_the_scale_of_a_network_of_doubled_columns_is_halved(factor, halved):
+    """Functions do at half the sizes what they did, as far as these do not level off."""
+    equations, state, _ = problem(factor * COLUMNS[:, [0, 2]])
+    found = primitive(equations, state)
+    assert (found is not state) == halved
+    if halved:
+        assert (found.log_k - state.log_k).numpy() == pytest.approx(np.log10(2) * np.ones(2))
+        before, after = (equations.functions.rates(one, equations.windows) for one in (state, found))
+        assert after.numpy() == pytest.approx(before.numpy(), rel=0.05)
+        assert primitive(equations, found) is found
+
+
+def test_columns_are_halved_where_all_of_a_kind_are_doubled_although_they_are_clear():
+    """2 B -> 2 C and 2 D -> 2 C beside 2 A -> C + D, which has one length."""
+    columns = COLUMNS[:, [1, 1, 3]]
+    columns[:, 1] = 0, 0, 2, -2
+    equations, state, column = problem(columns)
+    sure, nothing = torch.ones(5, 3).double(), torch.zeros(0)
+    evidence = Evidence(nothing, nothing, nothing, nothing, sure, nothing, nothing, nothing)
+    (trial,) = exchanged(equations, state, column, evidence)
+    sizes = trial.linear / 10 ** trial.log_k[equations.reaction]
+    assert sizes.numpy() == pytest.approx([-1, 1, 1, -1, -2, 1, 1])

@@ -3,8 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoirec.config.regime import load_regime
-from stoirec.simulate.network import balanced_columns, candidate_graph, random_stoichiometry
+from stoirec.config.regime import Regime, load_regime
+from stoirec.data.dataset import read_data
+from stoirec.network.notation import parse_equation
+from stoirec.simulate.network import balanced_columns, candidate_graph, own_network, random_stoichiometry
+from stoirec.simulate.trajectories import simulate
+from stoirec.simulate.truth import write_simulation
 
 
 @given(st.integers(0, 2**40))
@@ -61,3 +65,63 @@ def test_decoys_have_the_role_mix_of_the_true_edges(ratio, seed):
 def test_more_decoys_than_free_pairs_are_refused(tiny_regime):
     with pytest.raises(ValueError, match="pairs are free"):
         candidate_graph(random_stoichiometry(tiny_regime), 10.0, 0)
+
+
+def test_a_regime_with_its_own_reactions(tiny_regime, tmp_path):
+    """Names go along; what does not conserve mass is left out, or nothing is said to be conserved."""
+    content = tiny_regime.model_dump() | {
+        "reactions": {"one": "A -> B", "two": "A + 2 C -> B + 2 D", "three": "B -> C + D"},
+        **dict.fromkeys(("n_metabolites", "n_reactions")),
+        "reaction_shapes": {},
+    }
+    regime = Regime.model_validate(content)
+    matrix, metabolites, reactions = own_network(regime)
+    assert (metabolites, reactions) == (("A", "B", "C", "D"), ("one", "two"))
+    assert matrix.T.tolist() == [[-1, 1, 0, 0], [-1, 1, -2, 2]]
+    free = regime.model_copy(update={"conserved": "nothing", "n_frames": 10})
+    assert own_network(free)[0].T.tolist() == [[-1, 1, 0, 0], [-1, 1, -2, 2], [0, -1, 1, 1]]
+    write_simulation(tmp_path / "data.nc", simulate(free), free)
+    data = read_data(tmp_path / "data.nc")
+    assert data.graph.reaction_names == ("one", "two", "three") and data.space.conserved.shape == (0, 4)
+    assert data.space.columns(2).shape == (8, 3)
+    with pytest.raises(ValueError, match="none conserves mass"):
+        own_network(regime.model_copy(update={"reactions": {"three": "B -> C + D"}}))
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"reactions": {"R": "A + B"}}, "one -> between"),
+        ({"reactions": {"R": "A -> 3 B"}}, "whole numbers up to 2"),
+        ({"reactions": {"R": "A -> A"}}, "A stands there twice"),
+        ({"reactions": {"R": "A -> x y"}}, "'x y' is no metabolite"),
+        ({"reactions": {"R": "A -> 0 B"}}, "'0 B' is no metabolite"),
+        ({"reactions": {"R": "A -> B"}, "n_reactions": 1}, "n_reactions has no meaning"),
+        ({"n_reactions": None}, "reactions, or n_metabolites"),
+    ],
+)
+def test_a_regime_says_what_is_wrong_with_its_network(tiny_regime, changed, message):
+    content = tiny_regime.model_dump()
+    if "reactions" in changed:
+        content |= {"n_metabolites": None, "n_reactions": None, "reaction_shapes": {}}
+    with pytest.raises(ValueError, match=message):
+        Regime.model_validate(content | changed)
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Za-z0-9_]*[A-Za-z_]", fullmatch=True), st.integers(-9, 9), max_size=6))
+def test_equations_are_read_as_they_are_written(column):
+    column = {name: size for name, size in column.items() if size}
+    sides = [
+        " + ".join(
+            f"{abs(size)} {name}" if abs(size) != 1 else name for name, size in column.items() if size * sign > 0
+        )
+        for sign in (-1, 1)
+    ]
+    assert parse_equation(f"{sides[0]} -> {sides[1]}") == column
+
+
+def test_the_core_of_e_coli():
+    regimes = [load_regime(f"config/regimes/{name}.yaml") for name in ("e_coli_core", "e_coli_core_balanced")]
+    every, balanced = (own_network(regime)[0] for regime in regimes)
+    assert every.shape == (71, 66) and balanced.shape == (69, 48)
+    assert (balanced.sum(axis=0) == 0).all() and (every.sum(axis=0) != 0).sum() == 18

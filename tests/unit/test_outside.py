@@ -1,12 +1,37 @@
 """Reactions that no column of their space is right for: told from those that are only unclear, and named."""
 
+import logging
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from stoirec.answer.recovery import recover
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import Data
+from stoirec.data.windows import Windows
+from stoirec.kinetics.pde_m1 import PdeM1
+from stoirec.learn.training import train
+from stoirec.network.columns import ColumnSpace
+from stoirec.refine import Refinement, State
+from stoirec.refine.evidence import weigh
 from stoirec.refine.outside import log_odds
+from stoirec.refine.selection import select
 from stoirec.simulate.network import LARGE, ODD, odd_column, random_stoichiometry
+from stoirec.simulate.trajectories import simulate
 
+RECIPE = FitConfig(
+    role_prior=True,
+    n_runs=3,
+    n_epochs=5,
+    data_augmentation_loop=120,
+    learning_rate_start=1e-2,
+    coeff_mass_conservation=0.03,
+    refinement_rounds=8,
+    n_snapshots=5,
+    graph_model={"hidden_dim": 16, "output_size": 8},
+)
 COLUMN = torch.tensor([-1.0, -2.0, 2.0, 1.0], dtype=torch.float64)
 SHARP = 1e-6 * torch.eye(4, dtype=torch.float64)
 
@@ -55,3 +80,65 @@ def test_a_share_of_the_reactions_is_odd(tiny_regime):
     odd = (found.sum(axis=0) != 0) | (np.abs(found).max(axis=0) == LARGE)
     assert np.array_equal(changed, odd) and odd.sum() == 4
     assert (found != 0).any(axis=1).all()
+
+
+@pytest.fixture(scope="module")
+def odd_fit(tiny_regime):
+    """Data of a small network two of whose columns are odd, and what was learned of it."""
+    regime = tiny_regime.model_copy(update={"n_runs": 3, "n_frames": 400, "odd_reactions": 0.13})
+    simulation = simulate(regime.with_master_seed(2))
+    data = Data(
+        ColumnSpace.of_roles(simulation.graph),
+        simulation.time,
+        simulation.concentration,
+        simulation.dcdt,
+        simulation.run_role,
+    )
+    return simulation, train(data, RECIPE, torch.device("cpu"))
+
+
+def test_odd_reactions_are_named_and_spoil_no_other(odd_fit, caplog):
+    simulation, fit = odd_fit
+    true = simulation.kinetics.stoichiometry
+    odd = (true.sum(axis=0) != 0) | (np.abs(true).max(axis=0) == LARGE)
+    with caplog.at_level(logging.WARNING):
+        recovery = recover(fit, "fit.nc")
+    assert np.array_equal(recovery["no_column_probability"].values > 0.5, odd) and odd.sum() == 2
+    assert np.array_equal(recovery["stoichiometry"], true)  # the integers nearest to real columns, where they are odd
+    of_odd = odd[recovery["edge_reaction"].values]
+    confidence = recovery["confidence"].values
+    assert confidence[~of_odd].min() > 0.99 and confidence[of_odd].max() < 0.01
+    named = [record.getMessage() for record in caplog.records]
+    assert len(named) == 2
+    for reaction in np.flatnonzero(odd):
+        assert any(f"no allowed column explains reaction R{reaction} " in text for text in named)
+
+
+def test_ties_that_make_it_worse_say_nothing_for_other_columns(odd_fit, monkeypatch):
+    """What was outside stays so while more is left than without ties."""
+    simulation, _ = odd_fit
+    law = PdeM1(simulation.graph, hidden_dim=4, output_size=3)
+    one = torch.ones(2, simulation.graph.n_metabolites, dtype=torch.float64)
+    fitted = Windows(one[:, None], one[0, :1], one, one[0])
+    refinement = Refinement(law, ColumnSpace.of_roles(simulation.graph), fitted)
+    rng = np.random.default_rng(0)
+    weights = law.pack({name: torch.as_tensor(law.initial(name, rng)) for name in law.shapes})
+    n_edges, n_reactions = simulation.graph.n_edges, simulation.graph.n_reactions
+    outside = torch.arange(n_reactions) == 3
+    state = State(
+        weights,
+        torch.as_tensor(simulation.graph.role_sign * 1e-2),
+        torch.full((n_reactions,), -2.0, dtype=torch.float64),
+        closed=torch.zeros(n_edges, dtype=torch.bool),
+        tied=~outside,
+        outside=outside,
+        cost=1e-5,
+        loose_cost=1e-6,
+    )
+    assert state.committed
+    nowhere = replace(
+        weigh(refinement.equations, state), outside=torch.zeros_like(state.log_k), misfit=torch.zeros_like(state.log_k)
+    )
+    monkeypatch.setattr("stoirec.refine.selection.weigh", lambda *_: nowhere)
+    assert torch.equal(select(refinement.equations, state, "conclude").outside, outside)
+    assert not select(refinement.equations, replace(state, loose_cost=1e-4), "conclude").outside.any()

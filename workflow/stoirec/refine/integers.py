@@ -72,13 +72,17 @@ def _levels(
 ) -> dict[int, np.ndarray]:
     """By number of substrates: (largest + 1,) median learned |S| where the column says 1, 2, ...
 
-    The number itself where no column says so.
+    Where no column of as many says so, that of all others; where none does, the number times what stands for 1.
     """
     graph = space.graph
     known = graph.edge_is_substrate & ~np.isin(graph.edge_reaction, excluded)
+    everywhere = np.arange(space.largest + 1, dtype=float)
+    for size in range(1, space.largest + 1):
+        of = known & (np.abs(columns) == size)
+        everywhere[size] = _lower_median(learned[of]) if of.any() else size * everywhere[1]
     levels = {}
     for number in np.unique(n_substrates):
-        levels[number] = np.arange(space.largest + 1, dtype=float)
+        levels[number] = everywhere.copy()
         for size in range(1, space.largest + 1):
             of = known & (n_substrates[graph.edge_reaction] == number) & (np.abs(columns) == size)
             if of.any():

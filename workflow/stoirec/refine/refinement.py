@@ -61,8 +61,10 @@ class Refinement:
         selected = select(self.equations, state, stage)
         better = None if is_noise(self.equations, state) else self._better(state, selected, steps)
         if better is not None:
-            state, selected = better, select(self.equations, better, stage)
-        elif self.settled(selected):
+            found = self._descend(select(self.equations, better, "conclude"), steps)
+            if found.cost < state.cost:
+                return replace(found, stalled=self._stalled(better, found))
+        if self.settled(selected):
             return replace(state, settled=selected.settled)
         found = self._descend(selected, steps)
         return replace(found, stalled=self._stalled(state, found))
