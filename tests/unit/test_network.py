@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stoirec.config.equations import parse_equation
 from stoirec.config.regime import Regime, load_regime
 from stoirec.data.dataset import read_data
-from stoirec.network.notation import parse_equation
 from stoirec.simulate.network import balanced_columns, candidate_graph, own_network, random_stoichiometry
 from stoirec.simulate.trajectories import simulate
 from stoirec.simulate.truth import write_simulation

@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from stoirec.config.equations import parse_equation
 from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.errors import BadInput
-from stoirec.network.notation import parse_equation
 from stoirec.streams import MAX_SEED, derived_seed
 
 _Seed = Field(ge=0, le=MAX_SEED)

@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 
 from stoirec.config.fit import FitConfig
+from stoirec.data.consistency import contradiction
 from stoirec.data.dataset import Data
 from stoirec.learn import checkpoint
 from stoirec.learn.evaluation import val_loss
@@ -48,6 +49,9 @@ def train(
     Raises:
         Unsuitable: the data has fewer training runs than config.n_runs, or cannot serve the configuration otherwise.
     """
+    wrong = contradiction(data)
+    if wrong is not None:
+        _log.warning("dcdt contradicts concentration and time: %s", wrong)
     training = Training(data, config, device)
     saves = _Saves(checkpoint_path, checkpoint.fingerprint(data, config), checkpoint_seconds)
     training.resume(saves.load(device))

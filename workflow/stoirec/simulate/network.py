@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from stoirec.config.equations import parse_equation
 from stoirec.config.regime import Regime
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph, from_pairs
-from stoirec.network.notation import parse_equation
 from stoirec.streams import generator_stream
 
 _ATTEMPTS = 200

@@ -1,0 +1,50 @@
+"""dc/dt that contradicts concentrations and time is named, and nothing else is."""
+
+import logging
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stoirec.data.consistency import contradiction
+from stoirec.data.dataset import read_data
+from stoirec.learn.training import train
+from stoirec.simulate.trajectories import simulate
+from stoirec.simulate.truth import write_simulation
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (lambda d: replace(d, dcdt=d.dcdt * 60), "0.0167 times as much"),
+        (lambda d: replace(d, time=d.time / 24), "24 times as much"),
+        (lambda d: replace(d, concentration=d.concentration * 1e3), "1e[+]03 times as much"),
+        (lambda d: replace(d, concentration=d.concentration[:, ::-1], dcdt=d.dcdt[:, ::-1]), "-1 times as much"),
+        (lambda d: replace(d, dcdt=0 * d.dcdt), "0 throughout"),
+        (lambda d: replace(d, dcdt=np.roll(d.dcdt, 1, axis=2)), "another order"),
+    ],
+)
+def test_contradictions_are_named(tiny_data, wrong, words):
+    assert re.search(words, contradiction(wrong(tiny_data)))
+
+
+@pytest.mark.parametrize("name", ["tiny_regime", "limited_regime"])
+def test_simulated_data_do_not_contradict_themselves(request, name, rng, tmp_path):
+    regime = request.getfixturevalue(name)
+    write_simulation(tmp_path / "data.nc", simulate(regime), regime)
+    data = read_data(tmp_path / "data.nc")
+    assert contradiction(data) is None
+    noise = rng.normal(size=data.dcdt.shape)
+    assert contradiction(replace(data, dcdt=data.dcdt + 0.1 * data.dcdt.std(axis=(0, 1)) * noise)) is None
+    noisy = data.concentration + 0.01 * data.concentration.std(axis=(0, 1)) * noise
+    assert contradiction(replace(data, concentration=noisy)) is None
+    still = replace(data, concentration=np.ones_like(data.concentration), dcdt=0 * data.dcdt)
+    assert contradiction(still) is None
+
+
+def test_training_says_it_first(tiny_data, tiny_fit, caplog):
+    with caplog.at_level(logging.WARNING):
+        train(replace(tiny_data, dcdt=60 * tiny_data.dcdt), tiny_fit, torch.device("cpu"))
+    assert "dcdt contradicts concentration and time: concentrations change 0.0167" in caplog.text
