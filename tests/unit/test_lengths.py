@@ -11,7 +11,9 @@ from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine import Evidence, State
 from stoirec.refine.equations import Equations, Windows
+from stoirec.refine.evidence import levels
 from stoirec.refine.functions import Functions
+from stoirec.refine.integers import decode
 from stoirec.refine.lengths import exchanged, fitted, primitive, shortest, split
 from stoirec.simulate.network import candidate_graph
 
@@ -146,3 +148,16 @@ def test_columns_are_halved_where_all_of_a_kind_are_doubled_although_they_are_cl
     (trial,) = exchanged(equations, state, column, evidence)
     sizes = trial.linear / 10 ** trial.log_k[equations.reaction]
     assert sizes.numpy() == pytest.approx([-1, 1, 1, -1, -2, 1, 1])
+
+
+def test_a_number_that_no_column_has_is_that_many_times_what_stands_for_1():
+    equations, state, _ = problem(COLUMNS[:, [0, 2]])
+    found = levels(equations, replace(state, log_k=state.log_k - np.log10(1.3)))
+    assert found[1] == pytest.approx(1.3, abs=0.05) and found[2] == pytest.approx(2 * float(found[1]))
+
+
+def test_lengths_are_compared_with_all_reactions_where_none_of_as_many_substrates_has_one():
+    """A -> B at what stands for 1 in A + B -> C + 2 D and 2 A + B -> 2 C + D is 1, though 1.7 is nearer to 2."""
+    columns = np.array([[-1, 1, 0, 0], [-1, -2, 1, 2], [-2, -1, 1, 2]]).T
+    equations, state, column = problem(columns)
+    assert torch.equal(decode(equations, replace(state, log_k=state.log_k - np.log10(1.7))), column)

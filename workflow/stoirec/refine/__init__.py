@@ -9,13 +9,13 @@ other:
 
     select   weigh all integer columns of every reaction, all other B refitted beside it; tie B to columns that are
              clear; where candidate edges may be decoys, close unlikely ones; in the end tie all reactions to the
-             columns that are best together
+             columns that are best together, but those that no column is right for
     descend  Levenberg-Marquardt on the weights of the rate law, B and k, with real q = |B| / k as in training
 
 The truth has residual zero, so errors shrink together: right columns lower the residual, which makes others clear. In
 the end all reactions are tied, to integer columns.
 
-state -> functions -> jacobian -> equations -> descent, integers, others -> evidence -> together, lengths ->
+state -> functions -> jacobian -> equations -> descent, integers, others -> outside -> evidence -> together, lengths ->
 selection -> refinement: each module imports only what stands before it.
 """
 

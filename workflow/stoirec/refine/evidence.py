@@ -195,13 +195,15 @@ def by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:
 
 
 def levels(equations: Equations, state: State) -> Tensor:
-    """(largest + 1,) what stands for 0, 1, ... in the functions: median learned |S| in the faster half of reactions."""
+    """(largest + 1,) what stands for 0, 1, ... in the functions: median learned |S| in the faster half of reactions.
+
+    Of a number that no column has, that number times what stands for 1.
+    """
     functions = equations.functions
     size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())
     learned, columns = functions.relaxed_size(state)[0], decode(equations, state)
     level = torch.arange(functions.space.largest + 1, dtype=torch.float64, device=learned.device)
     for number in range(1, len(level)):
         known = (columns == -number) & (size >= size.median())[functions.reaction]
-        if known.any():
-            level[number] = learned[known].median()
+        level[number] = learned[known].median() if known.any() else number * level[1]
     return level
