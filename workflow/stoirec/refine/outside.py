@@ -23,7 +23,7 @@ _PRIOR = 1e-3  # probability that no column of its space is a reaction's, before
 _FUNCTION_ERROR = 0.05  # relative error of a coefficient from functions that are not quite right
 _RANGE = 1.5  # times the largest |S| of the space: as large are coefficients that no column of it is right for
 _LARGE = 500.0  # log odds whose exponential still is a number
-_DESCRIBED = 0.1  # mean squared residual, of the variance of dc/dt, above which the functions say nothing of columns
+_DESCRIBED = 0.01  # mean squared residual, of the variance of dc/dt, above which the functions say nothing of columns
 _EXACT = 1e-12  # mean squared residual below which rounding errors are left
 
 
@@ -35,17 +35,18 @@ def probability_outside(equations: Equations, state: State, columns: Tensor, ali
         columns: (candidates, E) the likeliest columns; 0 where there are no more.
         alike: residuals that say as much as one.
     """
-    n_reactions, largest = equations.graph.n_reactions, equations.functions.space.largest
-    edges_of = [equations.graph.edges_of(reaction) for reaction in range(n_reactions)]
-    found = torch.tensor([_PRIOR if columns[:, edges].any() else 1.0 for edges in edges_of]).to(state.log_k)
+    functions, reactions = equations.functions, range(equations.graph.n_reactions)
+    conserved = [functions.sides(reaction)[2] for reaction in reactions]
+    found = torch.tensor([1.0 if each.numel() and not each.any() else _PRIOR for each in conserved]).to(state.log_k)
     estimate = _free_estimate(equations, state, alike) if describes(equations, state) else None
     if estimate is None:
         return found
     free, covariance, moves = estimate
-    for reaction, edges in enumerate(edges_of):
+    for reaction in reactions:
+        edges = equations.graph.edges_of(reaction)
         own = edges.start + torch.nonzero(moves[edges])[:, 0]
         possible = [column[own] for column in columns if column[own].any()]
-        odds = [log_odds(free[own], covariance[own][:, own], column, largest) for column in possible]
+        odds = [log_odds(free[own], covariance[own][:, own], column, functions.space.largest) for column in possible]
         if odds:
             found[reaction] = odds_to_probability(min(odds))
     return found
