@@ -108,8 +108,8 @@ def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Ev
         edges = graph.edges_of(reaction)
         sign = functions.sign[edges]
         consumed = sign < 0
-        consumed_sizes, produced_sizes, _ = functions.sides(reaction)
-        if not functions.sides(reaction)[2].numel():
+        consumed_sizes, produced_sizes, conserved = functions.sides(reaction)
+        if not conserved.numel():
             continue
         explained, size = beside(equations, state, others, level, reaction)
         k, gain = gains_of(functions, reaction, explained, size)

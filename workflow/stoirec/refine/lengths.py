@@ -110,7 +110,7 @@ def split(evidence: Evidence, column: Tensor, convention: Tensor, space: ColumnS
 def _may_be_shorter(equations: Equations, state: State, columns: np.ndarray) -> tuple[list[np.ndarray], bool]:
     """Reactions of open length by number of substrates, where none of as many has one length, or all are doubled.
 
-    And whether nothing has a length of its own.
+    And whether all are doubled, and nothing has a length of its own.
     """
     classes = list(_by_substrates(equations, state, columns))
     found = [
@@ -119,7 +119,11 @@ def _may_be_shorter(equations: Equations, state: State, columns: np.ndarray) -> 
         if is_open.any()
         and (is_open.all() or all(_is_double(equations, columns, reaction) for reaction in reactions[is_open]))
     ]
-    return found, bool(classes) and all(is_open.all() for _, is_open in classes)
+    every = bool(classes) and all(
+        is_open.all() and all(_is_double(equations, columns, reaction) for reaction in reactions)
+        for reactions, is_open in classes
+    )
+    return found, every
 
 
 def _by_substrates(equations: Equations, state: State, columns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
