@@ -1,37 +1,20 @@
 """Reactions that no column of their space is right for: told from those that are only unclear, and named."""
 
-import logging
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from stoirec.answer.recovery import recover
-from stoirec.config.fit import FitConfig
-from stoirec.data.dataset import Data
 from stoirec.data.windows import Windows
 from stoirec.kinetics.pde_m1 import PdeM1
-from stoirec.learn.training import train
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine import Refinement, State
 from stoirec.refine.evidence import weigh
 from stoirec.refine.outside import log_odds
 from stoirec.refine.selection import select
 from stoirec.simulate.network import LARGE, ODD, odd_column, random_stoichiometry
-from stoirec.simulate.trajectories import simulate
 
-RECIPE = FitConfig(
-    role_prior=True,
-    n_runs=3,
-    n_epochs=5,
-    data_augmentation_loop=120,
-    learning_rate_start=1e-2,
-    coeff_mass_conservation=0.03,
-    refinement_rounds=8,
-    n_snapshots=5,
-    graph_model={"hidden_dim": 16, "output_size": 8},
-)
 COLUMN = torch.tensor([-1.0, -2.0, 2.0, 1.0], dtype=torch.float64)
 SHARP = 1e-6 * torch.eye(4, dtype=torch.float64)
 
@@ -82,41 +65,9 @@ def test_a_share_of_the_reactions_is_odd(tiny_regime):
     assert (found != 0).any(axis=1).all()
 
 
-@pytest.fixture(scope="module")
-def odd_fit(tiny_regime):
-    """Data of a small network two of whose columns are odd, and what was learned of it."""
-    regime = tiny_regime.model_copy(update={"n_runs": 3, "n_frames": 400, "odd_reactions": 0.13})
-    simulation = simulate(regime.with_master_seed(2))
-    data = Data(
-        ColumnSpace.of_roles(simulation.graph),
-        simulation.time,
-        simulation.concentration,
-        simulation.dcdt,
-        simulation.run_role,
-    )
-    return simulation, train(data, RECIPE, torch.device("cpu"))
-
-
-def test_odd_reactions_are_named_and_spoil_no_other(odd_fit, caplog):
-    simulation, fit = odd_fit
-    true = simulation.kinetics.stoichiometry
-    odd = (true.sum(axis=0) != 0) | (np.abs(true).max(axis=0) == LARGE)
-    with caplog.at_level(logging.WARNING):
-        recovery = recover(fit, "fit.nc")
-    assert np.array_equal(recovery["no_column_probability"].values > 0.5, odd) and odd.sum() == 2
-    assert np.array_equal(recovery["stoichiometry"], true)  # the integers nearest to real columns, where they are odd
-    of_odd = odd[recovery["edge_reaction"].values]
-    confidence = recovery["confidence"].values
-    assert confidence[~of_odd].min() > 0.99 and confidence[of_odd].max() < 0.01
-    named = [record.getMessage() for record in caplog.records]
-    assert len(named) == 2
-    for reaction in np.flatnonzero(odd):
-        assert any(f"no allowed column explains reaction R{reaction} " in text for text in named)
-
-
-def test_ties_that_make_it_worse_say_nothing_for_other_columns(odd_fit, monkeypatch):
+def test_ties_that_make_it_worse_say_nothing_for_other_columns(tiny_simulation, monkeypatch):
     """What was outside stays so while more is left than without ties."""
-    simulation, _ = odd_fit
+    simulation = tiny_simulation
     law = PdeM1(simulation.graph, hidden_dim=4, output_size=3)
     one = torch.ones(2, simulation.graph.n_metabolites, dtype=torch.float64)
     fitted = Windows(one[:, None], one[0, :1], one, one[0])

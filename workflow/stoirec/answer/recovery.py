@@ -20,7 +20,7 @@ from stoirec.network.notation import column_text
 _log = logging.getLogger(__name__)
 _ALTERNATIVES = 5
 _OVERFITTED = 0.1  # train_loss over val_loss, at most, of functions that the training runs do not pin down
-_LIKELIER = 0.5  # probability from which a reaction is named as one that no allowed column is right for
+NAMED_FROM = 0.5  # probability from which a reaction is named as one that no allowed column is right for
 _NAMED = 10  # of these, at most
 _WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the mean of dc/dt is
 
@@ -63,14 +63,14 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None) -> xr.Datase
         answer = _diverged(space, method) if fit.attrs["status"] != "ok" else _answer(space, fit, method)
     except TooManyColumns as error:
         raise BadInput(path, "edge_reaction", error, "reactions with fewer candidate edges") from None
-    _say(space, fit, path)
+    _warn(space, fit, path)
     attributes = {"title": "recovered stoichiometric matrix", "decoder": decoder, "method": method}
     return xr.Dataset(
         _variables(space, fit, answer), attrs=attributes | {name: fit.attrs[name] for name in ("status", "config")}
     )
 
 
-def _say(space: ColumnSpace, fit: xr.Dataset, path: str) -> None:
+def _warn(space: ColumnSpace, fit: xr.Dataset, path: str) -> None:
     """Warnings: that nothing is sure, and why; reactions whose column cannot be any that is allowed."""
     if fit["val_loss"] >= _WORTHLESS:
         overfitted = fit["train_loss"] < _OVERFITTED * fit["val_loss"]
@@ -84,7 +84,7 @@ def _say(space: ColumnSpace, fit: xr.Dataset, path: str) -> None:
     if "no_column_probability" not in fit:
         return
     probability = fit["no_column_probability"].values
-    outside = [j for j in np.argsort(-probability, kind="stable") if probability[j] > _LIKELIER]
+    outside = [j for j in np.argsort(-probability, kind="stable") if probability[j] > NAMED_FROM]
     for reaction in outside[:_NAMED]:
         text = "%s: no allowed column explains reaction %s (probability %.2f); the data ask for %s"
         column = column_text(space.graph, np.round(fit["coefficient"].values, 2), reaction)

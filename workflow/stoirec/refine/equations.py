@@ -46,8 +46,7 @@ class Equations:
 
     def amounts(self, state: State) -> Tensor:
         """(quantities, E) of what is conserved; 0 in reactions that no column of the space is right for."""
-        amounts = self.functions.amounts
-        return amounts if state.outside is None else torch.where(state.outside[self.reaction], 0.0, amounts)
+        return torch.where(state.is_outside[self.reaction], 0.0, self.functions.amounts)
 
     def column_sums(self, state: State) -> Tensor:
         """(quantities, R) conserved sums of the columns of B, relative to k; zero where they are conserved."""

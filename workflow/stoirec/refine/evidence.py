@@ -15,7 +15,7 @@ from stoirec.refine.equations import Equations
 from stoirec.refine.functions import Functions
 from stoirec.refine.integers import decode
 from stoirec.refine.others import Others
-from stoirec.refine.outside import describes, log_odds, odds_to_probability, probability_outside
+from stoirec.refine.outside import DESCRIBED, log_odds, odds_to_probability, probability_outside
 from stoirec.refine.state import State
 
 LISTED = 5  # columns of a reaction that are kept, the likeliest
@@ -80,8 +80,10 @@ def weigh(equations: Equations, state: State, alike: float = ALIKE) -> Evidence:
         stands &= state.tied & (found.certainty > CLEAR)
         found = weigh_beside(equations, replace(state, tied=stands), alike)
     listed = torch.where((found.chances > 0)[:, equations.reaction], found.columns, 0.0)
-    outside = probability_outside(equations, state, listed, ALIKE)  # errors of functions do not speak for columns
-    misfit = found.misfit if describes(equations, state) else torch.zeros_like(found.misfit)
+    residual = equations.cost(state)[1]
+    # whatever `alike`: errors of functions do not speak for columns
+    outside = probability_outside(equations, state, listed, ALIKE, residual)
+    misfit = found.misfit if residual < DESCRIBED else torch.zeros_like(found.misfit)
     return replace(found, misfit=misfit, outside=outside)
 
 

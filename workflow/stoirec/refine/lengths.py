@@ -130,8 +130,7 @@ def _by_substrates(equations: Equations, state: State, columns: np.ndarray) -> I
     """Reactions with as many substrates, and which of them may have another length; those outside their space aside."""
     graph, space = equations.graph, equations.functions.space
     number = np.bincount(graph.edge_reaction, graph.edge_is_substrate * (columns != 0), graph.n_reactions)
-    if state.outside is not None:
-        number[state.outside.cpu().numpy()] = -1
+    number[state.is_outside.cpu().numpy()] = -1
     for size in np.unique(number[number >= 0]):
         reactions = np.flatnonzero(number == size)
         lengths = (space.other_length(reaction, columns[graph.edges_of(reaction)]) for reaction in reactions)
@@ -149,8 +148,8 @@ def _halved(equations: Equations, state: State, reactions: np.ndarray, every: bo
     """`state` with half the columns of `reactions`, as fast; where that is all, functions of twice the size."""
     log_k = state.log_k.clone()
     log_k[torch.as_tensor(reactions, device=log_k.device)] += np.log10(2)
-    if every and state.outside is not None:
-        log_k[state.outside] += np.log10(2)
+    if every:
+        log_k[state.is_outside] += np.log10(2)
     one = log_k.new_tensor(1.0)
     weights = equations.functions.with_sizes(state.weights, 2 * one, 4 * one) if every else state.weights
     return replace(state, log_k=log_k, weights=weights, cost=math.inf)

@@ -23,22 +23,23 @@ _PRIOR = 1e-3  # probability that no column of its space is a reaction's, before
 _FUNCTION_ERROR = 0.05  # relative error of a coefficient from functions that are not quite right
 _RANGE = 1.5  # times the largest |S| of the space: as large are coefficients that no column of it is right for
 _LARGE = 500.0  # log odds whose exponential still is a number
-_DESCRIBED = 0.01  # mean squared residual, of the variance of dc/dt, above which the functions say nothing of columns
+DESCRIBED = 0.01  # mean squared residual, of the variance of dc/dt, above which the functions say nothing of columns
 _EXACT = 1e-12  # mean squared residual below which rounding errors are left
 
 
-def probability_outside(equations: Equations, state: State, columns: Tensor, alike: float) -> Tensor:
+def probability_outside(equations: Equations, state: State, columns: Tensor, alike: float, residual: float) -> Tensor:
     """(R,) probability that no column is a reaction's; 1 where there is none. Nothing follows from poor functions.
 
     Args:
         equations, state: with real |S| in the functions.
         columns: (candidates, E) the likeliest columns; 0 where there are no more.
         alike: residuals that say as much as one.
+        residual: mean squared, at `state`.
     """
     functions, reactions = equations.functions, range(equations.graph.n_reactions)
     conserved = [functions.sides(reaction)[2] for reaction in reactions]
     found = torch.tensor([1.0 if each.numel() and not each.any() else _PRIOR for each in conserved]).to(state.log_k)
-    estimate = _free_estimate(equations, state, alike) if describes(equations, state) else None
+    estimate = _free_estimate(equations, state, alike * residual) if residual < DESCRIBED else None
     if estimate is None:
         return found
     free, covariance, moves = estimate
@@ -52,7 +53,7 @@ def probability_outside(equations: Equations, state: State, columns: Tensor, ali
     return found
 
 
-def _free_estimate(equations: Equations, state: State, alike: float) -> tuple[Tensor, Tensor, Tensor] | None:
+def _free_estimate(equations: Equations, state: State, residual: float) -> tuple[Tensor, Tensor, Tensor] | None:
     """(E,) free B, their (E, E) covariance, and (E,) bool, which of them move; None if J'J is singular.
 
     All B are free, nothing is conserved, rate constants and functions are fitted anew, in one Gauss-Newton step.
@@ -65,13 +66,8 @@ def _free_estimate(equations: Equations, state: State, alike: float) -> tuple[Te
         return None
     linear = slice(len(state.weights), len(state.weights) + len(state.linear))
     step = torch.cholesky_solve(gradient[:, None], factor)[linear, 0]
-    variance = alike * max(equations.cost(state)[1], _EXACT) / equations.n_residuals
+    variance = max(residual, _EXACT) / equations.n_residuals
     return state.linear - step, variance * torch.cholesky_inverse(factor)[linear, linear], moves[linear]
-
-
-def describes(equations: Equations, state: State) -> bool:
-    """Whether the functions are good enough to speak against columns."""
-    return equations.cost(state)[1] < _DESCRIBED
 
 
 def odds_to_probability(log_odds: float) -> float:

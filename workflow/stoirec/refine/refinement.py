@@ -96,7 +96,7 @@ class Refinement:
         free = torch.zeros_like(state.tied)
         free[weigh(self.equations, state).certainty.argsort(stable=True)[:n_free]] = True
         closed = state.closed & ~free[self.equations.reaction]
-        trial = replace(state, tied=state.tied & ~free, outside=state.outside | free, closed=closed, settled=0)
+        trial = replace(state, tied=state.tied & ~free, outside=state.is_outside | free, closed=closed, settled=0)
         found = self._descend(trial, steps)
         return found if found.cost < HARDLY_LESS * state.cost else None
 

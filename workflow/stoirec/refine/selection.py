@@ -40,7 +40,7 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
     evidence = weigh(equations, state, _ALIKE_AT_FIRST if stage == "close" else ALIKE)
     outside = evidence.outside > _LIKELIER
     if state.committed and state.cost > state.loose_cost:  # some ties are wrong: they say nothing for others
-        outside |= state.outside
+        outside |= state.is_outside
     real = outside | (evidence.misfit > _LIKELIER)
     tied = (evidence.certainty > CLEAR) & ~real
     no_more = state.tied is not None and tied.sum() <= state.tied.sum() and is_noise(equations, state)
@@ -130,8 +130,7 @@ def in_integers(equations: Equations, state: State) -> State:
     k = 10 ** log_k[equations.reaction]
     nearest = functions.space.nearest((state.linear / k).cpu().numpy())
     column = torch.as_tensor(nearest, dtype=k.dtype, device=k.device)
-    if state.outside is not None:
-        column = torch.where(state.outside[equations.reaction], state.linear / k, column)
+    column = torch.where(state.is_outside[equations.reaction], state.linear / k, column)
     weights = functions.with_sizes(state.weights, level[1], two)
     every = torch.ones_like(state.log_k, dtype=torch.bool)
     found = replace(state, weights=weights, linear=column * k, log_k=log_k, integers=column, tied=every)

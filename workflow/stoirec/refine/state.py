@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -47,4 +48,9 @@ class State:
         """Whether every reaction is tied to a column, but those that none is right for."""
         if self.tied is None:
             return False
-        return bool((self.tied if self.outside is None else self.tied | self.outside).all())
+        return bool((self.tied | self.is_outside).all())
+
+    @property
+    def is_outside(self) -> Tensor:
+        """(R,) bool, `outside`; none before any was judged."""
+        return torch.zeros_like(self.log_k, dtype=torch.bool) if self.outside is None else self.outside

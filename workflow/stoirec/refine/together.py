@@ -46,7 +46,7 @@ def chosen_together(equations: Equations, state: State, evidence: Evidence) -> t
     if state.committed:
         held = _Columns(equations, state, *_held(equations, state, evidence))
         starts.append(copy(held))
-    unsure = torch.nonzero((evidence.chances[0] < _SURE) & ~_outside(state))[:, 0]
+    unsure = torch.nonzero((evidence.chances[0] < _SURE) & ~state.is_outside)[:, 0]
     order = unsure[evidence.chances[0, unsure].argsort(stable=True)].tolist()
     found = min((start.settled(order) for start in starts), key=lambda end: end.unexplained)
     if held is not None and not found.leaves_less_than(held):
@@ -62,7 +62,7 @@ def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[T
     lost its own and can hold it; reactions of one metabolite that are not sure get new columns; so do all reactions of
     two of the metabolites that are explained worst, and those that have lost their columns.
     """
-    inside = ~_outside(state)
+    inside = ~state.is_outside
     unsure, lost = (
         set(torch.nonzero((evidence.chances[0] < bound) & inside)[:, 0].tolist()) for bound in (_SURE, _LOST)
     )
@@ -100,14 +100,9 @@ def _regiven(columns: "_Columns", group: Sequence[int]) -> "_Columns":
     return columns.refilled(group).settled(group)
 
 
-def _outside(state: State) -> Tensor:
-    """(R,) bool."""
-    return torch.zeros_like(state.log_k, dtype=torch.bool) if state.outside is None else state.outside
-
-
 def _likeliest(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
     """The likeliest columns and their log10 rate constants; of reactions outside their space what they are."""
-    outside, log_k = _outside(state), state.log_k + evidence.unit.log10()
+    outside, log_k = state.is_outside, state.log_k + evidence.unit.log10()
     real = state.linear / 10 ** log_k[equations.reaction]
     return (
         torch.where(outside[equations.reaction], real, evidence.column),
@@ -123,7 +118,7 @@ def _held(equations: Equations, state: State, evidence: Evidence) -> tuple[Tenso
     column, likeliest_log_k = _likeliest(equations, state, evidence)
     log_k = state.log_k + evidence.unit.log10()
     real = state.linear / 10 ** log_k[equations.reaction]
-    whole = (by_reaction(equations, (real - real.round()).abs(), "max") < UNCHANGED) & ~_outside(state)
+    whole = (by_reaction(equations, (real - real.round()).abs(), "max") < UNCHANGED) & ~state.is_outside
     return (
         torch.where(whole[equations.reaction], real.round(), column),
         torch.where(whole, log_k, likeliest_log_k),
@@ -142,7 +137,7 @@ class _Columns:
         self.equations, self.column, self.log_k = equations, column, log_k
         as_it_is = Others(equations, state)
         self.level, self.weight, self.share = levels(equations, state), as_it_is.weight, as_it_is.share
-        self.state = replace(state, tied=~_outside(state))
+        self.state = replace(state, tied=~state.is_outside)
         sizes = replace(self.state, integers=at_level(self.level, column.abs()))
         self.rates = equations.functions.rates(sizes, equations.windows)
         self.unexplained = self._refit()

@@ -1,4 +1,4 @@
-"""Random metabolic networks: a stoichiometric matrix and its candidate graph."""
+"""The network of a simulation, random or of reactions of its own: a stoichiometric matrix and its candidate graph."""
 
 from dataclasses import replace
 
@@ -52,10 +52,10 @@ def odd_column(kind: str, column: np.ndarray, largest: int, rng: np.random.Gener
     if kind == "large":
         columns = balanced_columns(int((sign < 0).sum()), int((sign > 0).sum()), LARGE)
         columns = columns[(np.abs(columns).max(axis=1) == LARGE) & (np.gcd.reduce(columns, axis=1) == 1)]
-        # substrates come first in them
-        return (
-            columns[rng.integers(len(columns))][np.argsort(np.argsort(sign, kind="stable"))] if len(columns) else None
-        )
+        if not len(columns):
+            return None
+        substrates_first = np.argsort(sign, kind="stable")  # as in them
+        return columns[rng.integers(len(columns))][np.argsort(substrates_first)]
     for _ in range(_ATTEMPTS):
         found = sign * rng.integers(1, largest + 1, len(column)).astype(column.dtype)
         if found.sum() != 0:
@@ -78,7 +78,7 @@ def random_stoichiometry(regime: Regime) -> np.ndarray:
         matrix = _draw(regime, rng, [shapes[i] for i in rng.permutation(len(shapes))])
         if matrix is not None and regime.odd_reactions:
             matrix = _with_odd(regime, matrix)
-        if matrix is not None and (matrix != 0).any(axis=1).all() and _distinct(matrix):
+        if matrix is not None and (matrix != 0).any(axis=1).all():
             return matrix
     raise ValueError(
         f"n_reactions: no network of {regime.n_metabolites} metabolites and {regime.n_reactions} distinct reactions "
@@ -103,8 +103,8 @@ def _draw(regime: Regime, rng: np.random.Generator, shapes: list[tuple[int, int]
     return matrix
 
 
-def _with_odd(regime: Regime, matrix: np.ndarray) -> np.ndarray:
-    """`matrix` with odd columns in some reactions, the kinds in turn, as far as their shapes allow it."""
+def _with_odd(regime: Regime, matrix: np.ndarray) -> np.ndarray | None:
+    """`matrix` with odd columns in some reactions, the kinds in turn; None if two then have the same metabolites."""
     rng = generator_stream("odd reactions", regime.seeds.network)
     found, left = matrix.copy(), round(regime.odd_reactions * regime.n_reactions)
     for reaction in rng.permutation(regime.n_reactions):
@@ -115,12 +115,7 @@ def _with_odd(regime: Regime, matrix: np.ndarray) -> np.ndarray:
         if column is not None:
             found[members, reaction] = column
             left -= 1
-    return found
-
-
-def _distinct(matrix: np.ndarray) -> bool:
-    """Whether no two reactions have the same substrates and products."""
-    return len(np.unique(np.sign(matrix), axis=1).T) == matrix.shape[1]
+    return found if len(np.unique(np.sign(found), axis=1).T) == regime.n_reactions else None
 
 
 def own_network(regime: Regime) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:

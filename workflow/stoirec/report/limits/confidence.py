@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stoirec.answer.recovery import NAMED_FROM
 from stoirec.network.notation import column_text
 from stoirec.report.calibration import SURE, calibration
 from stoirec.report.results import Results
-
-_LIKELIER = 0.5  # probability from which no allowed column is taken for a reaction's
 
 
 def confidences(found: Results) -> pd.DataFrame:
@@ -122,7 +121,7 @@ def outside_reactions(found: Results, most: int = 20) -> tuple[pd.DataFrame, int
         true = graph.on_edges(found.truth(answer["data"]).stoichiometry)
         integers = graph.on_edges(recovery["stoichiometry"].values)
         probability = recovery["no_column_probability"].values
-        for reaction in np.flatnonzero(probability > _LIKELIER):
+        for reaction in np.flatnonzero(probability > NAMED_FROM):
             rows.append(
                 {
                     "configuration": answer["configuration"],
