@@ -115,7 +115,7 @@ def test_every_architecture_is_rebuilt(simulated, shape):
     """The rebuilt network computes what the trained one computed."""
     data, truth = simulated
     config = CONFIG.model_copy(update={"graph_model": CONFIG.graph_model.model_copy(update=shape)})
-    model = MetabolismPropagation(data.graph, config, data.dt).double().requires_grad_(False)
+    model = MetabolismPropagation(data.space, config, data.dt).double().requires_grad_(False)
     stored = {"sto_all": "coefficient", "log_k": "log_k"}
     variables = {}
     for name, parameter in model.named_parameters():

@@ -1,6 +1,7 @@
 import dataclasses
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -10,7 +11,8 @@ from stoirec.data.graph_variables import space_of, space_variables
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
 from stoirec.network.columns import ColumnSpace
-from stoirec.simulate.truth import read_truth
+from stoirec.simulate.trajectories import simulate
+from stoirec.simulate.truth import read_truth, write_simulation
 
 
 @pytest.fixture
@@ -120,3 +122,27 @@ def test_truth_of_another_network_is_refused(tiny_path, tiny_data):
     other = dataclasses.replace(tiny_data.graph, n_reactions=17)
     with pytest.raises(BadInput, match="shape"):
         read_truth(tiny_path, other)
+
+
+@pytest.mark.parametrize("name", ["mass_action", "convenience"])
+def test_the_truth_may_follow_a_textbook_law(tiny_regime, tmp_path, name):
+    kinetics = tiny_regime.kinetics.model_copy(update={"rate_law": name})
+    regime = tiny_regime.model_copy(update={"kinetics": kinetics, "initial_concentration": (0.2, 1.8)})
+    simulation, path = simulate(regime), tmp_path / "data.nc"
+    write_simulation(path, simulation, regime)
+    truth = read_truth(path, simulation.graph)
+    c = simulation.concentration[0, :5]
+    assert np.array_equal(truth.flux(c), simulation.kinetics.flux(c))
+    assert simulation.kinetics.derivative(truth.flux(c)) == pytest.approx(simulation.dcdt[0, :5], rel=1e-12)
+    with netCDF4.Dataset(path, "a") as file:
+        file["truth"].rate_law = "no such law"
+    with pytest.raises(BadInput, match="rate_law.*no such law.*pde_m1"):
+        read_truth(path, simulation.graph)
+
+
+def test_runs_may_start_alike(tiny_regime):
+    apart, alike = (
+        simulate(tiny_regime.model_copy(update={"initial_variation": share})).concentration[:, 0]
+        for share in (None, 0.02)
+    )
+    assert (np.ptp(alike, axis=0) < 0.04 * alike.mean(axis=0)).all() and np.ptp(apart, axis=0).max() > 1

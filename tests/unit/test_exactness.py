@@ -76,6 +76,14 @@ def test_a_small_network_is_recovered_exactly(small, seed):
     assert fit["coefficient"].values == pytest.approx(fit["refined_coefficient"].values)
 
 
+@pytest.mark.parametrize("seed", [1, 4])
+def test_signs_need_not_be_known(small, seed):
+    """Who drives a rate is known; coefficients start at random."""
+    simulation = simulate(small.with_master_seed(seed))
+    fit = RECIPE.model_copy(update={"role_prior": False, "initial_magnitude": 0.2})
+    assert np.array_equal(answer(data_of(simulation), fit), simulation.kinetics.stoichiometry)
+
+
 def permuted(data: Data, metabolites: np.ndarray, reactions: np.ndarray, runs: np.ndarray) -> Data:
     """The same data in another order; new index i is old metabolites[i], and so on."""
     graph = data.graph

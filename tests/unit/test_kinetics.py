@@ -42,6 +42,22 @@ def test_flux_is_the_written_equation(kinetics, rng):
     assert kinetics.derivative(expected) == pytest.approx(expected @ kinetics.stoichiometry.T, rel=1e-12)
 
 
+@pytest.mark.parametrize("name", ["mass_action", "convenience"])
+def test_textbook_fluxes_are_the_written_equations(tiny_regime, rng, name):
+    regime = tiny_regime.model_copy(update={"kinetics": tiny_regime.kinetics.model_copy(update={"rate_law": name})})
+    kinetics = random_kinetics(regime, random_stoichiometry(regime))
+    constants = kinetics.parameters.get("half_saturation", np.ones(16))
+    c = rng.uniform(0, 9, 10)
+    expected = []
+    for column, log_k, constant in zip(kinetics.stoichiometry.T, kinetics.log_k, constants):
+        rate = 10**log_k
+        for i in np.flatnonzero(column < 0):
+            x, size = c[i] / constant, -column[i]
+            rate *= x**size / (1 if name == "mass_action" else sum(x**n for n in range(size + 1)))
+        expected.append(rate)
+    assert kinetics.flux(c) == pytest.approx(np.array(expected), rel=1e-12)
+
+
 def test_monotone_fluxes_rise_with_every_substrate_and_vanish_without(kinetics, rng):
     c = rng.uniform(1, 9, 10)
     base = kinetics.flux(c)

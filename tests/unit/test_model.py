@@ -10,6 +10,7 @@ from stoirec.config.fit import FitConfig
 from stoirec.kinetics import segments as scatter
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.learn.model import MetabolismPropagation
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import from_pairs
 from stoirec.simulate.network import candidate_graph
 
@@ -19,7 +20,7 @@ def true_model(truth, graph, dt=None, **changes) -> MetabolismPropagation:
     parameters = truth.kinetics.parameters
     hidden, out = len(parameters["substrate_func_0_bias"]), len(parameters["substrate_func_2_bias"])
     config = FitConfig(precision="float64", graph_model={"hidden_dim": hidden, "output_size": out, **changes})
-    model = MetabolismPropagation(graph, config, dt)
+    model = MetabolismPropagation(ColumnSpace.of_roles(graph), config, dt)
     with torch.no_grad():
         for name, values in parameters.items():
             model.rate_parameters[name].copy_(torch.as_tensor(values))
@@ -81,7 +82,7 @@ def test_gradients_against_finite_differences(tiny_data, rng, limiter):
             "n_layers": 4,
         },
     )
-    model = MetabolismPropagation(tiny_data.graph, config, 20.0)
+    model = MetabolismPropagation(tiny_data.space, config, 20.0)
     c = torch.as_tensor(tiny_data.concentration[0, ::40])
     weight = torch.as_tensor(rng.normal(size=(len(c), 10)))
 
@@ -104,20 +105,20 @@ def test_gradients_against_finite_differences(tiny_data, rng, limiter):
 
 
 def test_batch_is_the_frames_one_by_one(tiny_data):
-    model = MetabolismPropagation(tiny_data.graph, FitConfig(precision="float64"))
+    model = MetabolismPropagation(tiny_data.space, FitConfig(precision="float64"))
     c = torch.as_tensor(tiny_data.concentration[0, :7])
     assert torch.allclose(model(c), torch.cat([model(frame[None]) for frame in c]), rtol=1e-12, atol=1e-14)
 
 
 def test_buffers_and_initialisation(tiny_data):
     graph = tiny_data.graph
-    model = MetabolismPropagation(graph, FitConfig(role_prior=True))
+    model = MetabolismPropagation(ColumnSpace.of_roles(graph), FitConfig(role_prior=True))
     metabolite = torch.as_tensor(graph.edge_metabolite)
     assert torch.equal(metabolite[model.substrates], model.law.metabolite)
     assert torch.equal(model.law.ptr.diff(), torch.as_tensor(np.bincount(graph.edge_reaction, graph.edge_is_substrate)))
     assert (metabolite[model.by_metabolite].diff() >= 0).all()
     assert np.array_equal(np.sign(model.sto_all.detach().numpy()) < 0, graph.edge_is_substrate)
-    free = MetabolismPropagation(graph, FitConfig(role_prior=False)).sto_all.detach().numpy()
+    free = MetabolismPropagation(ColumnSpace.of_roles(graph), FitConfig(role_prior=False)).sto_all.detach().numpy()
     assert (free[graph.edge_is_substrate] > 0).any() and (free[~graph.edge_is_substrate] < 0).any()
 
 
@@ -127,13 +128,13 @@ def test_initial_values_without_role_prior_do_not_depend_on_product_roles(tiny_d
     other = from_pairs(
         graph.n_metabolites, graph.n_reactions, graph.edge_metabolite, graph.edge_reaction, ~graph.edge_is_substrate
     )
-    one, two = (MetabolismPropagation(g, FitConfig(seed=4)).sto_all for g in (graph, other))
+    one, two = (MetabolismPropagation(ColumnSpace.of_roles(g), FitConfig(seed=4)).sto_all for g in (graph, other))
     assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("n_layers, n_linear", [(2, 1), (3, 2), (5, 4)])
 def test_n_layers_counts_layers_of_units(tiny_data, n_layers, n_linear):
-    shapes = MetabolismPropagation(tiny_data.graph, FitConfig(graph_model={"n_layers": n_layers})).law.shapes
+    shapes = MetabolismPropagation(tiny_data.space, FitConfig(graph_model={"n_layers": n_layers})).law.shapes
     weights = [shape for name, shape in shapes.items() if name.startswith("substrate_func") and name.endswith("weight")]
     assert len(weights) == n_linear
     assert weights[0][1] == 2 and weights[-1][0] == 16

@@ -53,6 +53,13 @@ def test_euler_steps_call_for_the_limiter(limited_regime, data_of):
     assert not any(euler_steps(other) for other in (unequal, still, one))
 
 
+def test_unknown_signs_call_for_a_start_near_zero(tiny_regime, limited_regime, data_of):
+    name, reason = choose(data_of(tiny_regime, signs="unknown"))
+    assert name == "unsigned" and "are not known" in reason and "untested" not in reason
+    name, reason = choose(data_of(limited_regime, signs="unknown"))
+    assert name == "unsigned" and "untested" in reason
+
+
 def test_more_candidates_than_can_be_real_call_for_the_decoys_recipe(tiny_regime, limited_regime, data_of):
     crowded = data_of(tiny_regime, decoy_edges=1.0)
     name, reason = choose(crowded)
@@ -79,7 +86,7 @@ def test_a_users_own_file_is_chosen_for_as_well(limited_regime, data_of, tmp_pat
 
 def test_every_recipe_can_be_chosen_and_loaded():
     names = {recipe.value for recipe in Recipe} - {"auto"}
-    assert names == {"best", "flux_limited", "decoys"}
+    assert names == {"best", "flux_limited", "decoys", "unsigned"}
     assert load("flux_limited").graph_model.flux_limiter and load("decoys").graph_model.substrate_gate
     assert load("best").graph_model == type(load("best").graph_model)()
 
@@ -88,4 +95,4 @@ def test_a_real_reaction_is_as_large_as_the_refinement_assumes():
     """Columns the refinement weighs have that many substrates or products, and never more."""
     graph = from_pairs(2 * PER_SIDE + 4, 1, range(2 * PER_SIDE + 4), [0] * (2 * PER_SIDE + 4), np.arange(10) < 5)
     sides = ColumnSpace.of_roles(graph).with_decoys().sides(0)
-    assert (sides.consumed > 0).sum(1).max() == (sides.produced > 0).sum(1).max() == PER_SIDE
+    assert (sides.driving < 0).sum(1).max() == (sides.others > 0).sum(1).max() == PER_SIDE

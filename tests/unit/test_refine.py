@@ -276,9 +276,10 @@ def test_evidence_against_brute_force(request, rng, monkeypatch, tied, allows_ze
         ]
         columns = [c for c in columns if c.sum() == 0 and 1 <= (c < 0).sum() <= 3 and (c > 0).sum() <= 3]
         gain = np.array([brute_force_gain(equations, state, reaction, column) for column in columns])
-        chance = np.exp((gain - gain.max()) / 64) * (gain > 0)
+        chance = np.exp((gain - gain.max()) / 64)  # those that gain nothing included
         chance /= chance.sum()
-        expected = sum(p * (column != 0).double().numpy() for p, column in zip(chance, columns))
+        of_those_that_gain = chance * (gain > 0) / chance[gain > 0].sum()
+        expected = sum(p * (column != 0).double().numpy() for p, column in zip(of_those_that_gain, columns))
         assert found.probability[edges].numpy() == pytest.approx(expected, abs=1e-4)
         assert found.certainty[reaction] == pytest.approx(chance.max(), abs=1e-4)
         assert torch.equal(found.column[edges], columns[chance.argmax()])
@@ -379,8 +380,9 @@ def test_columns_chosen_together_leave_no_more_than_those_they_started_from(with
     assert found.unexplained <= start.unexplained * (1 + 1e-9)
     for reaction in torch.nonzero(weighed.certainty < 1 - 1e-6)[:, 0].tolist():
         k = gains(equations, state, found._beside([reaction]), found.level, reaction)[0].flatten()
-        pairs = torch.nonzero(equations.functions.sides(reaction)[2].flatten() & (k > 0))[:, 0]
-        for pair, other in zip(pairs[:20], equations.functions.columns(reaction, pairs[:20])):
+        sides = equations.functions.sides(reaction)
+        pairs = torch.nonzero(sides.conserved.flatten() & (k > 0))[:, 0]
+        for pair, other in zip(pairs[:20], sides.columns(pairs[:20])):
             trial = copy(found)
             trial.give(reaction, other, k[pair].log10())
             assert trial._refit() > found.unexplained * (1 - 1e-6)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from stoirec.config.fit import FitConfig
 from stoirec.learn.model import MetabolismPropagation
+from stoirec.network.columns import ColumnSpace
 from stoirec.simulate.kinetics import random_kinetics
 from stoirec.simulate.network import candidate_graph, random_stoichiometry
 from stoirec.streams import MAX_SEED, derived_seed, generator_stream, learner_stream
@@ -46,9 +47,8 @@ def test_equal_seeds_give_the_learner_other_mlps_than_the_generator(tiny_regime,
     stoichiometry = random_stoichiometry(same)
     kinetics = random_kinetics(same, stoichiometry)
     graph, _ = candidate_graph(stoichiometry, 0.0, 1)
-    model = MetabolismPropagation(
-        graph, FitConfig(seed=seed, precision="float64", graph_model={"hidden_dim": 12, "output_size": 6})
-    )
+    config = FitConfig(seed=seed, precision="float64", graph_model={"hidden_dim": 12, "output_size": 6})
+    model = MetabolismPropagation(ColumnSpace.of_roles(graph), config)
     learned, true = model.rate_parameters["substrate_func_0_weight"], kinetics.parameters["substrate_func_0_weight"]
     assert learned.shape == true.shape
     assert not np.isin(learned.detach().numpy(), true).any()

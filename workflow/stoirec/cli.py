@@ -164,6 +164,7 @@ class Recipe(StrEnum):
     best = "best"
     flux_limited = "flux_limited"
     decoys = "decoys"
+    unsigned = "unsigned"
 
 
 @app.command(epilog="Example: stoirec recover data.nc -o recovery.nc")
@@ -174,7 +175,7 @@ def recover(
         Recipe,
         typer.Option(
             help="auto: by the data; flux_limited: no substrate is used up within a time step; "
-            "decoys: candidate edges may not be real."
+            "decoys: candidate edges may not be real; unsigned: who is consumed is not known."
         ),
     ] = Recipe.auto,
     device: Device = "auto",

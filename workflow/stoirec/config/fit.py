@@ -11,7 +11,7 @@ from stoirec.streams import MAX_SEED
 
 # What the same keys mean today. Names of fits follow from the first two: raise the one whose results change.
 TRAINING_MEANING = 8  # a changed default, another descent or another checkpoint: all fits are trained anew
-REFINEMENT_MEANING = 3  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
+REFINEMENT_MEANING = 4  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
 ROUNDING_MEANING = 1  # another decoder or confidence: all fits are rounded anew, none is trained
 
 Decoder = Literal["auto", "nearest", "scaled", "mass_balanced", "scaled_mass_balanced"]
@@ -60,11 +60,17 @@ class FitConfig(Strict):
     graph_model: GraphModel = GraphModel()
 
     # code-level parameters
-    role_prior: bool = Field(False, description="start sto_all at -/+ initial_magnitude by candidate role")
+    role_prior: bool = Field(
+        False,
+        description="tell the fit the signs of the candidate roles: sto_all starts at -/+ initial_magnitude, and "
+        "refinement seeks columns of these signs; else of any",
+    )
     role_signs: bool = Field(
         False, description="hold every entry of sto_all to the sign of its candidate role in every step"
     )
-    initial_magnitude: float = Field(1.4, gt=0, le=2, description="|sto_all| at the start; without role_prior its std")
+    initial_magnitude: float = Field(
+        1.4, gt=0, le=2, description="|sto_all| at the start; its std where the sign is not told"
+    )
     frame_sampling: Literal["uniform", "activity"] = Field(
         "uniform", description="chance of a frame: equal, or as the RMS of its scaled dc/dt"
     )
@@ -91,10 +97,8 @@ class FitConfig(Strict):
     def _consistent(self) -> "FitConfig":
         if self.n_epochs_init > self.n_epochs:
             raise ValueError("n_epochs_init must not exceed n_epochs")
-        if self.refinement_rounds and not self.role_prior:
-            raise ValueError(
-                "refinement_rounds needs role_prior: columns are sought among those with the signs of the roles"
-            )
+        if self.role_signs and not self.role_prior:
+            raise ValueError("role_signs needs role_prior: without it a fit is told no signs to hold")
         if self.refinement_rounds and self.graph_model.substrate_gate and not self.role_signs:
             raise ValueError(
                 "refinement_rounds with graph_model.substrate_gate needs role_signs: refinement holds them too"

@@ -23,9 +23,13 @@ class Seeds(Strict):
 
 
 class Kinetics(Strict):
-    """The frozen random MLPs of PDE_M1: substrate_func MLP([2, hidden, out]), rate_func MLP([out, hidden, 1])."""
+    """The rate law: frozen random MLPs of PDE_M1, or a textbook law, which has none of them.
 
-    initialisation: Literal["monotone", "default"]
+    substrate_func is an MLP([2, hidden, out]), rate_func an MLP([out, hidden, 1]).
+    """
+
+    rate_law: Literal["pde_m1", "mass_action", "convenience"] = "pde_m1"
+    initialisation: Literal["monotone", "default"] = "monotone"
     hidden_dim: int = Field(32, ge=1)
     output_size: int = Field(16, ge=1)
     flux_limiter: bool = False
@@ -47,6 +51,7 @@ class Regime(Strict):
     reactions: dict[str, str] = {}
     # what a learner is told; of `reactions`, those that do not conserve it are left out
     conserved: Literal["mass", "nothing"] = "mass"
+    signs: Literal["roles", "unknown"] = "roles"  # those that a learner is told; else only who drives a rate
     n_metabolites: int | None = Field(None, ge=2)
     n_reactions: int | None = Field(None, ge=1)
     max_coefficient: int = Field(2, ge=1, le=2)
@@ -61,6 +66,8 @@ class Regime(Strict):
     dt: float = Field(gt=0)
     log_k: tuple[float, float] = Field(strict=False)
     initial_concentration: tuple[float, float] = Field(strict=False)
+    # runs start within this share of common concentrations; None: each anywhere in initial_concentration
+    initial_variation: float | None = Field(None, gt=0, le=1)
     kinetics: Kinetics
     integration: Integration = Integration()
     seeds: Seeds

@@ -103,11 +103,6 @@ def space_of(dataset: xr.Dataset, path: str | Path) -> ColumnSpace:
         if name in given and bad(given[name]).any():
             raise BadInput(path, name, f"{given[name][bad(given[name])][0]:g}", allowed)
     sign = given.get("edge_sign", default.sign)
-    if (sign == -graph.role_sign).any():
-        edge = int(np.argmax(sign == -graph.role_sign))
-        raise BadInput(
-            path, "edge_sign", f"{sign[edge]:+g} of edge {edge}", "that of its role (edge_is_substrate), or 0"
-        )
     if (sign * np.nan_to_num(given.get("edge_known", default.known)) < 0).any():
         raise BadInput(path, "edge_known", "a coefficient against its sign", "coefficients of the edges' signs")
     bound = given.get("edge_bound", default.bound).astype(int)

@@ -2,12 +2,12 @@
 
 from stoirec.config.fit import GraphModel
 from stoirec.kinetics.pde_m1 import PdeM1
-from stoirec.kinetics.rate_law import RateLaw
+from stoirec.kinetics.rate_law import LearnableLaw
 from stoirec.network.graph import Graph
 
-LAWS: dict[str, type[RateLaw]] = {"pde_m1": PdeM1}
+LAWS: dict[str, type[LearnableLaw]] = {"pde_m1": PdeM1}
 
 
-def rate_law(graph: Graph, shape: GraphModel) -> RateLaw:
+def rate_law(graph: Graph, shape: GraphModel) -> LearnableLaw:
     """The law `shape` names, on `graph`."""
     return LAWS[shape.rate_law].of(graph, shape)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from stoirec.config.fit import GraphModel
 from stoirec.kinetics.mlp import backward, forward, shapes
-from stoirec.kinetics.rate_law import Parameters, RateLaw
+from stoirec.kinetics.rate_law import LearnableLaw, Parameters
 from stoirec.kinetics.segments import segment_sum
 from stoirec.network.graph import Graph
 
 EMBEDDING = "embedding"
 
 
-class PdeM1(RateLaw):
+class PdeM1(LearnableLaw):
     """The rate law of this project's networks.
 
     Args:

@@ -24,31 +24,38 @@ class RateLaw(nn.Module, ABC):
 
     Attributes:
         shapes: name -> shape of each parameter, in the order in which a vector holds them.
-        allows_zero: whether a substrate of size 0 leaves its reaction alone, as if it were none.
     """
 
     shapes: dict[str, tuple[int, ...]]
-    allows_zero: bool
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
         self.shapes = {}
-        self.allows_zero = False
         substrates = graph.substrate_edges
         self.register_buffer("metabolite", _index(graph.edge_metabolite[substrates]), persistent=False)  # (S,)
         reaction = graph.edge_reaction[substrates]
         ptr = np.searchsorted(reaction, np.arange(graph.n_reactions + 1))
         self.register_buffer("ptr", _index(ptr), persistent=False)  # (R + 1,) substrate edges by reaction
 
-    @classmethod
-    @abstractmethod
-    def of(cls, graph: Graph, shape: GraphModel) -> "RateLaw":
-        """The law on `graph` as a configuration asks for it."""
-
     @abstractmethod
     def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
         """(R, frames) F at concentrations (frames, M) and sizes (S,)."""
+
+
+class LearnableLaw(RateLaw):
+    """A rate law that a model can have, and a refinement.
+
+    Attributes:
+        allows_zero: whether a substrate of size 0 leaves its reaction alone, as if it were none.
+    """
+
+    allows_zero: bool = False
+
+    @classmethod
+    @abstractmethod
+    def of(cls, graph: Graph, shape: GraphModel) -> "LearnableLaw":
+        """The law on `graph` as a configuration asks for it."""
 
     @abstractmethod
     def rates_of(self, reaction: int, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
@@ -67,7 +74,7 @@ class RateLaw(nn.Module, ABC):
         """Parameters that make of concentrations c what `parameters` make of c / unit."""
 
     @abstractmethod
-    def part(self, edges: np.ndarray) -> "RateLaw":
+    def part(self, edges: np.ndarray) -> "LearnableLaw":
         """The law on the graph with some of the edges (positions, in order)."""
 
     def initial(self, name: str, rng: np.random.Generator) -> np.ndarray:

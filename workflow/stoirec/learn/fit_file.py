@@ -64,7 +64,7 @@ def fit_content(
                 {"long_name": "mean squared residual over variance of dc/dt, training", "units": "1"},
             ),
             **(
-                _refined(data.space, model.law.allows_zero, rounds.state.integers, rounds.evidence)
+                _refined(rounds.space, model.law.allows_zero, rounds.state.integers, rounds.evidence)
                 if ended and rounds.evidence is not None
                 else {}
             ),
@@ -134,7 +134,8 @@ def _refined(space: ColumnSpace, allows_zero: bool, decided: Tensor, evidence: E
     known, columns, real = space.known, evidence.columns.cpu().numpy(), decided.cpu().numpy()
     nearest = np.where(np.isnan(known), np.round(real), real)
     if not allows_zero:
-        nearest = np.where(nearest == 0, space.sign, nearest)
+        sign = np.where(space.sign == 0, np.where(real < 0, -1, 1), space.sign)
+        nearest = np.where(nearest == 0, sign, nearest)
     return {
         "refined_coefficient": (
             "edge",

@@ -10,7 +10,7 @@ from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
 from stoirec.kinetics.pde_m1 import EMBEDDING
 from stoirec.learn import losses
-from stoirec.learn.model import MetabolismPropagation
+from stoirec.learn.model import MetabolismPropagation, told
 from stoirec.learn.observations import Observations, activity, scale_of
 from stoirec.learn.schedule import Steps
 from stoirec.streams import learner_stream
@@ -38,9 +38,9 @@ class GradientDescent:
         self.rng = learner_stream("batches", config.seed)
         uniform = config.frame_sampling == "uniform"
         self.chance = None if uniform else activity(self.observed.dcdt, self.scale).cpu().numpy()
-        # sign each coefficient is held to; None: free
-        sign = torch.as_tensor(data.graph.role_sign, dtype=model.dtype, device=self.device)
-        self.role_sign = sign if config.role_signs else None
+        # sign each coefficient is held to, 0: free
+        sign = torch.as_tensor(told(data.space, config).sign, dtype=model.dtype, device=self.device)
+        self.held_sign = sign if config.role_signs else None
         self.optimiser = _OPTIMISERS[config.optimiser](_groups(model, config), lr=config.learning_rate_start)
         self.step = 0
 
@@ -56,9 +56,10 @@ class GradientDescent:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
-        if self.role_sign is not None:
+        if self.held_sign is not None:
             with torch.no_grad():
-                self.model.sto_all.copy_(self.role_sign * (self.role_sign * self.model.sto_all).clamp(min=0))
+                held = self.held_sign * (self.held_sign * self.model.sto_all).clamp(min=0)
+                self.model.sto_all.copy_(torch.where(self.held_sign == 0, self.model.sto_all, held))
         self.step += 1
         return torch.stack(components).detach()
 

@@ -10,7 +10,7 @@ from stoirec.kinetics.laws import rate_law
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.pde_m1 import EMBEDDING
 from stoirec.kinetics.segments import segment_expand, segment_sum
-from stoirec.network.graph import Graph
+from stoirec.network.columns import ColumnSpace
 from stoirec.streams import learner_stream
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -34,8 +34,9 @@ class MetabolismPropagation(nn.Module):
         reaction_ptr: (R + 1,) edges by reaction; metabolite_ptr: (M + 1,) of `by_metabolite` by metabolite.
     """
 
-    def __init__(self, graph: Graph, config: FitConfig, dt: float | None = None) -> None:
+    def __init__(self, space: ColumnSpace, config: FitConfig, dt: float | None = None) -> None:
         super().__init__()
+        graph = space.graph
         self.law = rate_law(graph, config.graph_model)
         self.rate_parameters = nn.ParameterDict()
         for name, shape in self.law.shapes.items():
@@ -54,20 +55,22 @@ class MetabolismPropagation(nn.Module):
         for name, values in buffers.items():
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
         self.to(DTYPES[config.precision])
-        self._initialise(graph, config)
+        self._initialise(told(space, config).sign, config)
 
     @torch.no_grad()
-    def _initialise(self, graph: Graph, config: FitConfig) -> None:
-        """Draw every parameter from the learner's streams; log_k = -2 for all reactions."""
+    def _initialise(self, sign: np.ndarray, config: FitConfig) -> None:
+        """Draw every parameter from the learner's streams; log_k = -2 for all reactions.
+
+        Coefficients whose `sign` (E,) the fit is told have it; the others, where it is 0, have either.
+        """
         rng = learner_stream("initial weights", config.seed)
         for name, parameter in self.rate_parameters.items():
             if name != EMBEDDING:
                 parameter.copy_(torch.as_tensor(self.law.initial(name, rng)))
         self.log_k.fill_(-2.0)
-        if config.role_prior:
-            start = graph.role_sign * config.initial_magnitude
-        else:
-            start = rng.normal(0.0, config.initial_magnitude, graph.n_edges)
+        start = sign * config.initial_magnitude
+        if not sign.all():
+            start = np.where(sign == 0, rng.normal(0.0, config.initial_magnitude, len(sign)), start)
         self.sto_all.copy_(torch.as_tensor(start))
         if EMBEDDING in self.rate_parameters:
             embedding = self.rate_parameters[EMBEDDING]
@@ -93,6 +96,11 @@ class MetabolismPropagation(nn.Module):
         return segment_sum(contribution[self.by_metabolite], self.metabolite_ptr).T
 
 
+def told(space: ColumnSpace, config: FitConfig) -> ColumnSpace:
+    """What a fit is told of the columns: without role_prior, no signs."""
+    return space if config.role_prior else space.without_signs()
+
+
 def new_model(data: Data, config: FitConfig) -> MetabolismPropagation:
     """The untrained model of a fit. Raises Unsuitable if it has the limiter and the frames are not equally spaced."""
-    return MetabolismPropagation(data.graph, config, data.dt if config.graph_model.flux_limiter else None)
+    return MetabolismPropagation(data.space, config, data.dt if config.graph_model.flux_limiter else None)

@@ -22,6 +22,11 @@ def load(name: str) -> FitConfig:
 def choose(data: Data) -> tuple[str, str]:
     """(name of the recipe for `data`, why), from what a learner may see."""
     crowded, limited = n_crowded(data), euler_steps(data)
+    unsigned = int((data.space.sign == 0).sum())
+    if unsigned:
+        reason = f"the signs of {unsigned} of {data.graph.n_edges} edges are not known"
+        both = "; decoys, or a flux limiter, with unknown signs are untested"
+        return "unsigned", reason + (both if crowded or limited else "")
     if crowded:
         reason = (
             f"{crowded} of {data.graph.n_reactions} reactions have more than {PER_SIDE} candidate substrates or "

@@ -10,8 +10,7 @@ import torch
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
 from stoirec.data.windows import windows
-from stoirec.errors import Unsuitable
-from stoirec.learn.model import MetabolismPropagation
+from stoirec.learn.model import MetabolismPropagation, told
 from stoirec.learn.observations import Observations, scale_of
 from stoirec.learn.schedule import stage
 from stoirec.refine import Evidence, Refinement, State
@@ -35,9 +34,7 @@ class RefinementRounds:
         observed: Observations,
         chance: np.ndarray | None,
     ) -> None:
-        if config.refinement_rounds and not data.space.sign.all():
-            raise Unsuitable("edge_sign", "0 (unknown)", "-1 or 1 for every edge, for refinement_rounds")
-        self.config, self.model, self.space = config, model, data.space
+        self.config, self.model, self.space = config, model, told(data.space, config)
         self.observed, self.chance = observed, chance
         self.done, self.steps = 0, 0
         self.state: State | None = None

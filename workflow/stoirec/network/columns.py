@@ -16,7 +16,7 @@ from stoirec.network.graph import Graph
 LARGEST = 2  # |S| of an edge, at most, where nothing else is said
 PER_SIDE = 3  # substrates of a reaction, and products, at most, where candidate edges may not be real
 _LISTED = 1 << 12  # columns of a reaction that are listed, at most
-_SIDE, _SIDE_WITH_DECOYS = 1 << 8, 1 << 16  # of one side; all of them are paired with those of the other
+_SIDE, _SIDE_WITH_DECOYS = 1 << 10, 1 << 16  # of one side; all of them are paired with those of the other
 _SUMS = 1 << 16  # partial sums of a reaction's conserved quantities that a search keeps apart, at most
 _DIGITS = 6  # of a conserved sum: masses may be real numbers
 
@@ -31,16 +31,16 @@ class TooManyColumns(ValueError):
 
 @dataclass(frozen=True)
 class Sides:
-    """All columns of a reaction as pairs of a left and a right side.
+    """All columns of a reaction as pairs of what drives its rate, the substrates, and the others.
 
     Attributes:
-        consumed: (L, n_consumed) sizes |S| of the consumed edges, in the order of the reaction's edges.
-        produced: (P, n_produced) of the others.
-        conserved: (L, P) bool, whether the two together conserve what is conserved.
+        driving: (D, n_driving) coefficients of the edges that drive the rate, in the order of the reaction's edges.
+        others: (O, n_others) of the others.
+        conserved: (D, O) bool, whether the two together conserve what is conserved.
     """
 
-    consumed: np.ndarray
-    produced: np.ndarray
+    driving: np.ndarray
+    others: np.ndarray
     conserved: np.ndarray
 
 
@@ -84,9 +84,13 @@ class ColumnSpace:
         """The same where candidate edges may not be real."""
         return replace(self, allows_zero=True, per_side=PER_SIDE)
 
+    def without_signs(self) -> "ColumnSpace":
+        """The same where nobody knows who is consumed and who is produced."""
+        return replace(self, sign=np.zeros_like(self.sign))
+
     def of_any_sign(self) -> "ColumnSpace":
         """The same whatever the candidate roles say: signs unknown, zeros allowed."""
-        return replace(self, sign=np.zeros_like(self.sign), allows_zero=True, per_side=None)
+        return replace(self.without_signs(), allows_zero=True, per_side=None)
 
     def part(self, edges: np.ndarray) -> "ColumnSpace":
         """The space of the graph with some of the edges (positions, in order)."""
@@ -111,8 +115,9 @@ class ColumnSpace:
 
     def nearest(self, coefficient: np.ndarray) -> np.ndarray:
         """(E,) the integers nearest to `coefficient`, within signs and bounds; known ones as they are known."""
-        low = np.where(self.sign > 0, 0 if self.allows_zero else 1, -self.bound)
-        high = np.where(self.sign < 0, 0 if self.allows_zero else -1, self.bound)
+        sign = np.where((self.sign == 0) & (not self.allows_zero), np.where(coefficient < 0, -1, 1), self.sign)
+        low = np.where(sign > 0, 0 if self.allows_zero else 1, -self.bound)
+        high = np.where(sign < 0, 0 if self.allows_zero else -1, self.bound)
         return small_integers(np.where(np.isnan(self.known), np.clip(np.round(coefficient), low, high), self.known))
 
     def values(self, edge: int) -> tuple[float, ...]:
@@ -154,18 +159,18 @@ class ColumnSpace:
         return found
 
     def sides(self, reaction: int) -> Sides:
-        """All columns of a reaction whose signs are known, as pairs of sides; none where a side has too many."""
+        """All columns of a reaction as pairs of sides; none where a side has too many."""
         edges = self.graph.edges_of(reaction)
-        sign = self.sign[edges]
+        drives = self.graph.edge_is_substrate[edges]
         halves, sums = [], []
-        for own in (sign < 0, sign > 0):
+        for own in (drives, ~drives):
             places = np.flatnonzero(own) + edges.start
-            sizes = tuple(tuple(abs(value) for value in self.values(edge)) for edge in places)
+            values = tuple(self.values(edge) for edge in places)
             try:
-                halves.append(_side(sizes, self.per_side if self.allows_zero else None))
+                halves.append(_side(values, self.per_side if self.allows_zero else None))
             except TooManyColumns:
                 halves.append(np.zeros((0, len(places))))
-            sums.append(halves[-1] @ (self.amounts[:, places] * sign[own]).T)
+            sums.append(halves[-1] @ self.amounts[:, places].T)
         left, right = sums
         conserved = np.ones((len(left), len(right)), bool)
         for quantity in range(left.shape[1]):
@@ -248,15 +253,15 @@ def _listed(signature: Signature) -> np.ndarray:
 
 
 @lru_cache(maxsize=4096)
-def _side(sizes: tuple[tuple[float, ...], ...], most: int | None) -> np.ndarray:
-    """(sides, n) all sizes of one side of a reaction; with `most`, one to as many entries that are not 0."""
-    n = len(sizes)
+def _side(values: tuple[tuple[float, ...], ...], most: int | None) -> np.ndarray:
+    """(sides, n) all coefficients of one side of a reaction; with `most`, one to as many that are not 0."""
+    n = len(values)
     if most is None or not n:
-        choices = [sizes]
+        choices = [values]
     else:
-        nonzero = [tuple(size for size in own if size) for own in sizes]
-        must = [i for i in range(n) if 0 not in sizes[i]]  # known ones
-        may = [i for i in range(n) if 0 in sizes[i] and nonzero[i]]
+        nonzero = [tuple(value for value in own if value) for own in values]
+        must = [i for i in range(n) if 0 not in values[i]]  # known ones
+        may = [i for i in range(n) if 0 in values[i] and nonzero[i]]
         reals = [
             {*must, *others}
             for number in range(max(0, 1 - len(must)), most - len(must) + 1)

@@ -59,7 +59,7 @@ def _through_sizes(functions: Functions, state: State, normal: Normal) -> tuple[
     substrates, reaction = functions.substrates, functions.reaction[functions.substrates]
     edge = torch.arange(n_edges, device=state.linear.device)
     row = n_edges + torch.arange(len(substrates), device=edge.device)
-    per_k = functions.sign / 10 ** state.log_k[functions.reaction]
+    per_k = functions.signs(state) / 10 ** state.log_k[functions.reaction]
     slope = (functions.size_slope(state) * per_k)[substrates]  # dq/dB
     on_log_k = -_LN10 * slope * state.linear[substrates]
     chain = _sparse(
@@ -80,11 +80,12 @@ def _through_sizes(functions: Functions, state: State, normal: Normal) -> tuple[
 def _held(functions: Functions, state: State, gradient: Tensor) -> Tensor:
     """(E,) bool: edges that do not move on their own.
 
-    Their column says 0, they are closed, they would leave their sign, or they move along their tied column.
+    Their column says 0, they are closed, they would leave their sign if it is known, or they move along their tied
+    column.
     """
     held = torch.zeros_like(gradient, dtype=torch.bool)
     if functions.allows_zero:
-        held |= (state.linear == 0) & (functions.sign * gradient >= 0)
+        held |= (state.linear == 0) & (functions.sign != 0) & (functions.sign * gradient >= 0)
     if state.integers is not None:
         held |= state.integers == 0
     if state.closed is not None:
@@ -137,7 +138,7 @@ def damped(matrix: Tensor, damping: float) -> Tensor:
 def _step(functions: Functions, state: State, matrix: Tensor, gradient: Tensor, damping: float) -> Tensor | None:
     """The damped Gauss-Newton step, to be subtracted, or None if the system cannot be solved at this damping.
 
-    Where a zero has a meaning, the step keeps B to its signs: edges that would leave them go to zero,
+    Where a zero has a meaning, the step keeps B to the signs that are known: edges that would leave them go to zero,
     and the others are solved for again, with no edge taken back. Cutting such edges off afterwards spoils the step.
     """
     held = (gradient == 0) & (matrix.diagonal() == 1)  # as free_equations marks them: they need no solving
@@ -163,7 +164,7 @@ def _step(functions: Functions, state: State, matrix: Tensor, gradient: Tensor, 
 
 
 def _moved(equations: Equations, state: State, step: Tensor) -> State:
-    """`state` less `step`; where a zero has a meaning, B is kept to its signs."""
+    """`state` less `step`; where a zero has a meaning, B is kept to the signs that are known."""
     on_weights, on_linear, on_log_k = step.tensor_split([len(state.weights), len(state.weights) + len(state.linear)])
     log_k = state.log_k - on_log_k.clamp(-_LONGEST, _LONGEST) if len(on_log_k) else state.log_k
     linear = state.linear - on_linear
@@ -171,7 +172,8 @@ def _moved(equations: Equations, state: State, step: Tensor) -> State:
         factor = torch.where(state.tied, 10 ** (log_k - state.log_k), 1.0)
         linear = linear * factor[equations.reaction]
     if equations.functions.allows_zero:
-        linear = equations.functions.sign * (equations.functions.sign * linear).clamp(min=0)
+        sign = equations.functions.sign
+        linear = torch.where(sign == 0, linear, sign * (sign * linear).clamp(min=0))
     return replace(state, weights=state.weights - on_weights, linear=linear, log_k=log_k)
 
 

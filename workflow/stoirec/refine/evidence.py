@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import Equations
-from stoirec.refine.functions import Functions
+from stoirec.refine.free import FreeEstimate, free_estimate
+from stoirec.refine.functions import ReactionColumns
 from stoirec.refine.integers import decode
 from stoirec.refine.others import Others
-from stoirec.refine.outside import DESCRIBED, log_odds, odds_to_probability, probability_outside
+from stoirec.refine.outside import log_odds, odds_to_probability, probability_outside
 from stoirec.refine.state import State
 
 LISTED = 5  # columns of a reaction that are kept, the likeliest
@@ -66,12 +67,15 @@ class Evidence:
         return self.chances[0] if self.outside is None else self.chances[0] * (1 - self.outside)
 
 
-def weigh(equations: Equations, state: State, alike: float = ALIKE) -> Evidence:
+def weigh(equations: Equations, state: State, alike: float = ALIKE, excess: float = 1.0) -> Evidence:
     """The evidence for the columns of all reactions, at a `state` with real |S| in the functions.
 
     First with no reaction tied, which is cautious; then with those tied whose column is clear even so. Wrong columns
     that are tied together speak for each other: a tie counts only while it stands without the others. In the end each
     is weighed against no column at all.
+
+    Where `excess` times what noise leaves is left of what was fitted, the functions do not hold, with odds of
+    (excess - 1) to 1. Then columns are judged with the functions uncertain, unless they were surer of them.
     """
     found = weigh_beside(equations, replace(state, tied=None), alike)
     if state.tied is not None:
@@ -80,11 +84,31 @@ def weigh(equations: Equations, state: State, alike: float = ALIKE) -> Evidence:
         stands &= state.tied & (found.certainty > CLEAR)
         found = weigh_beside(equations, replace(state, tied=stands), alike)
     listed = torch.where((found.chances > 0)[:, equations.reaction], found.columns, 0.0)
-    residual = equations.cost(state)[1]
+    estimate = free_estimate(equations, state)
     # whatever `alike`: errors of functions do not speak for columns
-    outside = probability_outside(equations, state, listed, ALIKE, residual)
-    misfit = found.misfit if residual < DESCRIBED else torch.zeros_like(found.misfit)
+    outside = probability_outside(equations, estimate, listed, ALIKE)
+    if excess > 1:
+        uncertain = _chances_about(equations, estimate, found, alike)
+        both = uncertain + (found.chances - uncertain) / excess
+        found = replace(found, chances=torch.minimum(found.chances, both))
+    misfit = found.misfit if estimate is not None else torch.zeros_like(found.misfit)
     return replace(found, misfit=misfit, outside=outside)
+
+
+def _chances_about(equations: Equations, estimate: FreeEstimate | None, found: Evidence, alike: float) -> Tensor:
+    """(LISTED, R) probabilities of the columns that `found` lists, by how far they are from free B; alike without."""
+    possible = found.chances > 0
+    log_chance = torch.where(possible, 0.0, -torch.inf)
+    for reaction in range(equations.graph.n_reactions) if estimate is not None else ():
+        own, free, covariance = estimate.of(equations.graph.edges_of(reaction))
+        if not len(own):
+            continue
+        columns = found.columns[:, own]
+        likely = torch.linalg.solve(alike * covariance, torch.cat([free[:, None], columns.T], dim=1))
+        along, size = columns @ likely[:, 0], (columns * likely[:, 1:].T).sum(1)
+        best = along.clamp(min=0) ** 2 / size.clamp(min=torch.finfo(size.dtype).tiny)
+        log_chance[:, reaction] += best / 2
+    return torch.where(possible, log_chance.softmax(0), 0.0)
 
 
 def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Evidence:
@@ -107,32 +131,37 @@ def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Ev
     columns[0] = state.linear / 10 ** column_log_k[functions.reaction]
     misfit = torch.zeros_like(log_k)
     for reaction in range(graph.n_reactions):
-        edges = graph.edges_of(reaction)
-        sign = functions.sign[edges]
-        consumed = sign < 0
-        consumed_sizes, produced_sizes, conserved = functions.sides(reaction)
-        if not conserved.numel():
+        edges, sides = graph.edges_of(reaction), functions.sides(reaction)
+        if not sides.conserved.numel():
             continue
         explained, size = beside(equations, state, others, level, reaction)
-        k, gain = gains_of(functions, reaction, explained, size)
+        k, gain = gains_of(sides, explained, size)
         if gain.max() == -torch.inf:
             continue
-        chance = (gain / (2 * alike)).flatten().softmax(0).reshape(gain.shape)
-        nonzero, mean = torch.empty_like(sign), torch.empty_like(sign)
-        of_consumed, of_produced = chance.sum(1), chance.sum(0)
-        nonzero[consumed], mean[consumed] = of_consumed @ (consumed_sizes > 0).double(), of_consumed @ consumed_sizes
-        nonzero[~consumed], mean[~consumed] = of_produced @ (produced_sizes > 0).double(), of_produced @ produced_sizes
+        chance = _softmax(gain, alike)
         mean_log_k = (chance * torch.where(chance > 0, k, 1.0).log10()).sum()
-        probability[edges], linear[edges] = nonzero, sign * mean * 10**mean_log_k
+        for of, chance_of, values in (
+            (sides.drives, chance.sum(1), sides.driving),
+            (~sides.drives, chance.sum(0), sides.others),
+        ):
+            own = edges.start + torch.nonzero(of)[:, 0]
+            probability[own], linear[own] = chance_of @ (values != 0).double(), chance_of @ values * 10**mean_log_k
         log_k[reaction] = mean_log_k - level[1].log10()
-        likeliest = chance.flatten().topk(min(LISTED, chance.numel()))
+        # a column that explains nothing is possible as well: then another reaction does it all
+        anything = _softmax(torch.where(sides.conserved, gain.clamp(min=0), gain), alike)
+        likeliest = anything.flatten().topk(min(LISTED, chance.numel()))
         n = len(likeliest.values)
         chances[:n, reaction] = likeliest.values
         column_log_k[reaction] = k.flatten()[likeliest.indices[0]].log10()
-        own = functions.columns(reaction, likeliest.indices)
+        own = sides.columns(likeliest.indices)
         columns[:n, edges] = torch.where(chances[:n, reaction, None] > 0, own, 0.0)
-        misfit[reaction] = _misfit(explained, size, own[0].abs(), functions.space.largest, alike)
+        misfit[reaction] = _misfit(explained, size, own[0], functions.space.largest, alike)
     return Evidence(probability, linear, log_k, columns, chances, column_log_k, level[1], misfit)
+
+
+def _softmax(gain: Tensor, alike: float) -> Tensor:
+    """Probabilities of columns (D, O) that gain as much."""
+    return (gain / (2 * alike)).flatten().softmax(0).reshape(gain.shape)
 
 
 def _misfit(explained: Tensor, size: Tensor, column: Tensor, largest: int, alike: float) -> float:
@@ -144,43 +173,40 @@ def _misfit(explained: Tensor, size: Tensor, column: Tensor, largest: int, alike
 
 
 def beside(equations: Equations, state: State, others: Others, level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
-    """What a reaction can explain beside `others`, by its consumed sides s, as Functions.sides: (s, n), (s, n, n).
+    """What a reaction can explain beside `others`, by the sizes s of what drives it: (s, n), (s, n, n).
 
-    Sizes b of its edges explain 2 explained @ b - b @ size @ b. `level` stands for the |S| of 0, 1, ... in the
-    functions.
+    B of its edges, b, explains 2 explained @ b - b @ size @ b. Sizes are those of ReactionColumns, and `level` stands
+    for 0, 1, ... in the functions.
     """
-    functions, windows = equations.functions, equations.windows
-    consumed = functions.sign[equations.graph.edges_of(reaction)] < 0
-    consumed_sizes = functions.sides(reaction)[0]
-    sizes = level.new_zeros(len(consumed_sizes), len(consumed))
-    sizes[:, consumed] = at_level(level, consumed_sizes)
+    functions, windows, sides = equations.functions, equations.windows, equations.functions.sides(reaction)
+    sizes = level.new_zeros(len(sides.size), len(sides.drives))
+    sizes[:, sides.drives] = at_level(level, sides.size)
     rate = others.share[reaction] * functions.rates_of(reaction, state, sizes, windows)
     return others.beside(reaction, rate @ windows.weight)
 
 
 def gains(equations: Equations, state: State, others: Others, level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
-    """Best k and gain of a reaction's columns beside `others`: (consumed sides, produced sides), as Functions.sides."""
-    conserved = equations.functions.sides(reaction)[2]
-    if not conserved.numel():
-        return level.new_zeros(conserved.shape), level.new_zeros(conserved.shape)
-    return gains_of(equations.functions, reaction, *beside(equations, state, others, level, reaction))
+    """(D, O) best k and gain of a reaction's columns beside `others`, as ReactionColumns."""
+    sides = equations.functions.sides(reaction)
+    if not sides.conserved.numel():
+        return level.new_zeros(sides.conserved.shape), level.new_zeros(sides.conserved.shape)
+    return gains_of(sides, *beside(equations, state, others, level, reaction))
 
 
-def gains_of(functions: Functions, reaction: int, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+def gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """Best k and gain of a reaction's columns, from what it can explain, as `beside`.
 
     The gain is -inf where a column does not conserve or explains nothing.
     """
-    consumed = functions.sign[functions.graph.edges_of(reaction)] < 0
-    consumed_sizes, produced_sizes, conserved = functions.sides(reaction)
-    slope = (consumed_sizes * explained[:, consumed]).sum(1)[:, None] + explained[:, ~consumed] @ produced_sizes.T
-    of_consumed, of_produced = size[:, consumed][:, :, consumed], size[:, ~consumed][:, :, ~consumed]
-    between = torch.einsum("si,sij->sj", consumed_sizes, size[:, consumed][:, :, ~consumed])
-    curvature = torch.einsum("si,sij,sj->s", consumed_sizes, of_consumed, consumed_sizes)[:, None]
-    curvature = curvature + 2 * between @ produced_sizes.T
-    curvature = curvature + torch.einsum("pi,sij,pj->sp", produced_sizes, of_produced, produced_sizes)
+    drives, driving, others, own = sides.drives, sides.driving, sides.others, sides.size_of
+    slope = (driving * explained[:, drives][own]).sum(1)[:, None] + (explained[:, ~drives] @ others.T)[own]
+    of_driving, of_others = size[:, drives][:, :, drives], size[:, ~drives][:, :, ~drives]
+    between = torch.einsum("si,sij->sj", driving, size[:, drives][:, :, ~drives][own])
+    curvature = torch.einsum("si,sij,sj->s", driving, of_driving[own], driving)[:, None]
+    curvature = curvature + 2 * between @ others.T
+    curvature = curvature + torch.einsum("pi,sij,pj->sp", others, of_others, others)[own]
     k = slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
-    return k, torch.where(conserved & (k * slope > _NOTHING), k * slope, -torch.inf)
+    return k, torch.where(sides.conserved & (k * slope > _NOTHING), k * slope, -torch.inf)
 
 
 def at_level(level: Tensor, sizes: Tensor) -> Tensor:
@@ -204,8 +230,9 @@ def levels(equations: Equations, state: State) -> Tensor:
     functions = equations.functions
     size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())
     learned, columns = functions.relaxed_size(state)[0], decode(equations, state)
+    drives = torch.zeros_like(functions.sign, dtype=torch.bool).index_fill(0, functions.substrates, True)
     level = torch.arange(functions.space.largest + 1, dtype=torch.float64, device=learned.device)
     for number in range(1, len(level)):
-        known = (columns == -number) & (size >= size.median())[functions.reaction]
+        known = drives & (columns.abs() == number) & (size >= size.median())[functions.reaction]
         level[number] = learned[known].median() if known.any() else number * level[1]
     return level

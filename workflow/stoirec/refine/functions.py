@@ -1,18 +1,45 @@
 """The rates F of all reactions and their derivatives at a state of the refinement."""
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stoirec.data.windows import Windows
-from stoirec.kinetics.rate_law import RateLaw
+from stoirec.kinetics.rate_law import LearnableLaw
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine.state import State
 
 _log = logging.getLogger(__name__)
-_LOWEST, _BEND = 0.5, 0.3  # where a relaxed |S| levels off, and how sharply
+LOWEST, _BEND = 0.5, 0.3  # where a relaxed |S| levels off, and how sharply
+
+
+@dataclass(frozen=True)
+class ReactionColumns:
+    """All columns of a reaction as pairs, flattened where one number stands for a pair.
+
+    Attributes:
+        drives: (n,) bool, which of its edges drive the rate.
+        driving: (D, n_driving) their coefficients; others: (O, n_others) those of the others.
+        conserved: (D, O) bool, which pairs conserve what is conserved.
+        size: (U, n_driving) different |S| of the edges that drive; size_of: (D,) which of them a side has.
+    """
+
+    drives: Tensor
+    driving: Tensor
+    others: Tensor
+    conserved: Tensor
+    size: Tensor
+    size_of: Tensor
+
+    def columns(self, pairs: Tensor) -> Tensor:
+        """(pairs, n) columns; `pairs` are positions in the flattened pairs."""
+        found = self.driving.new_zeros(len(pairs), len(self.drives))
+        found[:, self.drives] = self.driving[pairs // len(self.others)]
+        found[:, ~self.drives] = self.others[pairs % len(self.others)]
+        return found
 
 
 class Functions:
@@ -20,11 +47,11 @@ class Functions:
 
     Args:
         law: the rate law on the graph; its parameters are the state's weights.
-        space: the columns the reactions may have; their signs are known.
+        space: the columns the reactions may have.
         device: of the state's tensors.
     """
 
-    def __init__(self, law: RateLaw, space: ColumnSpace, device: torch.device) -> None:
+    def __init__(self, law: LearnableLaw, space: ColumnSpace, device: torch.device) -> None:
         self.law, self.space, self.device = law, space, device
         self.graph = graph = space.graph
         self.allows_zero = space.allows_zero
@@ -34,7 +61,7 @@ class Functions:
             for values in (graph.edge_metabolite, graph.edge_reaction, graph.substrate_edges)
         )
         self.amounts = torch.as_tensor(space.amounts, dtype=torch.float64, device=device)  # (quantities, E)
-        self._sides: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        self._sides: dict[int, ReactionColumns] = {}
         rows = [np.flatnonzero(graph.edge_metabolite == i) for i in range(graph.n_metabolites)]
         self.edges_of_metabolite = [torch.as_tensor(edges, device=device) for edges in rows]
 
@@ -43,24 +70,17 @@ class Functions:
         kept = edges.cpu().numpy()
         return Functions(self.law.part(kept), self.space.part(kept), self.device)
 
-    def sides(self, reaction: int) -> tuple[Tensor, Tensor, Tensor]:
-        """All columns of a reaction as pairs of sides: sizes of consumed edges, of the others, which pairs conserve."""
+    def sides(self, reaction: int) -> ReactionColumns:
+        """All columns of a reaction."""
         if reaction not in self._sides:
             found = self.space.sides(reaction)
-            if not (len(found.consumed) and len(found.produced)):
+            if not found.conserved.size:
                 _log.warning("reaction %s has too many columns to be weighed", self.graph.reaction_name(reaction))
-            parts = (found.consumed, found.produced, found.conserved)
-            self._sides[reaction] = tuple(torch.as_tensor(part, device=self.device) for part in parts)
+            size, size_of = np.unique(np.abs(found.driving), axis=0, return_inverse=True)
+            drives = self.graph.edge_is_substrate[self.graph.edges_of(reaction)]
+            parts = (drives, found.driving, found.others, found.conserved, size, size_of.reshape(-1))
+            self._sides[reaction] = ReactionColumns(*(torch.as_tensor(part, device=self.device) for part in parts))
         return self._sides[reaction]
-
-    def columns(self, reaction: int, pairs: Tensor) -> Tensor:
-        """(pairs, n) integer columns of a reaction; `pairs` are positions in the flattened pairs of its sides."""
-        consumed_sizes, produced_sizes, _ = self.sides(reaction)
-        sign = self.sign[self.graph.edges_of(reaction)]
-        found = sign.new_zeros(len(pairs), len(sign))
-        found[:, sign < 0] = consumed_sizes[pairs // len(produced_sizes)]
-        found[:, sign >= 0] = produced_sizes[pairs % len(produced_sizes)]
-        return sign * found
 
     def size(self, state: State) -> Tensor:
         """(E,) q: |S| of the integers, or the relaxed |S| while there are none."""
@@ -72,8 +92,12 @@ class Functions:
 
     def relaxed_size(self, state: State) -> tuple[Tensor, Tensor]:
         """(E,) q for real coefficients s = B / k, signs taken off, and dq/ds; q is s where zeros are allowed."""
-        s = self.sign * state.linear / 10 ** state.log_k[self.reaction]
+        s = self.signs(state) * state.linear / 10 ** state.log_k[self.reaction]
         return (s, torch.ones_like(s)) if self.allows_zero else relaxed(s)
+
+    def signs(self, state: State) -> Tensor:
+        """(E,) those of the space; where it knows none, those of B."""
+        return torch.where(self.sign == 0, torch.sign(state.linear), self.sign)
 
     def with_sizes(self, weights: Tensor, one: Tensor, two: Tensor) -> Tensor:
         """(P,) weights that make of the sizes 1 and 2 what `weights` make of `one` and `two`."""
@@ -102,10 +126,10 @@ class Functions:
 
 
 def relaxed(size: Tensor) -> tuple[Tensor, Tensor]:
-    """q and dq/d|S| where every |S| is at least 1: q is about |S| there, and levels off smoothly at _LOWEST below.
+    """q and dq/d|S| where every |S| is at least 1: q is about |S| there, and levels off smoothly at LOWEST below.
 
     |S| itself has a kink at 0, at which unresolved weak reactions would hold up the descent.
     """
-    above = size - _LOWEST
+    above = size - LOWEST
     root = (above**2 + _BEND**2).sqrt()
-    return _LOWEST + (above + root) / 2, (1 + above / root) / 2
+    return LOWEST + (above + root) / 2, (1 + above / root) / 2

@@ -42,7 +42,7 @@ def decode(equations: Equations, state: State) -> Tensor:
     all_linear = state.linear.cpu().numpy()
     k = 10 ** state.log_k.cpu().numpy()[graph.edge_reaction]
     learned = np.maximum(np.abs(all_linear) / k, _LEAST)
-    found = space.nearest(space.sign * learned).astype(float)
+    found = space.nearest(np.where(space.sign == 0, np.sign(all_linear), space.sign) * learned).astype(float)
     open_lengths: list[int] = []
     for reaction in range(graph.n_reactions):
         edges = graph.edges_of(reaction)

@@ -19,6 +19,7 @@ from torch import Tensor
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import CLEAR, Evidence
+from stoirec.refine.functions import LOWEST
 from stoirec.refine.integers import as_fast, decode
 from stoirec.refine.state import State
 
@@ -40,6 +41,20 @@ def primitive(equations: Equations, state: State) -> State:
     one = state.log_k.new_tensor(1.0)
     weights = equations.functions.with_sizes(state.weights, 2 * one, 4 * one)
     return replace(state, weights=weights, log_k=state.log_k + math.log10(2))
+
+
+def as_large_as_integers(equations: Equations, state: State) -> State:
+    """`state` with larger |S| if most are so small that sizes level off in the functions; these follow.
+
+    So small are coefficients that started near 0, with either sign.
+    """
+    functions = equations.functions
+    typical = (state.linear.abs() / 10 ** state.log_k[equations.reaction]).median()
+    if functions.allows_zero or typical > LOWEST:
+        return state
+    factor = (1 + functions.space.largest) / 2 / typical
+    weights = functions.with_sizes(state.weights, 1 / factor, 2 / factor)
+    return replace(state, weights=weights, log_k=state.log_k - torch.log10(factor))
 
 
 def shortest(

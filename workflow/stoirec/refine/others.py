@@ -85,13 +85,13 @@ class Others:
         """What `rate` (columns, windows) of a reaction says of its B, the B of all others refitted without it.
 
         Returns:
-            explained: (columns, n) P x_e times P y for each of its n edges e, per unit of B, signs taken off.
+            explained: (columns, n) P x_e times P y for each of its n edges e, per unit of B.
             size: (columns, n, n) P x_d times P x_e.
         """
         edges = self.edges_of(reaction)
         metabolites = self.functions.metabolite[edges]
-        scale = self.functions.sign[edges] * self.scale[metabolites]
-        target = self.left[metabolites] + self.scale[metabolites, None] * self.linear[edges, None] * self.rate[reaction]
+        scale = self.scale[metabolites]
+        target = self.left[metabolites] + scale[:, None] * self.linear[edges, None] * self.rate[reaction]
         rows = [self.rows[metabolite] for metabolite in metabolites.tolist()]
 
         own = self.unknown[edges]

@@ -10,64 +10,38 @@ Functions have to be uncertain here: where data are few they grow around a free 
 """
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from stoirec.refine.descent import SCORE_DAMPING, damped, free_equations
 from stoirec.refine.equations import Equations
-from stoirec.refine.state import State
+from stoirec.refine.free import FreeEstimate
 
 _PRIOR = 1e-3  # probability that no column of its space is a reaction's, before any data
 _FUNCTION_ERROR = 0.05  # relative error of a coefficient from functions that are not quite right
 _RANGE = 1.5  # times the largest |S| of the space: as large are coefficients that no column of it is right for
 _LARGE = 500.0  # log odds whose exponential still is a number
-DESCRIBED = 0.01  # mean squared residual, of the variance of dc/dt, above which the functions say nothing of columns
-_EXACT = 1e-12  # mean squared residual below which rounding errors are left
 
 
-def probability_outside(equations: Equations, state: State, columns: Tensor, alike: float, residual: float) -> Tensor:
+def probability_outside(equations: Equations, estimate: FreeEstimate | None, columns: Tensor, alike: float) -> Tensor:
     """(R,) probability that no column is a reaction's; 1 where there is none. Nothing follows from poor functions.
 
     Args:
-        equations, state: with real |S| in the functions.
+        equations: whose reactions they are.
+        estimate: of all B; None where the functions are poor.
         columns: (candidates, E) the likeliest columns; 0 where there are no more.
         alike: residuals that say as much as one.
-        residual: mean squared, at `state`.
     """
     functions, reactions = equations.functions, range(equations.graph.n_reactions)
-    conserved = [functions.sides(reaction)[2] for reaction in reactions]
-    found = torch.tensor([1.0 if each.numel() and not each.any() else _PRIOR for each in conserved]).to(state.log_k)
-    estimate = _free_estimate(equations, state, alike * residual) if residual < DESCRIBED else None
-    if estimate is None:
-        return found
-    free, covariance, moves = estimate
-    for reaction in reactions:
-        edges = equations.graph.edges_of(reaction)
-        own = edges.start + torch.nonzero(moves[edges])[:, 0]
+    conserved = [functions.sides(reaction).conserved for reaction in reactions]
+    found = [1.0 if each.numel() and not each.any() else _PRIOR for each in conserved]
+    for reaction in reactions if estimate is not None else ():
+        own, free, covariance = estimate.of(equations.graph.edges_of(reaction))
         possible = [column[own] for column in columns if column[own].any()]
-        odds = [log_odds(free[own], covariance[own][:, own], column, functions.space.largest) for column in possible]
+        odds = [log_odds(free, alike * covariance, column, functions.space.largest) for column in possible]
         if odds:
             found[reaction] = odds_to_probability(min(odds))
-    return found
-
-
-def _free_estimate(equations: Equations, state: State, residual: float) -> tuple[Tensor, Tensor, Tensor] | None:
-    """(E,) free B, their (E, E) covariance, and (E,) bool, which of them move; None if J'J is singular.
-
-    All B are free, nothing is conserved, rate constants and functions are fitted anew, in one Gauss-Newton step.
-    """
-    everything = torch.ones_like(state.log_k, dtype=torch.bool)
-    matrix, gradient = free_equations(equations, replace(state, tied=None, closed=None, outside=everything))
-    moves = (gradient != 0) | (matrix.diagonal() != 1)  # the others are held, as free_equations marks them
-    factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING))
-    if failed:
-        return None
-    linear = slice(len(state.weights), len(state.weights) + len(state.linear))
-    step = torch.cholesky_solve(gradient[:, None], factor)[linear, 0]
-    variance = max(residual, _EXACT) / equations.n_residuals
-    return state.linear - step, variance * torch.cholesky_inverse(factor)[linear, linear], moves[linear]
+    return columns.new_tensor(found)
 
 
 def odds_to_probability(log_odds: float) -> float:

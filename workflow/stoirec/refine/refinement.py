@@ -9,13 +9,13 @@ from torch import Tensor
 
 from stoirec.data.windows import Windows
 from stoirec.kinetics.limiter import FluxLimiter
-from stoirec.kinetics.rate_law import RateLaw
+from stoirec.kinetics.rate_law import LearnableLaw
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine.descent import HARDLY_LESS, SCORE_DAMPING, damped, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import ALIKE, Evidence, weigh
 from stoirec.refine.functions import Functions
-from stoirec.refine.lengths import exchanged, fitted, primitive, shortest, split
+from stoirec.refine.lengths import as_large_as_integers, exchanged, fitted, primitive, shortest, split
 from stoirec.refine.selection import MOST, SETTLED, TIMES_NOISE, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
@@ -37,7 +37,7 @@ class Refinement:
 
     def __init__(
         self,
-        law: RateLaw,
+        law: LearnableLaw,
         space: ColumnSpace,
         windows: Windows,
         limiter: FluxLimiter | None = None,
@@ -57,7 +57,7 @@ class Refinement:
         if state.stalled and stage == "tie":
             found = self._descend(self._released(state), steps)
             return replace(found, stalled=False, spent=found.cost > HARDLY_LESS * state.loose_cost)
-        state = primitive(self.equations, state)
+        state = primitive(self.equations, as_large_as_integers(self.equations, state))
         selected = select(self.equations, state, stage)
         better = None if is_noise(self.equations, state) else self._better(state, selected, steps)
         if better is not None:
@@ -148,10 +148,10 @@ class Refinement:
         Where more is left than noise leaves, of what was fitted or of what was held out, the functions do not hold:
         their errors are alike over as many more frames, and columns are less certain.
         """
-        excess = _excess(self.equations, state.cost)
+        excess = of_any = _excess(self.equations, state.cost)
         if self.held_out is not None:
-            excess = max(excess, _excess(self.held_out, self.held_out.cost(state)[1]))
-        return weigh(self.equations, state, ALIKE * excess)
+            of_any = max(excess, _excess(self.held_out, self.held_out.cost(state)[1]))
+        return weigh(self.equations, state, ALIKE * of_any, excess)
 
     def _descend(self, state: State, steps: int) -> State:
         """`descend` on the open edges: a graph without the closed ones is smaller."""

@@ -12,7 +12,7 @@ class State:
     """A model under refinement, all in double precision.
 
     Attributes:
-        weights: (P,) the rate law's parameters, as RateLaw.pack orders them.
+        weights: (P,) the rate law's parameters, as LearnableLaw.pack orders them.
         linear: (E,) B, the coefficient of each edge times its reaction's rate constant.
         log_k: (R,) log10 rate constants.
         integers: (E,) integer coefficients inside the functions; None: |B| / k stands there.

@@ -185,19 +185,21 @@ class _Columns:
 
     def that_fit(self, owner: int) -> Iterator[tuple[int, Tensor]]:
         """Other reactions whose column another one has the candidate edges for, and that column on its edges (n,)."""
-        graph, sign = self.equations.graph, self.equations.functions.sign
+        graph, space = self.equations.graph, self.equations.functions.space
         edges = graph.edges_of(owner)
         place = {
-            (int(metabolite), float(own)): i
-            for i, (metabolite, own) in enumerate(zip(graph.edge_metabolite[edges], sign[edges]))
+            (int(metabolite), sign): i
+            for i, (metabolite, own) in enumerate(zip(graph.edge_metabolite[edges], space.sign[edges]))
+            for sign in ((-1, 1) if own == 0 else (int(own),))
         }
         for holder in range(graph.n_reactions):
             of = graph.edges_of(holder)
             real = of.start + torch.nonzero(self.column[of])[:, 0]
-            keys = [(int(graph.edge_metabolite[edge]), float(sign[edge])) for edge in real.tolist()]
+            signs = torch.sign(self.column[real]).int().tolist()
+            keys = list(zip(graph.edge_metabolite[real.cpu().numpy()].tolist(), signs))
             if self.state.tied[holder] and holder != owner and keys and place.keys() >= set(keys):
                 at = torch.tensor([place[key] for key in keys], device=real.device)
-                yield holder, self.column.new_zeros(len(place)).index_copy(0, at, self.column[real])
+                yield holder, self.column.new_zeros(edges.stop - edges.start).index_copy(0, at, self.column[real])
 
     def worst_explained(self, number: int) -> list[int]:
         """Metabolites of which most is left, worst first."""
@@ -223,7 +225,8 @@ class _Columns:
         if not gain.numel() or gain.max() <= 0:
             return None
         best = gain.argmax()
-        return float(gain.max()), self.equations.functions.columns(reaction, best[None])[0], k.flatten()[best].log10()
+        column = self.equations.functions.sides(reaction).columns(best[None])[0]
+        return float(gain.max()), column, k.flatten()[best].log10()
 
     def give(self, reaction: int, column: Tensor, log_k: Tensor) -> None:
         """Change the column of a reaction; what was shared with a copy is copied."""

@@ -8,6 +8,7 @@ import torch
 
 from stoirec.config.regime import Regime
 from stoirec.kinetics.limiter import FluxLimiter
+from stoirec.kinetics.mechanistic import MECHANISTIC
 from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.graph import Graph, from_pairs
@@ -80,6 +81,12 @@ def true_graph(stoichiometry: np.ndarray) -> Graph:
     return from_pairs(*stoichiometry.shape, metabolite, reaction, stoichiometry[metabolite, reaction] < 0)
 
 
+def true_law(name: str, stoichiometry: np.ndarray, hidden: int, out: int) -> RateLaw:
+    """The rate law of that name on the graph of (M, R); `hidden`, `out`: sizes of PDE_M1's functions."""
+    graph = true_graph(stoichiometry)
+    return PdeM1(graph, hidden, out) if name == "pde_m1" else MECHANISTIC[name](graph)
+
+
 def monotone_substrate_func(rng: np.random.Generator, n_hidden: int, n_out: int) -> dict[str, np.ndarray]:
     """A random message that rises and saturates with c: from about -2.2 without substrate to about +0.5.
 
@@ -121,7 +128,7 @@ def _vanishes(law: PdeM1, parameters: dict[str, np.ndarray], largest: int) -> bo
 
 
 def random_kinetics(regime: Regime, stoichiometry: np.ndarray) -> TrueKinetics:
-    """The regime's kinetics on `stoichiometry`: log-uniform rate constants and random frozen functions.
+    """The regime's kinetics on `stoichiometry`: log-uniform rate constants and a rate law with random parameters.
 
     Monotone functions are drawn again until every reaction stops when a substrate is gone: concentrations stay
     positive.
@@ -131,8 +138,8 @@ def random_kinetics(regime: Regime, stoichiometry: np.ndarray) -> TrueKinetics:
     )
     rng = generator_stream("mlps", regime.seeds.mlps)
     hidden, out = regime.kinetics.hidden_dim, regime.kinetics.output_size
-    law = PdeM1(true_graph(stoichiometry), hidden, out)
-    if regime.kinetics.initialisation == "default":
+    law = true_law(regime.kinetics.rate_law, stoichiometry, hidden, out)
+    if regime.kinetics.rate_law != "pde_m1" or regime.kinetics.initialisation == "default":
         parameters = {name: law.initial(name, rng) for name in law.shapes}
     else:
         parameters = monotone_substrate_func(rng, hidden, out) | monotone_rate_func(rng, out, hidden)

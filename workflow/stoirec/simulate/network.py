@@ -151,6 +151,8 @@ def candidate_space(regime: Regime) -> tuple[np.ndarray, ColumnSpace, np.ndarray
         stoichiometry, metabolites, reactions = random_stoichiometry(regime), (), ()
     graph, is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network)
     space = ColumnSpace.of_roles(replace(graph, metabolite_names=metabolites, reaction_names=reactions))
+    if regime.signs == "unknown":
+        space = space.without_signs()
     if regime.conserved == "nothing":
         space = replace(space, conserved=np.zeros((0, graph.n_metabolites)))
     return stoichiometry, space, is_true

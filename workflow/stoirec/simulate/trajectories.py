@@ -51,8 +51,7 @@ def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -
     kinetics = random_kinetics(regime, stoichiometry)
 
     n_runs = regime.n_runs + 1
-    rng = generator_stream("initial concentrations", regime.seeds.initial_concentrations)
-    initial = rng.uniform(*regime.initial_concentration, (n_runs, space.graph.n_metabolites))
+    initial = initial_concentrations(regime, n_runs, space.graph.n_metabolites)
     time = np.arange(regime.n_frames) * regime.dt
     concentration = np.empty((n_runs, regime.n_frames, space.graph.n_metabolites))
     for run in range(n_runs):
@@ -77,6 +76,15 @@ def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -
     return Simulation(time, concentration, dcdt, role, space, edge_is_true, kinetics)
 
 
+def initial_concentrations(regime: Regime, n_runs: int, n_metabolites: int) -> np.ndarray:
+    """(n_runs, n_metabolites), uniform: each run anywhere, or all about the same concentrations."""
+    rng = generator_stream("initial concentrations", regime.seeds.initial_concentrations)
+    if regime.initial_variation is None:
+        return rng.uniform(*regime.initial_concentration, (n_runs, n_metabolites))
+    common = rng.uniform(*regime.initial_concentration, n_metabolites)
+    return common * (1 + regime.initial_variation * rng.uniform(-1, 1, (n_runs, n_metabolites)))
+
+
 def _solve(regime: Regime, kinetics: TrueKinetics, initial: np.ndarray, time: np.ndarray) -> np.ndarray:
     options = regime.integration
     result = solve_ivp(
@@ -90,7 +98,9 @@ def _solve(regime: Regime, kinetics: TrueKinetics, initial: np.ndarray, time: np
     )
     if not result.success:
         raise ValueError(f"integration: {result.message}")
-    return result.y.T
+    # a substrate that is used up ends within the tolerance about 0
+    rounding = options.atol + options.rtol * np.abs(result.y).max()
+    return np.where((result.y < 0) & (result.y > -rounding), 0.0, result.y).T
 
 
 def _euler(regime: Regime, kinetics: TrueKinetics, initial: np.ndarray) -> np.ndarray:

@@ -10,9 +10,10 @@ from stoirec.config.regime import Regime
 from stoirec.data.graph_variables import space_variables
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
-from stoirec.kinetics.pde_m1 import PdeM1
+from stoirec.kinetics.mechanistic import HALF_SATURATION
+from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.graph import Graph
-from stoirec.simulate.kinetics import TrueKinetics, true_graph
+from stoirec.simulate.kinetics import TrueKinetics, true_law
 from stoirec.simulate.trajectories import Simulation
 
 # variables of the group, and the parameters of the rate law they hold
@@ -22,6 +23,11 @@ _FUNCTIONS = {
     for layer in (0, 1)
     for part in ("weight", "bias")
 }
+_VARIABLES = {
+    "pde_m1": _FUNCTIONS,
+    "mass_action": {},
+    "convenience": {HALF_SATURATION: HALF_SATURATION},
+}  # by rate law
 _DIMS = {"weight1": ("hidden", "input"), "bias1": ("hidden",), "weight2": ("output", "hidden"), "bias2": ("output",)}
 
 
@@ -89,7 +95,7 @@ def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None
                 simulation.edge_is_true.astype(np.int8),
                 {"long_name": "1 true edge, 0 decoy", "units": "1"},
             ),
-            **_function_variables(kinetics.parameters),
+            **_parameter_variables(kinetics.parameters),
         },
         attrs={
             # from these S can be simulated again: a learner must not have them either
@@ -99,14 +105,37 @@ def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None
             **{f"seed_{part}": str(seed) for part, seed in regime.seeds},
             "dt": regime.dt,
             "flux_limiter": int(regime.kinetics.flux_limiter),
+            "rate_law": regime.kinetics.rate_law,
         },
     )
 
 
-def _function_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:
-    """The weights of the two functions as variables `substrate_func_weight1` ..."""
+def _rate_law(
+    dataset: xr.Dataset, stoichiometry: np.ndarray, path: str | Path
+) -> tuple[RateLaw, dict[str, np.ndarray]]:
+    """The true rate law and its parameters by its names."""
+    name = dataset.attrs.get("rate_law", "pde_m1")
+    variables = _VARIABLES.get(name)
+    if variables is None:
+        raise BadInput(path, "truth: rate_law", name, ", ".join(_VARIABLES))
+    missing = [variable for variable in variables if variable not in dataset.variables]
+    if missing:
+        raise BadInput(path, missing[0], "nothing", f"a variable {missing[0]}")
+    parameters = {own: dataset[variable].values for variable, own in variables.items()}
+    sizes = (
+        parameters[bias].size if bias in parameters else 0
+        for bias in ("substrate_func_0_bias", "substrate_func_2_bias")
+    )
+    return true_law(name, stoichiometry, *sizes), parameters
+
+
+def _parameter_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:
+    """The weights of PDE_M1's two functions as variables `substrate_func_weight1` ...; constants of other laws."""
+    if HALF_SATURATION in parameters:
+        text = {"long_name": "half-saturation constant", "units": "concentration unit"}
+        return {HALF_SATURATION: ("reaction", parameters[HALF_SATURATION], text)}
     found = {}
-    for variable, name in _FUNCTIONS.items():
+    for variable, name in _FUNCTIONS.items() if parameters else ():
         function, part = variable.rsplit("_", 1)
         dims = tuple(f"{function}_{dim}" for dim in _DIMS[part])
         found[variable] = (dims, parameters[name], {"long_name": f"{function}: {part}", "units": "1"})
@@ -119,12 +148,8 @@ def read_truth(path: str | Path, graph: Graph) -> Truth:
     Raises:
         BadInput: the file has no /truth (a user's own data), or it belongs to another graph.
     """
-    dataset = netcdf.read(
-        path,
-        ("stoichiometry", "log_k", "edge_is_true", *_FUNCTIONS),
-        group="truth",
-        attributes=("dt", "flux_limiter"),
-    )
+    required = ("stoichiometry", "log_k", "edge_is_true")
+    dataset = netcdf.read(path, required, group="truth", attributes=("dt", "flux_limiter"))
     stoichiometry = dataset["stoichiometry"].values
     if np.array_equal(stoichiometry, np.round(stoichiometry)):
         stoichiometry = stoichiometry.astype(int)
@@ -139,8 +164,6 @@ def read_truth(path: str | Path, graph: Graph) -> Truth:
     if len(is_true) != graph.n_edges or not np.array_equal(graph.on_edges(stoichiometry) != 0, is_true):
         raise BadInput(path, "truth/edge_is_true", "another network's truth", "the truth of the same graph")
     log_k = dataset["log_k"].values
-    parameters = {name: dataset[variable].values for variable, name in _FUNCTIONS.items()}
-    hidden, output = parameters["substrate_func_0_bias"].size, parameters["substrate_func_2_bias"].size
-    law = PdeM1(true_graph(stoichiometry), hidden, output)
+    law, parameters = _rate_law(dataset, stoichiometry, path)
     dt = float(dataset.attrs["dt"]) if dataset.attrs["flux_limiter"] else None
     return Truth(stoichiometry, log_k, is_true, TrueKinetics(stoichiometry, log_k, law, parameters, dt))

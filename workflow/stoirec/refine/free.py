@@ -1,0 +1,51 @@
+"""All B free, with rate constants and functions fitted anew: what the data leave open where functions are uncertain."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from stoirec.refine.descent import SCORE_DAMPING, damped, free_equations
+from stoirec.refine.equations import Equations
+from stoirec.refine.state import State
+
+DESCRIBED = 0.01  # mean squared residual, of the variance of dc/dt, above which the functions say nothing of columns
+_EXACT = 1e-12  # mean squared residual below which rounding errors are left
+
+
+@dataclass(frozen=True)
+class FreeEstimate:
+    """B with a covariance, from one Gauss-Newton step; nothing is conserved.
+
+    Attributes:
+        linear: (E,) B.
+        covariance: (E, E), were the residuals independent.
+        moves: (E,) bool, which of them the step moves.
+    """
+
+    linear: Tensor
+    covariance: Tensor
+    moves: Tensor
+
+    def of(self, edges: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions (n,) among all edges of those of a reaction that move, their B (n,) and its covariance (n, n)."""
+        own = edges.start + torch.nonzero(self.moves[edges])[:, 0]
+        return own, self.linear[own], self.covariance[own][:, own]
+
+
+def free_estimate(equations: Equations, state: State) -> FreeEstimate | None:
+    """At a `state` with real |S| in the functions; None if J'J is singular, or the functions describe too little."""
+    residual = equations.cost(state)[1]
+    if residual >= DESCRIBED:
+        return None
+    everything = torch.ones_like(state.log_k, dtype=torch.bool)
+    matrix, gradient = free_equations(equations, replace(state, tied=None, closed=None, outside=everything))
+    moves = (gradient != 0) | (matrix.diagonal() != 1)  # the others are held, as free_equations marks them
+    factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING))
+    if failed:
+        return None
+    linear = slice(len(state.weights), len(state.weights) + len(state.linear))
+    step = torch.cholesky_solve(gradient[:, None], factor)[linear, 0]
+    variance = max(residual, _EXACT) / equations.n_residuals
+    covariance = variance * torch.cholesky_inverse(factor)[linear, linear]
+    return FreeEstimate(state.linear - step, covariance, moves[linear])
