@@ -87,9 +87,11 @@ def test_ties_that_make_it_worse_say_nothing_for_other_columns(tiny_simulation, 
         loose_cost=1e-6,
     )
     assert state.committed
-    nowhere = replace(
-        weigh(refinement.equations, state), outside=torch.zeros_like(state.log_k), misfit=torch.zeros_like(state.log_k)
-    )
+    weighed = weigh(refinement.equations, state)
+    nothing = torch.zeros_like(state.log_k)
+    # no reaction has lost its column: none is chosen anew with those outside
+    clear = torch.zeros_like(weighed.chances).index_fill(0, torch.tensor(0), 1.0)
+    nowhere = replace(weighed, outside=nothing, misfit=nothing, chances=clear)
     monkeypatch.setattr("stoirec.refine.selection.weigh", lambda *_: nowhere)
     assert torch.equal(select(refinement.equations, state, "conclude").outside, outside)
     assert not select(refinement.equations, replace(state, loose_cost=1e-4), "conclude").outside.any()

@@ -16,7 +16,7 @@ from stoirec.refine.free import FreeEstimate, free_estimate
 from stoirec.refine.functions import ReactionColumns
 from stoirec.refine.integers import decode
 from stoirec.refine.others import Others
-from stoirec.refine.outside import log_odds, odds_to_probability, probability_outside
+from stoirec.refine.outside import PRIOR, log_odds, odds_to_probability, probability_outside
 from stoirec.refine.state import State
 
 LISTED = 5  # columns of a reaction that are kept, the likeliest
@@ -86,13 +86,18 @@ def weigh(equations: Equations, state: State, alike: float = ALIKE, excess: floa
     listed = torch.where((found.chances > 0)[:, equations.reaction], found.columns, 0.0)
     estimate = free_estimate(equations, state)
     # whatever `alike`: errors of functions do not speak for columns
-    outside = probability_outside(equations, estimate, listed, ALIKE)
+    outside = probability_outside(equations, estimate, listed, ALIKE, _prior(state))
     if excess > 1:
         uncertain = _chances_about(equations, estimate, found, alike)
         both = uncertain + (found.chances - uncertain) / excess
         found = replace(found, chances=torch.minimum(found.chances, both))
     misfit = found.misfit if estimate is not None else torch.zeros_like(found.misfit)
     return replace(found, misfit=misfit, outside=outside)
+
+
+def _prior(state: State) -> float:
+    """Of a reaction to have none of its columns; at least one reaction has none where the columns are contradicted."""
+    return max(PRIOR, 1 / len(state.log_k)) if state.contradicted else PRIOR
 
 
 def _chances_about(equations: Equations, estimate: FreeEstimate | None, found: Evidence, alike: float) -> Tensor:

@@ -74,11 +74,28 @@ def shortest(
         double = np.array([_is_double(equations, columns, reaction) for reaction in reactions], bool)
         if double.any():
             trial = fitted(_halved(equations, state, reactions[double], every), descend, _as_good(state, descend))
+            if trial is None and not double.all():
+                trial = _shorter_exchanged(equations, state, columns, reactions, descend)
             if trial is None:
                 continue
             state = trial
         convention[reactions] = True
     return state, torch.as_tensor(convention, device=column.device)
+
+
+def _shorter_exchanged(
+    equations: Equations, state: State, columns: np.ndarray, reactions: np.ndarray, descend: Callable[[State], State]
+) -> State | None:
+    """`state` or the one with the open lengths of `reactions` exchanged, the shorter of both; None if one fits worse.
+
+    The functions may then do at 1 what they did at 2, and the other way round.
+    """
+    trial = _exchanged(equations, state, columns, reactions)
+    found = fitted(trial, descend, _as_good(state, descend))
+    if found is None:
+        return None
+    before, after = (float((one.linear.abs() / 10 ** one.log_k[equations.reaction]).sum()) for one in (state, trial))
+    return found if after < before else state
 
 
 def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evidence) -> Iterator[State]:
@@ -88,7 +105,7 @@ def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evid
     change of one length, nor of B beside it, undoes that.
     """
     unclear = (evidence.certainty <= CLEAR).cpu().numpy()
-    columns, edges_of = column.cpu().numpy(), equations.graph.edges_of
+    columns = column.cpu().numpy()
     for reactions, is_open in _by_substrates(equations, state, columns):
         of_kind = reactions[is_open]
         if not len(of_kind):
@@ -96,11 +113,17 @@ def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evid
         doubled = all(_is_double(equations, columns, reaction) for reaction in of_kind)
         if not doubled and unclear[of_kind].mean() < _MOST:
             continue
-        log_k = state.log_k.clone()
-        for reaction in of_kind.tolist():
-            other = equations.functions.space.other_length(reaction, columns[edges_of(reaction)])
-            log_k[reaction] -= float(np.log10(np.abs(other).sum() / np.abs(columns[edges_of(reaction)]).sum()))
-        yield as_fast(equations, state, replace(state, log_k=log_k, cost=math.inf, settled=0))
+        yield _exchanged(equations, state, columns, of_kind)
+
+
+def _exchanged(equations: Equations, state: State, columns: np.ndarray, reactions: np.ndarray) -> State:
+    """`state` with the other length of each of `reactions`, as fast."""
+    log_k, edges_of = state.log_k.clone(), equations.graph.edges_of
+    for reaction in reactions.tolist():
+        own = columns[edges_of(reaction)]
+        other = equations.functions.space.other_length(reaction, own)
+        log_k[reaction] -= float(np.log10(np.abs(other).sum() / np.abs(own).sum()))
+    return as_fast(equations, state, replace(state, log_k=log_k, cost=math.inf, settled=0))
 
 
 def split(evidence: Evidence, column: Tensor, convention: Tensor, space: ColumnSpace) -> Evidence:

@@ -17,13 +17,15 @@ from torch import Tensor
 from stoirec.refine.equations import Equations
 from stoirec.refine.free import FreeEstimate
 
-_PRIOR = 1e-3  # probability that no column of its space is a reaction's, before any data
+PRIOR = 1e-3  # probability that no column of its space is a reaction's, before any data
 _FUNCTION_ERROR = 0.05  # relative error of a coefficient from functions that are not quite right
 _RANGE = 1.5  # times the largest |S| of the space: as large are coefficients that no column of it is right for
 _LARGE = 500.0  # log odds whose exponential still is a number
 
 
-def probability_outside(equations: Equations, estimate: FreeEstimate | None, columns: Tensor, alike: float) -> Tensor:
+def probability_outside(
+    equations: Equations, estimate: FreeEstimate | None, columns: Tensor, alike: float, prior: float = PRIOR
+) -> Tensor:
     """(R,) probability that no column is a reaction's; 1 where there is none. Nothing follows from poor functions.
 
     Args:
@@ -31,22 +33,23 @@ def probability_outside(equations: Equations, estimate: FreeEstimate | None, col
         estimate: of all B; None where the functions are poor.
         columns: (candidates, E) the likeliest columns; 0 where there are no more.
         alike: residuals that say as much as one.
+        prior: probability before any data.
     """
     functions, reactions = equations.functions, range(equations.graph.n_reactions)
     conserved = [functions.sides(reaction).conserved for reaction in reactions]
-    found = [1.0 if each.numel() and not each.any() else _PRIOR for each in conserved]
+    found = [1.0 if each.numel() and not each.any() else prior for each in conserved]
     for reaction in reactions if estimate is not None else ():
         own, free, covariance = estimate.of(equations.graph.edges_of(reaction))
         possible = [column[own] for column in columns if column[own].any()]
         odds = [log_odds(free, alike * covariance, column, functions.space.largest) for column in possible]
         if odds:
-            found[reaction] = odds_to_probability(min(odds))
+            found[reaction] = odds_to_probability(min(odds), prior)
     return columns.new_tensor(found)
 
 
-def odds_to_probability(log_odds: float) -> float:
+def odds_to_probability(log_odds: float, prior: float = PRIOR) -> float:
     """Probability that no column is right from the log odds that the data give it."""
-    return 1 / (1 + math.exp(min(-log_odds, _LARGE)) * (1 - _PRIOR) / _PRIOR)
+    return 1 / (1 + math.exp(min(-log_odds, _LARGE)) * (1 - prior) / prior)
 
 
 def log_odds(free: Tensor, covariance: Tensor, column: Tensor, largest: float) -> float:

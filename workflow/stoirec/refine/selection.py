@@ -60,7 +60,8 @@ def _commit(equations: Equations, state: State, evidence: Evidence) -> State:
     column, log_k = chosen_together(equations, state, evidence)
     kept = _kept(equations, state, evidence.unit, column, inside)
     if torch.equal(kept, inside) and not all_clear and not is_noise(equations, state):
-        column, log_k = regrouped(equations, state, evidence)
+        column, log_k, outside = regrouped(equations, state, evidence)
+        state, inside = replace(state, outside=outside), ~outside
         kept = _kept(equations, state, evidence.unit, column, inside)
     settled = 0 if not torch.equal(kept, inside) else SETTLED if all_clear else state.settled + 1
     return replace(_tied(equations, state, evidence, column, log_k, inside, kept), settled=settled)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_FAR_MORE = 4.0  # times the mean squared residual
+
 
 @dataclass(frozen=True)
 class State:
@@ -49,6 +51,11 @@ class State:
         if self.tied is None:
             return False
         return bool((self.tied | self.is_outside).all())
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether all are tied, and that leaves far more than was left without: not all columns can be right."""
+        return self.committed and self.cost > _FAR_MORE * self.loose_cost
 
     @property
     def is_outside(self) -> Tensor:

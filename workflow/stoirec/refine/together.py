@@ -14,6 +14,7 @@ reaction moves along the column it has, at fixed functions, and columns change
 
 import heapq
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
@@ -25,6 +26,7 @@ from torch import Tensor
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import ALIKE, UNCHANGED, Evidence, at_level, by_reaction, gains, levels
 from stoirec.refine.others import Others
+from stoirec.refine.outside import PRIOR
 from stoirec.refine.state import State
 
 _SURE = 1 - 1e-6  # chance from which a reaction's column is not looked at again by itself
@@ -55,12 +57,16 @@ def chosen_together(equations: Equations, state: State, evidence: Evidence) -> t
     return found.column, torch.where(evidence.chances[0] > 0, found.log_k, evidence.column_log_k)
 
 
-def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
+def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor, Tensor]:
     """The same from the columns that all reactions are tied to in `state`, by changes in groups that leave less.
 
-    Three kinds of changes are tried, the next where none of one kind leaves less: a column goes to a reaction that has
-    lost its own and can hold it; reactions of one metabolite that are not sure get new columns; so do all reactions of
-    two of the metabolites that are explained worst, and those that have lost their columns.
+    Four kinds of changes are tried, the next where none of one kind leaves less: a reaction outside its space, and
+    those that have lost their columns, get new ones (a real column may be that of two reactions as one); a column goes
+    to a reaction that has lost its own and can hold it; reactions of one metabolite that are not sure get new columns;
+    so do all reactions of two of the metabolites that are explained worst, and those that have lost their columns.
+
+    Returns:
+        (E,) columns and (R,) log10 rate constants, as before, and (R,) bool, which reactions are still outside.
     """
     inside = ~state.is_outside
     unsure, lost = (
@@ -70,6 +76,7 @@ def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[T
     of_one = {tuple(sorted(found.reactions_of([i]) & unsure)) for i in range(equations.graph.n_metabolites)}
     of_two = (found.reactions_of(pair) | lost for pair in itertools.combinations(found.worst_explained(_WORST), 2))
     kinds = (
+        [partial(_regiven, group=[one, *sorted(lost)]) for one in torch.nonzero(~inside)[:, 0].tolist() if lost],
         [
             partial(_given, holder=holder, owner=owner, column=column)
             for owner in sorted(lost)
@@ -79,14 +86,14 @@ def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[T
         [partial(_regiven, group=sorted(group)) for group in of_two],
     )
     for changes in kinds:
-        before = found.unexplained
+        before = found
         for change in changes:
             trial = change(copy(found))
             if trial.leaves_less_than(found):
                 found = trial
-        if found.unexplained < before:
+        if found is not before:
             break
-    return found.column, found.log_k
+    return found.column, found.log_k, ~found.state.tied
 
 
 def _given(columns: "_Columns", holder: int, owner: int, column: Tensor) -> "_Columns":
@@ -156,14 +163,20 @@ class _Columns:
         return self
 
     def leaves_less_than(self, other: "_Columns") -> bool:
-        """By more than as many residuals as say as much as one: a smaller difference would come and go with noise."""
-        return self.unexplained < other.unexplained - ALIKE
+        """By more than as many residuals as say as much as one: a smaller difference would come and go with noise.
+
+        A reaction that these have inside its space may leave more: none of its columns was unlikely before any data.
+        """
+        n_inside = int((self.state.tied & ~other.state.tied).sum())
+        return self.unexplained < other.unexplained - ALIKE * (1 + 2 * math.log(PRIOR) * n_inside)
 
     def refilled(self, group: Sequence[int]) -> "_Columns":
         """These with new columns for a group of reactions: that which explains most comes first, and so on.
 
-        A gain is looked at again only when it would be the largest: others that came before it made it smaller.
+        All of them are then inside their space. A gain is looked at again only when it would be the largest: others
+        that came before it made it smaller.
         """
+        self.state = replace(self.state, tied=self.state.tied.index_fill(0, self.column.new_tensor(group).long(), True))
         others = self._beside(group)
         found = ((self._best(reaction, others), reaction) for reaction in group)
         waiting = [(-best[0], reaction) for best, reaction in found if best is not None]
