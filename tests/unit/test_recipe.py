@@ -34,7 +34,7 @@ def data_of(tmp_path_factory):
 
 def test_the_best_recipe_is_for_smooth_trajectories_of_real_edges(tiny_data):
     name, reason = choose(tiny_data)
-    assert name == "best" and "no explicit Euler steps" in reason
+    assert name == "best" and "no Euler steps" in reason and "no reaction has" in reason
     assert n_crowded(tiny_data) == 0 and not euler_steps(tiny_data)
 
 
@@ -66,6 +66,28 @@ def test_more_candidates_than_can_be_real_call_for_the_decoys_recipe(tiny_regime
     assert name == "decoys" and f"{n_crowded(crowded)} of 16 reactions" in reason and "untested" not in reason
     name, reason = choose(data_of(limited_regime, decoy_edges=1.0))
     assert name == "decoys" and "untested" in reason
+
+
+def test_a_few_large_reactions_are_taken_as_they_are(tiny_data):
+    graph = tiny_data.graph
+    own = graph.edge_reaction == 0
+    added = np.setdiff1d(np.arange(10), graph.edge_metabolite[own])[:4]
+    larger = from_pairs(
+        10,
+        16,
+        np.concatenate([graph.edge_metabolite, added]),
+        np.concatenate([graph.edge_reaction, np.zeros(4, int)]),
+        np.concatenate([graph.edge_is_substrate, np.ones(4, bool)]),
+    )
+    name, reason = choose(replace(tiny_data, space=ColumnSpace.of_roles(larger)))
+    assert name == "best" and "only 1 of 16 reactions" in reason
+
+
+def test_forward_differences_are_no_flux_limiter(tiny_data):
+    """A user's np.diff(c) / dt: explicit Euler steps, but nothing is used up."""
+    dcdt = np.diff(tiny_data.concentration, axis=1) / tiny_data.dt
+    own = replace(tiny_data, time=tiny_data.time[:-1], concentration=tiny_data.concentration[:, :-1], dcdt=dcdt)
+    assert choose(own)[0] == "best"
 
 
 def test_candidates_are_counted_on_each_side(tiny_data):

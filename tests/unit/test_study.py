@@ -199,7 +199,9 @@ def test_the_default_study_goes_one_factor_at_a_time_around_the_plain_recipe(bun
 def test_the_default_study_ends_with_the_recipe_of_recover(bundled):
     study, fits = bundled("default")
     assert study.stages[-1].name == "recipe" == fits[-1].stage
-    assert fits[-1].config == load_recipe("best") and fits[-1].config.refinement_rounds
+    own, recipe = fits[-1].config, load_recipe("best")  # as many steps on this regime's frames
+    assert own.model_copy(update={"epoch_steps": recipe.epoch_steps}) == recipe and recipe.refinement_rounds
+    assert own.n_steps(load_regime(ROOT / study.regime).n_frames) == recipe.n_steps(1)
 
 
 def test_the_networks_study_is_the_default_studys_best_recipe_on_three_networks(bundled):
@@ -244,7 +246,9 @@ def test_a_regime_like_another_has_its_keys_and_its_own_over_them(tmp_path):
         load_regime(chain)
 
 
-@pytest.mark.parametrize("name, stage", [("best", "clean"), ("flux_limited", "flux_limited"), ("decoys", "decoys")])
+@pytest.mark.parametrize(
+    "name, stage", [("best", "clean"), *((name, name) for name in ("flux_limited", "decoys", "unsigned"))]
+)
 def test_the_recipes_of_recover_are_those_that_the_recovery_study_measures(name, stage):
     _, fits = expand(ROOT / "config/studies/recovery.yaml")
     trained = [fit.config for fit in fits if fit.stage == stage]

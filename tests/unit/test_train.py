@@ -14,8 +14,9 @@ from stoirec.data.dataset import read_data
 from stoirec.errors import Unsuitable
 from stoirec.learn import checkpoint
 from stoirec.learn.evaluation import val_loss
-from stoirec.learn.model import new_model
+from stoirec.learn.model import initial_log_k, new_model
 from stoirec.learn.observations import scale_of, std
+from stoirec.learn.recipe import load
 from stoirec.learn.refinement_rounds import RefinementRounds
 from stoirec.learn.schedule import Steps, stage
 from stoirec.learn.training import Training, train
@@ -269,3 +270,17 @@ def test_refinement_sees_the_data_in_double_precision(tiny_data, tiny_fit):
     fitted = job.rounds.refinement().equations.windows
     known = {row.tobytes() for row in tiny_data.training_frames(2).concentration}
     assert all(row.tobytes() in known for row in fitted.centre.numpy())
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1.0, 3600.0, 1e6])
+def test_the_start_follows_the_unit_of_time(tiny_data, factor):
+    """To within a decade, which descent crosses."""
+    there, here = (initial_log_k(dcdt) for dcdt in (tiny_data.dcdt * factor, tiny_data.dcdt))
+    assert abs(there - here - np.log10(factor)) <= 1 + 1e-9
+    assert here == -2
+
+
+def test_steps_need_not_depend_on_the_number_of_frames():
+    config = FitConfig(epoch_steps=810, n_epochs=5)
+    assert config.n_steps(50) == config.n_steps(2880) == 4050 == load("best").n_steps(2880)
+    assert FitConfig(n_epochs=5).n_steps(2880) == 4050 and FitConfig(n_epochs=5).n_steps(50) == 70

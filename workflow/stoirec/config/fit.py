@@ -53,6 +53,7 @@ class FitConfig(Strict):
     n_epochs: int = Field(10, ge=1)
     batch_size: int = Field(32, ge=1, description="frames per step")
     data_augmentation_loop: int = Field(45, ge=1, description="steps per epoch = n_frames * this / batch_size * 0.2")
+    epoch_steps: int | None = Field(None, ge=1, description="steps per epoch, whatever the data (default: as above)")
     n_runs: int = Field(5, ge=1, description="how many of the training trajectories are used")
     seed: int = Field(1, ge=0, le=MAX_SEED, description="initial weights and batches")
     n_epochs_init: int = Field(0, ge=0, description="epochs of the first phase, counted within n_epochs")
@@ -120,6 +121,8 @@ class FitConfig(Strict):
 
     def steps_per_epoch(self, n_frames: int) -> int:
         """Optimiser steps in one epoch; `n_frames` is per trajectory."""
+        if self.epoch_steps is not None:
+            return self.epoch_steps
         return max(1, round(n_frames * self.data_augmentation_loop / self.batch_size * 0.2))
 
     def n_steps(self, n_frames: int) -> int:

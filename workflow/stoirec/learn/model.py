@@ -34,7 +34,7 @@ class MetabolismPropagation(nn.Module):
         reaction_ptr: (R + 1,) edges by reaction; metabolite_ptr: (M + 1,) of `by_metabolite` by metabolite.
     """
 
-    def __init__(self, space: ColumnSpace, config: FitConfig, dt: float | None = None) -> None:
+    def __init__(self, space: ColumnSpace, config: FitConfig, dt: float | None = None, log_k: float = -2.0) -> None:
         super().__init__()
         graph = space.graph
         self.law = rate_law(graph, config.graph_model)
@@ -55,11 +55,11 @@ class MetabolismPropagation(nn.Module):
         for name, values in buffers.items():
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
         self.to(DTYPES[config.precision])
-        self._initialise(told(space, config).sign, config)
+        self._initialise(told(space, config).sign, config, log_k)
 
     @torch.no_grad()
-    def _initialise(self, sign: np.ndarray, config: FitConfig) -> None:
-        """Draw every parameter from the learner's streams; log_k = -2 for all reactions.
+    def _initialise(self, sign: np.ndarray, config: FitConfig, log_k: float) -> None:
+        """Draw every parameter from the learner's streams; `log_k` is the same for all reactions.
 
         Coefficients whose `sign` (E,) the fit is told have it; the others, where it is 0, have either.
         """
@@ -67,7 +67,7 @@ class MetabolismPropagation(nn.Module):
         for name, parameter in self.rate_parameters.items():
             if name != EMBEDDING:
                 parameter.copy_(torch.as_tensor(self.law.initial(name, rng)))
-        self.log_k.fill_(-2.0)
+        self.log_k.fill_(log_k)
         start = sign * config.initial_magnitude
         if not sign.all():
             start = np.where(sign == 0, rng.normal(0.0, config.initial_magnitude, len(sign)), start)
@@ -103,4 +103,14 @@ def told(space: ColumnSpace, config: FitConfig) -> ColumnSpace:
 
 def new_model(data: Data, config: FitConfig) -> MetabolismPropagation:
     """The untrained model of a fit. Raises Unsuitable if it has the limiter and the frames are not equally spaced."""
-    return MetabolismPropagation(data.space, config, data.dt if config.graph_model.flux_limiter else None)
+    dt = data.dt if config.graph_model.flux_limiter else None
+    return MetabolismPropagation(data.space, config, dt, initial_log_k(data.dcdt))
+
+
+def initial_log_k(dcdt: np.ndarray) -> float:
+    """log10 of the rate constants at the start: an even power of ten below dc/dt, whatever the unit of time.
+
+    The descent crosses a decade either way.
+    """
+    size = float(np.sqrt(np.mean(dcdt**2)))
+    return 2.0 * round((np.log10(size) - 0.5) / 2) if size > 0 else -2.0

@@ -9,8 +9,11 @@ from stoirec.data.dataset import Data
 from stoirec.errors import Unsuitable
 from stoirec.network.columns import PER_SIDE
 
-# RMS of what an Euler step leaves, over the RMS of the steps
-_EXPLICIT = 1e-4  # 1e-14 on flux_limited (1e-5 stored as float32), 1e-3 on pde_m1
+_USED_UP = 1e-6  # of the RMS of concentrations: a limited substrate ends below, 2e-12 and less on flux_limited
+# RMS of what an Euler step leaves over that of the steps: 1e-14 on flux_limited (1e-5 in float32), 1e-3 on pde_m1
+_EXPLICIT = 1e-4
+# of the reactions: fewer with many candidates are large ones, as glutamine synthetase with four on each side
+_CROWDED = 0.1
 
 
 def load(name: str) -> FitConfig:
@@ -27,7 +30,7 @@ def choose(data: Data) -> tuple[str, str]:
         reason = f"the signs of {unsigned} of {data.graph.n_edges} edges are not known"
         both = "; decoys, or a flux limiter, with unknown signs are untested"
         return "unsigned", reason + (both if crowded or limited else "")
-    if crowded:
+    if crowded > _CROWDED * data.graph.n_reactions:
         reason = (
             f"{crowded} of {data.graph.n_reactions} reactions have more than {PER_SIDE} candidate substrates or "
             "products, which cannot all be real"
@@ -36,8 +39,9 @@ def choose(data: Data) -> tuple[str, str]:
         return "decoys", reason + (both if limited else "")
     if limited:
         return "flux_limited", "the frames are explicit Euler steps of dcdt, as with a flux limiter"
-    real = f"no reaction has more than {PER_SIDE} candidate substrates or products"
-    return "best", f"the frames are no explicit Euler steps, and {real}"
+    few = f"only {crowded} of {data.graph.n_reactions} reactions have" if crowded else "no reaction has"
+    real = f"{few} more than {PER_SIDE} candidate substrates or products"
+    return "best", f"the frames are no Euler steps with substrates used up, and {real}"
 
 
 def n_crowded(data: Data) -> int:
@@ -54,12 +58,15 @@ def euler_steps(data: Data) -> bool:
     """Whether c[t+1] = c[t] + dt dcdt[t] at equal time steps: so a limited flux is simulated, no smooth trajectory.
 
     Where steps are so short that a smooth trajectory passes, no substrate is used up within one, and a limiter changes
-    nothing.
+    nothing. Nor does it where dcdt is a user's forward differences, but nothing is ever used up.
     """
+    concentration = data.concentration
+    if concentration.min() > _USED_UP * np.sqrt(np.mean(concentration**2)):
+        return False
     try:
         dt = data.dt
     except Unsuitable:  # unequal time steps, or one frame
         return False
-    step = np.diff(data.concentration, axis=1)
+    step = np.diff(concentration, axis=1)
     left = step - dt * data.dcdt[:, :-1]
     return bool(np.sqrt(np.mean(left**2)) < _EXPLICIT * np.sqrt(np.mean(step**2)))

@@ -126,13 +126,13 @@ def _known_and_later(study: Study, path: str | Path) -> tuple[list[Fit], list[tu
 class _Possible:
     """The values that decide how long a fit takes, as far as a later wave could meet them."""
 
-    _MORE = ("n_epochs", "data_augmentation_loop", "refinement_rounds", "graph_model.substrate_gate")
+    _MORE = ("n_epochs", "data_augmentation_loop", "epoch_steps", "refinement_rounds", "graph_model.substrate_gate")
     _LESS = ("batch_size",)  # the smaller, the more steps
 
     def __init__(self, study: Study) -> None:
         self.study = study
         base = flat(FitConfig()) | flatten(study.base)
-        self.values: dict[str, list[int]] = {key: [base[key]] for key in self._MORE + self._LESS}
+        self.values: dict[str, list[int | None]] = {key: [base[key]] for key in self._MORE + self._LESS}
 
     def add(self, wave: Wave) -> None:
         """A wave may leave any of its own values to those after it."""
@@ -167,7 +167,8 @@ class _Possible:
 
     def _longest(self, overrides: dict[str, Any]) -> FitConfig:
         """Not checked: the values may come from candidates that do not go together."""
-        most = {key: max(self.values[key]) for key in self._MORE} | {key: min(self.values[key]) for key in self._LESS}
+        given = {key: [value for value in values if value is not None] for key, values in self.values.items()}
+        most = {key: max(given[key], default=None) for key in self._MORE} | {key: min(given[key]) for key in self._LESS}
         most |= {key: value for key, value in overrides.items() if key in most}
         shape = GraphModel(substrate_gate=most.pop("graph_model.substrate_gate"))
         return FitConfig().model_copy(update=most | {"graph_model": shape})
