@@ -19,7 +19,7 @@ from stoirec.refine.lengths import as_large_as_integers, exchanged, fitted, prim
 from stoirec.refine.selection import MOST, SETTLED, TIMES_NOISE, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
-_AS_GOOD_AS_EXACT = 1e-5  # mean squared residual: exact networks end below, wrong or impossible ones above
+_AS_GOOD_AS_EXACT = 1e-6  # mean squared residual: exact networks end below, wrong or impossible ones above
 _FITS = 4  # of integers in the functions, at most
 _AS_GOOD = 2.0  # times the residual before, at which they end: with a gate 1 is far from what stood for it
 
