@@ -57,11 +57,10 @@ class RefinementRounds:
                 *(self.done, rounds, int(state.tied.sum()), len(state.tied), int(state.closed.sum()), state.cost),
             )
         else:
-            state, self.evidence = refinement.shortest(state, steps)
+            state, self.evidence = refinement.conclude(state, steps)
             if n_open := int(self.evidence.convention.sum()):
                 text = "refinement: the data leave the length of %d of %d columns open; the shorter one is taken"
                 _log.info(text, n_open, len(state.log_k))
-            state = refinement.finish(state, steps)
             _log.info("refinement: integer columns, mean squared residual %.1e", state.cost)
         self.state = state
         self.steps += steps

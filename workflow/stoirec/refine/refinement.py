@@ -132,15 +132,16 @@ class Refinement:
                 break
         return found
 
-    def shortest(self, state: State, steps: int) -> tuple[State, Evidence]:
-        """The shorter columns where the data leave lengths open, and what each column of a reaction explains.
+    def conclude(self, state: State, steps: int) -> tuple[State, Evidence]:
+        """The end: integers, the shorter ones where the data leave lengths open, and what each column explains.
 
-        Before `finish`: integers disturb the functions.
+        Columns are weighed before there are integers in the functions, which these disturb.
         """
         column = in_integers(self.equations, state).integers
         found, convention = shortest(self.equations, state, column, lambda trial: self._descend(trial, steps))
-        column = in_integers(self.equations, found).integers
-        return found, split(self.evidence(found), column, convention, self.functions.space)
+        column, final = in_integers(self.equations, found).integers, self.finish(found, steps)
+        evidence = self.evidence(replace(found, cost=min(found.cost, final.cost)))
+        return final, split(evidence, column, convention, self.functions.space)
 
     def evidence(self, state: State) -> Evidence:
         """What each column of a reaction explains at `state`.
