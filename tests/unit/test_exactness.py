@@ -84,6 +84,18 @@ def test_signs_need_not_be_known(small, seed):
     assert np.array_equal(answer(data_of(simulation), fit), simulation.kinetics.stoichiometry)
 
 
+@pytest.mark.parametrize("seed", [3, 5])
+def test_open_reactions_and_larger_bounds_are_known_where_a_file_declares_them(small, seed):
+    """Reactions of one edge, of any sum, and with coefficients of 3."""
+    simulation = simulate(small.model_copy(update={"odd_reactions": 0.2}).with_master_seed(seed))
+    true, data = simulation.kinetics.stoichiometry, data_of(simulation)
+    large = np.abs(true).max(axis=0) == LARGE
+    is_open, bound = true.sum(axis=0) != 0, np.where(large[data.graph.edge_reaction], LARGE, 2)
+    assert ((true != 0).sum(axis=0) == 1).any() and large.any() and is_open.sum() == 2
+    told = replace(data, space=replace(data.space, is_open=is_open, bound=bound))
+    assert np.array_equal(answer(told), true)
+
+
 def permuted(data: Data, metabolites: np.ndarray, reactions: np.ndarray, runs: np.ndarray) -> Data:
     """The same data in another order; new index i is old metabolites[i], and so on."""
     graph = data.graph
