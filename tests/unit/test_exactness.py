@@ -96,6 +96,14 @@ def test_open_reactions_and_larger_bounds_are_known_where_a_file_declares_them(s
     assert np.array_equal(answer(told), true)
 
 
+def test_where_no_reaction_is_in_its_space_nothing_is_sure_and_the_cause_is_named(small, caplog):
+    simulation = simulate(small.model_copy(update={"odd_reactions": 1.0}).with_master_seed(1))
+    with caplog.at_level(logging.WARNING):
+        recovery = recover(train(data_of(simulation), RECIPE, CPU), "fit.nc")
+    assert recovery["confidence"].max() < 0.99
+    assert "not all can be right" in caplog.text and "more runs" not in caplog.text
+
+
 def permuted(data: Data, metabolites: np.ndarray, reactions: np.ndarray, runs: np.ndarray) -> Data:
     """The same data in another order; new index i is old metabolites[i], and so on."""
     graph = data.graph

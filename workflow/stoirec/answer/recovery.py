@@ -16,6 +16,7 @@ from stoirec.files import netcdf
 from stoirec.network.columns import ColumnSpace, TooManyColumns
 from stoirec.network.graph import Graph
 from stoirec.network.notation import column_text
+from stoirec.refine import FAR_MORE
 
 _log = logging.getLogger(__name__)
 _ALTERNATIVES = 5
@@ -72,7 +73,12 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None) -> xr.Datase
 
 def _warn(space: ColumnSpace, fit: xr.Dataset, path: str) -> None:
     """Warnings: that nothing is sure, and why; reactions whose column cannot be any that is allowed."""
-    if fit["val_loss"] >= _WORTHLESS:
+    contradicted = "free_residual" in fit and fit["integer_residual"] > FAR_MORE * fit["free_residual"]
+    if contradicted:
+        text = "%s: the columns leave %.1e of the variance of dc/dt, free ones %.1e: not all can be right, nor perhaps "
+        text += "any that are allowed (see edge_bound, conserved, reaction_is_open)"
+        _log.warning(text, path, fit["integer_residual"], fit["free_residual"])
+    elif fit["val_loss"] >= _WORTHLESS:
         overfitted = fit["train_loss"] < _OVERFITTED * fit["val_loss"]
         advice = (
             "the functions hold on the training runs alone; more runs, or runs that start elsewhere, would help"

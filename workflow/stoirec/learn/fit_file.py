@@ -19,7 +19,7 @@ from stoirec.learn.observations import Observations
 from stoirec.learn.refinement_rounds import RefinementRounds
 from stoirec.learn.uncertainty import coefficient_se
 from stoirec.network.columns import ColumnSpace, small_integers
-from stoirec.refine import Evidence
+from stoirec.refine import Evidence, State
 
 Variables = dict[str, tuple]
 _LEARNED = "learned_"
@@ -64,7 +64,7 @@ def fit_content(
                 {"long_name": "mean squared residual over variance of dc/dt, training", "units": "1"},
             ),
             **(
-                _refined(rounds.space, model.law.allows_zero, rounds.state.integers, rounds.evidence)
+                _refined(rounds.space, model.law.allows_zero, rounds.state, rounds.evidence)
                 if ended and rounds.evidence is not None
                 else {}
             ),
@@ -129,9 +129,9 @@ def _curves(history: History) -> Variables:
     }
 
 
-def _refined(space: ColumnSpace, allows_zero: bool, decided: Tensor, evidence: Evidence) -> Variables:
-    """What refinement decided, and the likeliest columns."""
-    known, columns, real = space.known, evidence.columns.cpu().numpy(), decided.cpu().numpy()
+def _refined(space: ColumnSpace, allows_zero: bool, state: State, evidence: Evidence) -> Variables:
+    """What refinement decided, what it leaves, and the likeliest columns."""
+    known, columns, real = space.known, evidence.columns.cpu().numpy(), state.integers.cpu().numpy()
     nearest = np.where(np.isnan(known), np.round(real), real)
     if not allows_zero:
         sign = np.where(space.sign == 0, np.where(real < 0, -1, 1), space.sign)
@@ -141,6 +141,16 @@ def _refined(space: ColumnSpace, allows_zero: bool, decided: Tensor, evidence: E
             "edge",
             small_integers(nearest),
             {"long_name": "integer coefficient that the refinement decided", "units": "1"},
+        ),
+        "integer_residual": (
+            (),
+            state.cost,
+            {"long_name": "mean squared residual over variance of dc/dt, of the decided columns", "units": "1"},
+        ),
+        "free_residual": (
+            (),
+            state.loose_cost,
+            {"long_name": "the least of it while some columns were free, inf if they never were", "units": "1"},
         ),
         "column": (
             ("rank", "edge"),

@@ -22,6 +22,6 @@ lengths -> selection -> refinement: each module imports only what stands before 
 from stoirec.refine.evidence import Evidence
 from stoirec.refine.refinement import Refinement
 from stoirec.refine.selection import Stage
-from stoirec.refine.state import State
+from stoirec.refine.state import FAR_MORE, State
 
-__all__ = ["Evidence", "Refinement", "Stage", "State"]
+__all__ = ["FAR_MORE", "Evidence", "Refinement", "Stage", "State"]

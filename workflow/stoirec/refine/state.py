@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_FAR_MORE = 4.0  # times the mean squared residual
+FAR_MORE = 4.0  # times the mean squared residual
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class State:
     @property
     def contradicted(self) -> bool:
         """Whether all are tied, and that leaves far more than was left without: not all columns can be right."""
-        return self.committed and self.cost > _FAR_MORE * self.loose_cost
+        return self.committed and self.cost > FAR_MORE * self.loose_cost
 
     @property
     def is_outside(self) -> Tensor:
