@@ -8,6 +8,7 @@ from torch import Tensor
 
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import ALIKE, CLEAR, UNCHANGED, Evidence, by_reaction, levels, weigh
+from stoirec.refine.free import DESCRIBED
 from stoirec.refine.integers import as_fast
 from stoirec.refine.state import State
 from stoirec.refine.together import chosen_together, regrouped
@@ -59,7 +60,8 @@ def _commit(equations: Equations, state: State, evidence: Evidence) -> State:
     all_clear = bool(torch.where(inside, evidence.certainty, evidence.outside).min() > CLEAR)
     column, log_k = chosen_together(equations, state, evidence)
     kept = _kept(equations, state, evidence.unit, column, inside)
-    if torch.equal(kept, inside) and not all_clear and not is_noise(equations, state):
+    more_than_noise = state.cost < DESCRIBED and not is_noise(equations, state)
+    if torch.equal(kept, inside) and not all_clear and more_than_noise:
         column, log_k, outside = regrouped(equations, state, evidence)
         state, inside = replace(state, outside=outside), ~outside
         kept = _kept(equations, state, evidence.unit, column, inside)
