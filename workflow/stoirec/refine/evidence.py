@@ -24,6 +24,7 @@ LISTED = 5  # columns of a reaction that are kept, the likeliest
 CLEAR = 0.99
 UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
 ALIKE = 32.0  # residuals that say as much as one: neighbouring frames share their errors
+_SUSPECTED = 0.05  # probability of no column that asks for a second look: at most 0.01 on networks of the default kind
 _NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
 
 
@@ -83,10 +84,14 @@ def weigh(equations: Equations, state: State, alike: float = ALIKE, excess: floa
         stands = by_reaction(equations, (found.column.abs() - size).abs(), "max") < UNCHANGED
         stands &= state.tied & (found.certainty > CLEAR)
         found = weigh_beside(equations, replace(state, tied=stands), alike)
+    # as they are, functions speak for real columns: what they do not suspect they would not, were they uncertain
+    suspected = excess > 1 or state.contradicted or bool((found.misfit > _SUSPECTED).any())
+    estimate = free_estimate(equations, state) if suspected else None
     listed = torch.where((found.chances > 0)[:, equations.reaction], found.columns, 0.0)
-    estimate = free_estimate(equations, state)
     # whatever `alike`: errors of functions do not speak for columns
     outside = probability_outside(equations, estimate, listed, ALIKE, _prior(state))
+    if not suspected:
+        outside = torch.where(outside < 1, torch.minimum(outside, found.misfit), outside)
     if excess > 1:
         uncertain = _chances_about(equations, estimate, found, alike)
         both = uncertain + (found.chances - uncertain) / excess
