@@ -14,7 +14,7 @@ from stoirec.refine.equations import Equations, Windows
 from stoirec.refine.evidence import levels
 from stoirec.refine.functions import Functions
 from stoirec.refine.integers import decode
-from stoirec.refine.lengths import exchanged, fitted, primitive, shortest, split
+from stoirec.refine.lengths import as_large_as_integers, exchanged, fitted, primitive, shortest, split
 from stoirec.simulate.network import candidate_graph
 
 # by reaction: A -> B, 2 B -> 2 C, A + B -> C + D, and 2 A -> C + D, whose length is its own
@@ -161,3 +161,36 @@ def test_lengths_are_compared_with_all_reactions_where_none_of_as_many_substrate
     columns = np.array([[-1, 1, 0, 0], [-1, -2, 1, 2], [-2, -1, 1, 2]]).T
     equations, state, column = problem(columns)
     assert torch.equal(decode(equations, replace(state, log_k=state.log_k - np.log10(1.7))), column)
+
+
+def test_coefficients_that_started_near_zero_become_as_large_as_integers():
+    """The functions do at the larger sizes what they did at the smaller ones; large coefficients stay."""
+    equations, state, _ = problem(COLUMNS)
+    functions, small = equations.functions, replace(state, linear=0.2 * state.linear)
+    found = as_large_as_integers(equations, small)
+    before, after = (one.linear.abs() / 10 ** one.log_k[functions.reaction] for one in (small, found))
+    assert float(after.median()) == pytest.approx(1.5)
+    concentration = equations.windows.centre
+    rates = [
+        functions.law.rates(functions.law.unpack(one.weights), concentration, size[functions.substrates])
+        for one, size in ((small, before), (found, after))
+    ]
+    assert rates[1].numpy() == pytest.approx(rates[0].numpy())
+    assert as_large_as_integers(equations, state) is state
+
+
+@pytest.mark.parametrize("lengths", [(1, 2, 2), (2, 1, 1)])
+@pytest.mark.parametrize("fits", [True, False])
+def test_of_exchanged_lengths_the_shorter_sum_is_the_answer_where_both_fit(lengths, fits):
+    """A -> B, B -> C, A -> D: functions may do at 1 what they did at 2, where halves fit worse."""
+    columns = np.array([[-1, 1, 0, 0], [0, -1, 1, 0], [-1, 0, 0, 1]]).T * np.array(lengths)
+    equations, state, column = problem(columns)
+
+    def descend(one: State) -> State:
+        size = (one.linear.abs() / 10 ** one.log_k[equations.reaction])[[0, 2, 4]].round().tolist()
+        return replace(one, cost=1e-10 if size == list(lengths) or (fits and len(set(size)) == 2) else 1.0)
+
+    found, convention = shortest(equations, state, column, descend)
+    sizes = (found.linear.abs() / 10 ** found.log_k[equations.reaction])[[0, 2, 4]]
+    assert sizes.numpy() == pytest.approx((2, 1, 1) if fits else lengths)
+    assert (convention == fits).all()
