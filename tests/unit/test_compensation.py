@@ -1,5 +1,7 @@
 """Function compensation: none where the learned functions are the true ones, the known one where a scale was moved."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import xarray as xr
 
 from stoirec.config.fit import FitConfig
 from stoirec.data import dataset
+from stoirec.kinetics.mechanistic import MassAction
 from stoirec.learn.model import MetabolismPropagation
 from stoirec.report.recovery import compensation
 from stoirec.simulate.trajectories import simulate
@@ -135,4 +138,15 @@ def test_a_diverged_fit_gives_nan_not_an_error(simulated):
         fit[name] = fit[name] * np.nan
     found = compensation.compare(fit, data, truth)
     assert np.isnan(found.message_r2) and found.reactions["flux_r2"].isna().all()
+    assert len(compensation.summary(found)) == 9
+
+
+def test_where_the_true_law_has_no_shared_functions_fluxes_alone_are_compared(simulated):
+    data, truth = simulated
+    law = MassAction(truth.kinetics.law.graph)
+    mechanistic = replace(truth, kinetics=replace(truth.kinetics, law=law, parameters={}))
+    found = compensation.compare(fit_with_true_weights(data, truth), data, mechanistic)
+    assert np.isfinite(found.reactions["flux_r2"]).all()
+    assert np.isfinite(found.curves["learned"]).all() and np.isnan(found.curves["true"]).all()
+    assert np.isnan([found.message_r2, found.shape_r2, *found.curve_r2.values()]).all()
     assert len(compensation.summary(found)) == 9

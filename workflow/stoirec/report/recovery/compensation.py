@@ -75,12 +75,13 @@ def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
     low, high = np.percentile(concentration, _CONCENTRATION_RANGE)
     curves = response_curves(model, truth.kinetics, np.linspace(low, high, _GRID), gauge)
     learned, true = curves["learned"].values, curves["true"].values
+    has_messages = isinstance(truth.kinetics.law, PdeM1)
     return Compensation(
         reactions,
         curves,
         {int(size): r2(curve["learned"].values, curve["true"].values) for size, curve in curves.groupby("coefficient")},
         r2(learned * (learned @ true) / (learned @ learned), true),
-        message_r2(*_messages(model, truth, data.graph, concentration)),
+        message_r2(*_messages(model, truth, data.graph, concentration)) if has_messages else np.nan,
         gauge,
     )
 
@@ -127,7 +128,7 @@ def response_curves(
 ) -> pd.DataFrame:
     """F(c; |S|) of a reaction with one substrate, for |S| = 1 and 2, the learned one times 10^gauge.
 
-    Metabolite embeddings, where a model has them, enter as their mean.
+    Metabolite embeddings, where a model has them, enter as their mean. NaN for a true law without shared functions.
     """
     learned = dict(model.rate_parameters)
     if EMBEDDING in learned:
@@ -136,6 +137,9 @@ def response_curves(
     for size in (1, 2):
         curve = {"concentration": concentration, "coefficient": size}
         for name, law, parameters in (("true", kinetics.law, _tensors(kinetics)), ("learned", model.law, learned)):
+            if not isinstance(law, PdeM1):
+                curve[name] = np.full_like(concentration, np.nan)
+                continue
             first = np.zeros(len(concentration), int)
             message = _messages_of(law, parameters, concentration, np.full_like(concentration, size), first)
             curve[name] = law.responses(parameters, message).numpy()
