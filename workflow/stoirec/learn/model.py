@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from stoirec.config.fit import FitConfig
-from stoirec.data.dataset import Data
+from stoirec.data.dataset import TRAINING, Data
 from stoirec.kinetics.laws import rate_law
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.pde_m1 import EMBEDDING
@@ -104,7 +104,7 @@ def told(space: ColumnSpace, config: FitConfig) -> ColumnSpace:
 def new_model(data: Data, config: FitConfig) -> MetabolismPropagation:
     """The untrained model of a fit. Raises Unsuitable if it has the limiter and the frames are not equally spaced."""
     dt = data.dt if config.graph_model.flux_limiter else None
-    return MetabolismPropagation(data.space, config, dt, initial_log_k(data.dcdt))
+    return MetabolismPropagation(data.space, config, dt, initial_log_k(data.dcdt[data.run_role == TRAINING]))
 
 
 def initial_log_k(dcdt: np.ndarray) -> float:
