@@ -11,8 +11,8 @@ from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine import Evidence, State
 from stoirec.refine.equations import Equations, Windows
-from stoirec.refine.evidence import levels
 from stoirec.refine.functions import Functions
+from stoirec.refine.gains import levels
 from stoirec.refine.integers import decode
 from stoirec.refine.lengths import as_large_as_integers, exchanged, fitted, primitive, shortest, split
 from stoirec.simulate.network import candidate_graph
@@ -76,7 +76,7 @@ def test_an_open_length_is_shared_by_the_column_and_its_double():
     columns[0], columns[1, :2], columns[2, :2] = 2 * column, column[:2], 3 * column[:2]
     chances[0], chances[1, 0], chances[2, 0] = torch.tensor([0.7, 1.0]), 0.2, 0.1
     nothing = torch.zeros(0)
-    evidence = Evidence(nothing, nothing, nothing, columns, chances, nothing, nothing, nothing)
+    evidence = Evidence(nothing, nothing, nothing, columns, chances, nothing, nothing, nothing, nothing)
     found = split(evidence, column, torch.tensor([True, False]), equations.functions.space)
     assert torch.equal(found.columns[:3, :2], torch.stack([column[:2], 2 * column[:2], 3 * column[:2]]))
     assert found.chances[:, 0].numpy() == pytest.approx([0.45, 0.45, 0.1, 0, 0])
@@ -91,7 +91,7 @@ def test_lengths_of_a_kind_are_exchanged_together_where_most_are_not_clear(uncle
     chances = torch.ones(5, 3).double()
     chances[0, unclear] = 0.6
     nothing = torch.zeros(0)
-    evidence = Evidence(nothing, nothing, nothing, nothing, chances, nothing, nothing, nothing)
+    evidence = Evidence(nothing, nothing, nothing, nothing, chances, nothing, nothing, nothing, nothing)
     trials = list(exchanged(equations, state, column, evidence))
     assert len(trials) == n_trials
     for trial in trials:
@@ -144,7 +144,7 @@ def test_columns_are_halved_where_all_of_a_kind_are_doubled_although_they_are_cl
     columns[:, 1] = 0, 0, 2, -2
     equations, state, column = problem(columns)
     sure, nothing = torch.ones(5, 3).double(), torch.zeros(0)
-    evidence = Evidence(nothing, nothing, nothing, nothing, sure, nothing, nothing, nothing)
+    evidence = Evidence(nothing, nothing, nothing, nothing, sure, nothing, nothing, nothing, nothing)
     (trial,) = exchanged(equations, state, column, evidence)
     sizes = trial.linear / 10 ** trial.log_k[equations.reaction]
     assert sizes.numpy() == pytest.approx([-1, 1, 1, -1, -2, 1, 1])

@@ -52,7 +52,7 @@ def test_columns_are_as_likely_as_they_are_near_to_free_ones(rng, alike):
     free = 1e-2 * columns[0] + torch.as_tensor(rng.normal(0, 1e-3, 4))
     nothing = torch.zeros(1)
     chances = torch.tensor([[0.4], [0.3], [0.2], [0.1], [0.0]]).double()
-    found = Evidence(nothing, nothing, nothing, columns, chances, nothing, nothing, nothing)
+    found = Evidence(nothing, nothing, nothing, columns, chances, nothing, nothing, nothing, nothing)
     estimate = FreeEstimate(free, covariance, torch.ones(4, dtype=torch.bool))
     expected = []
     for column in columns[:4]:

@@ -3,7 +3,7 @@
 import math
 from copy import copy
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -17,11 +17,15 @@ from stoirec.network.graph import from_pairs
 from stoirec.refine import Refinement, State, evidence
 from stoirec.refine.descent import _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
-from stoirec.refine.evidence import gains, weigh, weigh_beside
+from stoirec.refine.evidence import weigh, weigh_beside
+from stoirec.refine.frequencies import SizeCounts
 from stoirec.refine.functions import Functions
+from stoirec.refine.gains import gains, levels
 from stoirec.refine.integers import as_fast, candidates, decode
+from stoirec.refine.others import Others
 from stoirec.refine.selection import SETTLED, in_integers, select
-from stoirec.refine.together import _Columns, chosen_together, regrouped
+from stoirec.refine.subsets import best_subsets
+from stoirec.refine.together import _changed, _Columns, chosen_together, regrouped
 from stoirec.simulate.network import candidate_graph
 
 
@@ -220,12 +224,13 @@ def with_decoys(setup, tiny_truth):
     return found, replace(truth, integers=integers, linear=integers * 10 ** truth.log_k[found.functions.reaction])
 
 
-def brute_force_gain(equations, state, reaction, column):
+def brute_force_gain(equations, state, reaction, column, sizes=None):
     """|P y|^2 less what is left with the best k, over the residuals of all rows, by ordinary least squares."""
     graph, functions, fitted = equations.graph, equations.functions, equations.windows
     edges = graph.edges_of(reaction)
     rate = functions.rates(state, fitted)[..., 0].numpy()
-    other = functions.rates_of(reaction, state, column[None], fitted)[0, :, 0].numpy()
+    sizes = column if sizes is None else sizes
+    other = functions.rates_of(reaction, state, sizes[None], fitted)[0, :, 0].numpy()
     residual = equations.matrix(state.linear).numpy() @ rate - fitted.dcdt.T.numpy()
     weight = ((residual**2).mean(1) + 1e-9) ** -0.5
 
@@ -275,14 +280,48 @@ def test_evidence_against_brute_force(request, rng, monkeypatch, tied, allows_ze
             for sizes in product(range(0 if allows_zero else 1, 3), repeat=len(sign))
         ]
         columns = [c for c in columns if c.sum() == 0 and 1 <= (c < 0).sum() <= 3 and (c > 0).sum() <= 3]
+        present = equations.functions.size(state)[edges]
         gain = np.array([brute_force_gain(equations, state, reaction, column) for column in columns])
-        chance = np.exp((gain - gain.max()) / 64)  # those that gain nothing included
+        as_it_is = np.array([brute_force_gain(equations, state, reaction, column, present) for column in columns])
+        prior = np.array([found.log_frequency[column.abs().long()].sum() for column in columns])
+        log_chance = (gain - gain.max()) / 64  # those that gain nothing included
+        if not allows_zero:
+            drives = graph.edge_is_substrate[edges]
+            far = np.array([(((present / column.abs()).log()[drives] / 0.05) ** 2).numpy() for column in columns])
+            elsewhere = np.log(1e-3) - np.log1p(far).sum(1)
+            log_chance = np.maximum(log_chance, (as_it_is - gain.max()) / 64 + elsewhere)
+        chance = np.exp(log_chance + prior)
         chance /= chance.sum()
         of_those_that_gain = chance * (gain > 0) / chance[gain > 0].sum()
         expected = sum(p * (column != 0).double().numpy() for p, column in zip(of_those_that_gain, columns))
         assert found.probability[edges].numpy() == pytest.approx(expected, abs=1e-4)
         assert found.certainty[reaction] == pytest.approx(chance.max(), abs=1e-4)
-        assert torch.equal(found.column[edges], columns[chance.argmax()])
+        (own,) = (i for i, column in enumerate(columns) if torch.equal(found.column[edges], column))
+        assert chance[own] == pytest.approx(chance.max())
+
+
+def test_as_many_of_each_size_are_expected_before_the_data_as_after(setup, rng):
+    """One of each is counted beforehand; and where the data say nothing, neither does the prior."""
+    equations, truth = setup[0].equations, setup[1]
+    state = disturbed(replace(truth, integers=None), rng, 0.01, 0.1)
+    others, level = Others(equations, state), levels(equations, state)
+    found = {r: gains(equations, state, others, level, r) for r in range(equations.graph.n_reactions)}
+    chances = {r: own.gain / 64 for r, own in found.items() if own is not None}
+    counts = SizeCounts(equations.functions)
+    frequency = counts.likeliest(counts.gathered(chances))
+    weight, before, after = frequency.exp(), 0.0, 0.0
+    for reaction, log_chance in chances.items():
+        sides = equations.functions.sides(reaction)
+        pairs = torch.nonzero(sides.conserved.flatten())[:, 0]
+        columns = sides.columns(pairs).abs().long()
+        prior = weight[columns].prod(1)
+        posterior = prior * log_chance.flatten()[pairs].exp()
+        twos = (columns == 2).sum(1)
+        before += float((prior / prior.sum()) @ twos.double())
+        after += float((posterior / posterior.sum()) @ twos.double())
+    assert before + float(2 * weight[2] / weight[1:].sum()) == pytest.approx(after + 1, rel=0.02)
+    assert float(frequency[0]) == 0 and float(weight[1:].mean()) == pytest.approx(1)
+    assert counts.likeliest(torch.zeros_like(counts.reaction)).numpy() == pytest.approx(0, abs=1e-9)
 
 
 def test_ties_make_other_columns_clearer(with_decoys, rng):
@@ -350,7 +389,7 @@ def test_columns_in_the_wrong_reactions_are_given_back(with_decoys):
                 again = replace(moved, linear=found * 10 ** found_log_k[equations.reaction], log_k=found_log_k)
                 found, found_log_k = choose(equations, again, weigh(equations, again))[:2]
             # or others that leave nothing either: reactions of the same substrates can exchange theirs
-            assert _Columns(equations, moved, found, found_log_k).unexplained < 1e-12, (owner, holder)
+            assert _Columns(equations, moved, weighed, found, found_log_k).unexplained < 1e-12, (owner, holder)
             n_exact += torch.equal(found, true)
             n_moved += 1
     assert n_moved >= 8 and n_exact >= 6
@@ -383,25 +422,29 @@ def test_a_reaction_whose_real_column_another_one_shares_comes_back_into_its_spa
     assert torch.equal(column, truth.integers)
 
 
+@pytest.mark.parametrize("decoys", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_columns_chosen_together_leave_no_more_than_those_they_started_from(with_decoys, seed):
+def test_columns_chosen_together_leave_no_more_than_those_they_started_from(request, decoys, seed):
     """And no single other column of any reaction leaves less."""
-    refinement, truth = with_decoys
+    refinement, truth = request.getfixturevalue("with_decoys" if decoys else "setup")
     equations, rng = refinement.equations, np.random.default_rng(seed)
     state = disturbed(replace(truth, integers=None), rng, 0.005, 0.0)
     weighed = weigh(equations, state)
-    start = _Columns(equations, state, weighed.column, weighed.column_log_k)
+    start = _Columns(equations, state, weighed, weighed.column, weighed.column_log_k)
     column, log_k = chosen_together(equations, state, weighed)
-    found = _Columns(equations, state, column, log_k)
-    assert found.unexplained <= start.unexplained * (1 + 1e-9)
+    found = _Columns(equations, state, weighed, column, log_k)
+    assert found.objective <= start.objective + 1e-9 * start.unexplained
     for reaction in torch.nonzero(weighed.certainty < 1 - 1e-6)[:, 0].tolist():
-        k = gains(equations, state, found._beside([reaction]), found.level, reaction)[0].flatten()
-        sides = equations.functions.sides(reaction)
-        pairs = torch.nonzero(sides.conserved.flatten() & (k > 0))[:, 0]
+        gained = gains(equations, state, found._beside([reaction]), found.level, reaction)
+        if gained is None:
+            continue
+        sides, k = equations.functions.sides(reaction), gained.k.flatten()
+        pairs = torch.nonzero(gained.gain.flatten() > 0)[:, 0]
         for pair, other in zip(pairs[:20], sides.columns(pairs[:20])):
             trial = copy(found)
             trial.give(reaction, other, k[pair].log10())
-            assert trial._refit() > found.unexplained * (1 - 1e-6)
+            trial.unexplained = trial._refit()
+            assert trial.objective > found.objective - 1e-6 * found.unexplained
 
 
 def test_a_reaction_that_the_descent_released_takes_its_mean_column(with_decoys):
@@ -680,3 +723,41 @@ def test_columns_are_less_certain_the_more_is_left_than_noise_leaves(with_decoys
     assert unsure.any() and (misfit.certainty < exact.certainty)[unsure].double().mean() > 0.9
     refinement.equations.windows = replace(refinement.equations.windows, noise=1e-3)
     assert torch.equal(refinement.evidence(replace(state, cost=1e-3)).chances, exact.chances)
+
+
+def test_the_best_few_of_many_changes_against_all_of_them(rng):
+    factor = torch.as_tensor(rng.normal(size=(20, 9)))
+    slope, gram = factor.T @ torch.as_tensor(rng.normal(size=20)), factor.T @ factor
+    group = torch.tensor([0, 0, 1, 1, 2, 2, 3, 4, 4])
+    for size, found in enumerate(best_subsets(slope, gram, group), 2):
+        allowed = [list(s) for s in combinations(range(9), size) if len(set(group[list(s)].tolist())) == size]
+        gains = [float(2 * slope[s].sum() - gram[s][:, s].sum()) for s in allowed]
+        assert found.tolist() == allowed[int(np.argmax(gains))]
+    assert size == 4
+    assert not best_subsets(slope[:1], gram[:1, :1], group[:1])
+    assert not best_subsets(slope[:2], gram[:2, :2], group[:2])
+
+
+def test_coefficients_of_one_metabolite_change_in_a_few_reactions_at_once(setup):
+    """What is gained by a change is what refitting says, and wrong ones that hide each other are undone together."""
+    refinement, truth = setup
+    equations, graph = refinement.equations, refinement.equations.graph
+    every = torch.ones_like(truth.log_k, dtype=torch.bool)
+    right = replace(truth, integers=None, tied=every)
+    weighed = weigh(equations, right)
+    start = _Columns(equations, right, weighed, truth.integers, truth.log_k)
+    n_tried = n_exact = 0
+    for metabolite in range(graph.n_metabolites):
+        for changes in start.few_changes(metabolite):
+            wrong = copy(start)
+            for reaction, column in changes:
+                assert (column != start._own(reaction)).any()
+                wrong.give(reaction, column, start.log_k[reaction])
+            linear = wrong.column * 10 ** wrong.log_k[equations.reaction]
+            state = replace(right, linear=linear, cost=1e-4)
+            found, true = (_Columns(equations, state, weighed, one.column, one.log_k) for one in (wrong, start))
+            back = next(one for one in found.few_changes(metabolite) if len(one) == len(changes))
+            undone = _changed(copy(found), back)
+            n_exact += undone.objective <= true.objective + 1e-6 * found.unexplained
+            n_tried += 1
+    assert n_exact > 0.9 * n_tried > 20

@@ -11,7 +11,7 @@ from stoirec.streams import MAX_SEED
 
 # What the same keys mean today. Names of fits follow from the first two: raise the one whose results change.
 TRAINING_MEANING = 8  # a changed default, another descent or another checkpoint: all fits are trained anew
-REFINEMENT_MEANING = 4  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
+REFINEMENT_MEANING = 5  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
 ROUNDING_MEANING = 1  # another decoder or confidence: all fits are rounded anew, none is trained
 
 Decoder = Literal["auto", "nearest", "scaled", "mass_balanced", "scaled_mass_balanced"]
@@ -85,7 +85,7 @@ class FitConfig(Strict):
         0,
         ge=0,
         description="after the last epoch, at most: times all columns are weighed and the model is fitted with what is "
-        "clear of them; the last quarter takes the likeliest columns of all reactions for known",
+        "clear of them; the last two fifths take the likeliest columns of all reactions for known",
     )
     refinement_steps: int = Field(10, ge=1, description="Levenberg-Marquardt steps per round")
     refinement_frames: int = Field(120, ge=1, description="training frames, or windows of frames, the refinement fits")

@@ -46,9 +46,10 @@ class Steps:
 def stage(round_: int, n_rounds: int, allows_zero: bool) -> Stage:
     """What a round of refinement does, from 0.
 
-    Where edges may be decoys a quarter of the rounds close them. The last quarter, at least the last round, concludes.
+    Where edges may be decoys the first fifth of the rounds closes them. The last two fifths, at least the last round,
+    conclude: more than most need, for refinement ends once nothing changes.
     """
     done = (round_ + 0.5) / n_rounds
-    if done > 0.75 or round_ + 1 == n_rounds:
+    if done > 0.6 or round_ + 1 == n_rounds:
         return "conclude"
-    return "close" if allows_zero and done < 0.25 else "tie"
+    return "close" if allows_zero and done < 0.2 else "tie"

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from stoirec.refine.equations import Equations
 from stoirec.refine.free import FreeEstimate, free_estimate
-from stoirec.refine.functions import ReactionColumns
-from stoirec.refine.integers import decode
+from stoirec.refine.frequencies import SizeCounts
+from stoirec.refine.gains import ALIKE, Gains, by_reaction, gains, levels, log_elsewhere
 from stoirec.refine.others import Others
 from stoirec.refine.outside import PRIOR, log_odds, odds_to_probability, probability_outside
 from stoirec.refine.state import State
@@ -23,9 +23,7 @@ LISTED = 5  # columns of a reaction that are kept, the likeliest
 # probability from which a reaction is tied to its likeliest column: of those at 0.9 some are wrong, and a few spoil all
 CLEAR = 0.99
 UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
-ALIKE = 32.0  # residuals that say as much as one: neighbouring frames share their errors
 _SUSPECTED = 0.05  # probability of no column that asks for a second look: at most 0.01 on networks of the default kind
-_NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ class Evidence:
         chances: (LISTED, R) their probabilities, if any column is right.
         column_log_k: (R,) log10 of the likeliest column's rate constant.
         unit: what stands for an |S| of 1 in the functions.
+        log_frequency: (largest + 1,) log of how frequent |S| of 0, 1, ... are, over that if all were alike.
         misfit: (R,) probability that no column is right if the functions are.
         outside: (R,) the same with the functions uncertain; None if it was not asked, and is taken for 0.
         convention: (R,) bool, reactions whose length the data leave open; None before it was asked.
@@ -53,6 +52,7 @@ class Evidence:
     chances: Tensor
     column_log_k: Tensor
     unit: Tensor
+    log_frequency: Tensor
     misfit: Tensor
     outside: Tensor | None = None
     convention: Tensor | None = None
@@ -125,124 +125,76 @@ def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Ev
     """The evidence for every column p in the space of a reaction, beside the others as they are tied in `state`.
 
     With y what the other reactions leave of dc/dt at present, x(p) = p_i F(|p|) in the rows i of the reaction's
-    metabolites, every row over the root of its mean squared residual, and P the projection off all that the other
-    reactions' B can do,
+    metabolites, every row over the root of its mean squared residual, P the projection off all that the other
+    reactions' B can do, and f how frequent an |S| is in this network,
 
-        gain(p) = max over k > 0 of |P y|^2 - |P (y - k x(p))|^2,   log probability(p) = gain / (2 alike) + constant.
+        gain(p) = max over k > 0 of |P y|^2 - |P (y - k x(p))|^2,
+        log probability(p) = gain / (2 alike) + sum over its entries of log f(|p_i|) + constant.
     """
-    graph, functions = equations.graph, equations.functions
-    level = levels(equations, state)
-    others = Others(equations, state)
+    level, others = levels(equations, state), Others(equations, state)
+    found = {}
+    for reaction in range(equations.graph.n_reactions):
+        elsewhere = log_elsewhere(equations, state, level, reaction)
+        penalty = None if elsewhere is None else -2 * alike * elsewhere
+        own = gains(equations, state, others, level, reaction, penalty)
+        if own is not None:
+            found[reaction] = own
+    counts = SizeCounts(equations.functions)
+    log_likelihood = counts.gathered({reaction: own.gain / (2 * alike) for reaction, own in found.items()})
+    # which edges are real says far more than how large they are
+    log_frequency = counts.nothing if equations.functions.allows_zero else counts.likeliest(log_likelihood)
+    evidence, log_prior = _without(equations, state, level, log_frequency), counts.log_prior(log_frequency)
+    for reaction, own in found.items():
+        _judge(equations, evidence, reaction, own, counts.of(reaction, log_prior), alike)
+    return evidence
 
-    # as they are, where no column explains anything: an exchange has none that is balanced
-    probability, linear, log_k = torch.ones_like(state.linear), state.linear.clone(), state.log_k.clone()
-    column_log_k = state.log_k + level[1].log10()
+
+def _without(equations: Equations, state: State, level: Tensor, log_frequency: Tensor) -> Evidence:
+    """The evidence of columns as they are, where none explains anything: an exchange has none that is balanced."""
+    graph, log_k = equations.graph, state.log_k.clone()
+    column_log_k = log_k + level[1].log10()
     columns, chances = log_k.new_zeros(LISTED, graph.n_edges), log_k.new_zeros(LISTED, graph.n_reactions)
-    columns[0] = state.linear / 10 ** column_log_k[functions.reaction]
-    misfit = torch.zeros_like(log_k)
-    for reaction in range(graph.n_reactions):
-        edges, sides = graph.edges_of(reaction), functions.sides(reaction)
-        if not sides.conserved.numel():
-            continue
-        explained, size = beside(equations, state, others, level, reaction)
-        k, gain = gains_of(sides, explained, size)
-        if gain.max() == -torch.inf:
-            continue
-        chance = _softmax(gain, alike)
-        mean_log_k = (chance * torch.where(chance > 0, k, 1.0).log10()).sum()
-        for of, chance_of, values in (
-            (sides.drives, chance.sum(1), sides.driving),
-            (~sides.drives, chance.sum(0), sides.others),
-        ):
-            own = edges.start + torch.nonzero(of)[:, 0]
-            probability[own], linear[own] = chance_of @ (values != 0).double(), chance_of @ values * 10**mean_log_k
-        log_k[reaction] = mean_log_k - level[1].log10()
-        # a column that explains nothing is possible as well: then another reaction does it all
-        anything = _softmax(torch.where(sides.conserved, gain.clamp(min=0), gain), alike)
-        likeliest = anything.flatten().topk(min(LISTED, chance.numel()))
-        n = len(likeliest.values)
-        chances[:n, reaction] = likeliest.values
-        column_log_k[reaction] = k.flatten()[likeliest.indices[0]].log10()
-        own = sides.columns(likeliest.indices)
-        columns[:n, edges] = torch.where(chances[:n, reaction, None] > 0, own, 0.0)
-        misfit[reaction] = _misfit(explained, size, own[0], functions.space.largest, alike)
-    return Evidence(probability, linear, log_k, columns, chances, column_log_k, level[1], misfit)
+    columns[0] = state.linear / 10 ** column_log_k[equations.reaction]
+    every, misfit = torch.ones_like(state.linear), torch.zeros_like(log_k)
+    linear, unit = state.linear.clone(), level[1]
+    return Evidence(every, linear, log_k, columns, chances, column_log_k, unit, log_frequency, misfit)
 
 
-def _softmax(gain: Tensor, alike: float) -> Tensor:
-    """Probabilities of columns (D, O) that gain as much."""
-    return (gain / (2 * alike)).flatten().softmax(0).reshape(gain.shape)
+def _judge(
+    equations: Equations, evidence: Evidence, reaction: int, found: Gains, log_prior: Tensor, alike: float
+) -> None:
+    """Enter what the columns of a reaction gain, and their `log_prior` (D, O), into `evidence`."""
+    edges, sides = equations.graph.edges_of(reaction), equations.functions.sides(reaction)
+    log_chance = found.gain / (2 * alike) + log_prior
+    chance, k = _probabilities(log_chance), found.k
+    mean_log_k = (chance * torch.where(chance > 0, k, 1.0).log10()).sum()
+    for of, chance_of, values in (
+        (sides.drives, chance.sum(1), sides.driving),
+        (~sides.drives, chance.sum(0), sides.others),
+    ):
+        own = edges.start + torch.nonzero(of)[:, 0]
+        evidence.probability[own] = chance_of @ (values != 0).double()
+        evidence.linear[own] = chance_of @ values * 10**mean_log_k
+    evidence.log_k[reaction] = mean_log_k - evidence.unit.log10()
+    # a column that explains nothing is possible as well: then another reaction does it all
+    anything = _probabilities(torch.maximum(log_chance, log_prior))
+    likeliest = anything.flatten().topk(min(LISTED, chance.numel()))
+    n = len(likeliest.values)
+    evidence.chances[:n, reaction] = likeliest.values
+    evidence.column_log_k[reaction] = k.flatten()[likeliest.indices[0]].log10()
+    own = sides.columns(likeliest.indices)
+    evidence.columns[:n, edges] = torch.where(likeliest.values[:, None] > 0, own, 0.0)
+    evidence.misfit[reaction] = _misfit(found, own[0], equations.functions.space.largest, alike)
 
 
-def _misfit(explained: Tensor, size: Tensor, column: Tensor, largest: int, alike: float) -> float:
+def _probabilities(log_chance: Tensor) -> Tensor:
+    """Of columns (D, O) with as much log probability, up to a constant."""
+    return log_chance.flatten().softmax(0).reshape(log_chance.shape)
+
+
+def _misfit(found: Gains, column: Tensor, largest: int, alike: float) -> float:
     """Probability that not even the likeliest column (n,) is right, beside the free one that explains most."""
-    free = torch.linalg.solve(size, explained[..., None])[..., 0]
-    best = (free * explained).sum(1).argmax()
-    odds = log_odds(free[best], alike * torch.linalg.inv(size[best]), column, largest)
+    free = torch.linalg.solve(found.size, found.explained[..., None])[..., 0]
+    best = (free * found.explained).sum(1).argmax()
+    odds = log_odds(free[best], alike * torch.linalg.inv(found.size[best]), column, largest)
     return odds_to_probability(odds)
-
-
-def beside(equations: Equations, state: State, others: Others, level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
-    """What a reaction can explain beside `others`, by the sizes s of what drives it: (s, n), (s, n, n).
-
-    B of its edges, b, explains 2 explained @ b - b @ size @ b. Sizes are those of ReactionColumns, and `level` stands
-    for 0, 1, ... in the functions.
-    """
-    functions, windows, sides = equations.functions, equations.windows, equations.functions.sides(reaction)
-    sizes = level.new_zeros(len(sides.size), len(sides.drives))
-    sizes[:, sides.drives] = at_level(level, sides.size)
-    rate = others.share[reaction] * functions.rates_of(reaction, state, sizes, windows)
-    return others.beside(reaction, rate @ windows.weight)
-
-
-def gains(equations: Equations, state: State, others: Others, level: Tensor, reaction: int) -> tuple[Tensor, Tensor]:
-    """(D, O) best k and gain of a reaction's columns beside `others`, as ReactionColumns."""
-    sides = equations.functions.sides(reaction)
-    if not sides.conserved.numel():
-        return level.new_zeros(sides.conserved.shape), level.new_zeros(sides.conserved.shape)
-    return gains_of(sides, *beside(equations, state, others, level, reaction))
-
-
-def gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """Best k and gain of a reaction's columns, from what it can explain, as `beside`.
-
-    The gain is -inf where a column does not conserve or explains nothing.
-    """
-    drives, driving, others, own = sides.drives, sides.driving, sides.others, sides.size_of
-    slope = (driving * explained[:, drives][own]).sum(1)[:, None] + (explained[:, ~drives] @ others.T)[own]
-    of_driving, of_others = size[:, drives][:, :, drives], size[:, ~drives][:, :, ~drives]
-    between = torch.einsum("si,sij->sj", driving, size[:, drives][:, :, ~drives][own])
-    curvature = torch.einsum("si,sij,sj->s", driving, of_driving[own], driving)[:, None]
-    curvature = curvature + 2 * between @ others.T
-    curvature = curvature + torch.einsum("pi,sij,pj->sp", others, of_others, others)[own]
-    k = slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
-    return k, torch.where(sides.conserved & (k * slope > _NOTHING), k * slope, -torch.inf)
-
-
-def at_level(level: Tensor, sizes: Tensor) -> Tensor:
-    """What stands for `sizes` in the functions; for those that are not whole, or larger than any, on the line."""
-    below = sizes.floor().clamp(max=len(level) - 2)
-    return torch.lerp(level[below.long()], level[below.long() + 1], sizes - below)
-
-
-def by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:
-    """(R,) from (E,)."""
-    return torch.segment_reduce(
-        values, reduce, offsets=torch.as_tensor(equations.graph.reaction_ptr, device=values.device)
-    )
-
-
-def levels(equations: Equations, state: State) -> Tensor:
-    """(largest + 1,) what stands for 0, 1, ... in the functions: median learned |S| in the faster half of reactions.
-
-    Of a number that no column has, that number times what stands for 1.
-    """
-    functions = equations.functions
-    size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())
-    learned, columns = functions.relaxed_size(state)[0], decode(equations, state)
-    drives = torch.zeros_like(functions.sign, dtype=torch.bool).index_fill(0, functions.substrates, True)
-    level = torch.arange(functions.space.largest + 1, dtype=torch.float64, device=learned.device)
-    for number in range(1, len(level)):
-        known = drives & (columns.abs() == number) & (size >= size.median())[functions.reaction]
-        level[number] = learned[known].median() if known.any() else number * level[1]
-    return level

@@ -13,8 +13,9 @@ from stoirec.kinetics.rate_law import LearnableLaw
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine.descent import HARDLY_LESS, SCORE_DAMPING, damped, descend, free_equations
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import ALIKE, Evidence, weigh
+from stoirec.refine.evidence import Evidence, weigh
 from stoirec.refine.functions import Functions
+from stoirec.refine.gains import ALIKE
 from stoirec.refine.lengths import as_large_as_integers, exchanged, fitted, primitive, shortest, split
 from stoirec.refine.selection import MOST, SETTLED, TIMES_NOISE, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import ALIKE, CLEAR, UNCHANGED, Evidence, by_reaction, levels, weigh
+from stoirec.refine.evidence import CLEAR, UNCHANGED, Evidence, weigh
 from stoirec.refine.free import DESCRIBED
+from stoirec.refine.gains import ALIKE, by_reaction, levels
 from stoirec.refine.integers import as_fast
 from stoirec.refine.state import State
 from stoirec.refine.together import chosen_together, regrouped

@@ -24,10 +24,13 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import ALIKE, UNCHANGED, Evidence, at_level, by_reaction, gains, levels
+from stoirec.refine.evidence import UNCHANGED, Evidence
+from stoirec.refine.frequencies import SizeCounts
+from stoirec.refine.gains import ALIKE, at_level, by_reaction, gains, levels
 from stoirec.refine.others import Others
 from stoirec.refine.outside import PRIOR
 from stoirec.refine.state import State
+from stoirec.refine.subsets import best_subsets
 
 _SURE = 1 - 1e-6  # chance from which a reaction's column is not looked at again by itself
 _LOST = 0.5  # a reaction of which no column is likelier may have lost its own to another
@@ -43,14 +46,14 @@ def chosen_together(equations: Equations, state: State, evidence: Evidence) -> t
     They start from the likeliest columns and, where all reactions are tied in `state`, from those as well. Of reactions
     that are outside their space B is fitted.
     """
-    starts = [_Columns(equations, state, *_likeliest(equations, state, evidence))]
+    starts = [_Columns(equations, state, evidence, *_likeliest(equations, state, evidence))]
     held = None
     if state.committed:
-        held = _Columns(equations, state, *_held(equations, state, evidence))
+        held = _Columns(equations, state, evidence, *_held(equations, state, evidence))
         starts.append(copy(held))
     unsure = torch.nonzero((evidence.chances[0] < _SURE) & ~state.is_outside)[:, 0]
     order = unsure[evidence.chances[0, unsure].argsort(stable=True)].tolist()
-    found = min((start.settled(order) for start in starts), key=lambda end: end.unexplained)
+    found = min((start.settled(order) for start in starts), key=lambda end: end.objective)
     if held is not None and not found.leaves_less_than(held):
         found = held
     # an exchange, of which no column is weighed, stays as it was
@@ -60,10 +63,11 @@ def chosen_together(equations: Equations, state: State, evidence: Evidence) -> t
 def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[Tensor, Tensor, Tensor]:
     """The same from the columns that all reactions are tied to in `state`, by changes in groups that leave less.
 
-    Four kinds of changes are tried, the next where none of one kind leaves less: a reaction outside its space, and
+    Five kinds of changes are tried, the next where none of one kind leaves less: a reaction outside its space, and
     those that have lost their columns, get new ones (a real column may be that of two reactions as one); a column goes
-    to a reaction that has lost its own and can hold it; reactions of one metabolite that are not sure get new columns;
-    so do all reactions of two of the metabolites that are explained worst, and those that have lost their columns.
+    to a reaction that has lost its own and can hold it; coefficients of one of the metabolites that are explained worst
+    change in a few reactions at once; reactions of one metabolite that are not sure get new columns; so do all
+    reactions of two of the metabolites that are explained worst, and those that have lost their columns.
 
     Returns:
         (E,) columns and (R,) log10 rate constants, as before, and (R,) bool, which reactions are still outside.
@@ -72,9 +76,10 @@ def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[T
     unsure, lost = (
         set(torch.nonzero((evidence.chances[0] < bound) & inside)[:, 0].tolist()) for bound in (_SURE, _LOST)
     )
-    found = _Columns(equations, state, *_held(equations, state, evidence))
+    found = _Columns(equations, state, evidence, *_held(equations, state, evidence))
     of_one = {tuple(sorted(found.reactions_of([i]) & unsure)) for i in range(equations.graph.n_metabolites)}
-    of_two = (found.reactions_of(pair) | lost for pair in itertools.combinations(found.worst_explained(_WORST), 2))
+    worst = found.worst_explained(_WORST)
+    of_two = (found.reactions_of(pair) | lost for pair in itertools.combinations(worst, 2))
     kinds = (
         [partial(_regiven, group=[one, *sorted(lost)]) for one in torch.nonzero(~inside)[:, 0].tolist() if lost],
         [
@@ -82,6 +87,7 @@ def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[T
             for owner in sorted(lost)
             for holder, column in found.that_fit(owner)
         ],
+        (partial(_changed, changes=changes) for metabolite in worst for changes in found.few_changes(metabolite)),
         [partial(_regiven, group=group) for group in sorted(of_one) if len(group) > 1],
         [partial(_regiven, group=sorted(group)) for group in of_two],
     )
@@ -94,6 +100,13 @@ def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[T
         if found is not before:
             break
     return found.column, found.log_k, ~found.state.tied
+
+
+def _changed(columns: "_Columns", changes: Sequence[tuple[int, Tensor]]) -> "_Columns":
+    """Other columns for a few reactions, at the same rate constants."""
+    for reaction, column in changes:
+        columns.give(reaction, column, columns.log_k[reaction])
+    return columns.settled([reaction for reaction, _ in changes])
 
 
 def _given(columns: "_Columns", holder: int, owner: int, column: Tensor) -> "_Columns":
@@ -140,8 +153,12 @@ class _Columns:
         unexplained: weighted sum of squared residuals, all rate constants refitted.
     """
 
-    def __init__(self, equations: Equations, state: State, column: Tensor, log_k: Tensor) -> None:
+    def __init__(self, equations: Equations, state: State, evidence: Evidence, column: Tensor, log_k: Tensor) -> None:
         self.equations, self.column, self.log_k = equations, column, log_k
+        self.counts, self.log_frequency = SizeCounts(equations.functions), evidence.log_frequency
+        self.log_prior, self.log_average = (
+            of(self.log_frequency) for of in (self.counts.log_prior, self.counts.log_average)
+        )
         as_it_is = Others(equations, state)
         self.level, self.weight, self.share = levels(equations, state), as_it_is.weight, as_it_is.share
         self.state = replace(state, tied=~state.is_outside)
@@ -152,15 +169,23 @@ class _Columns:
     def settled(self, order: Sequence[int]) -> "_Columns":
         """These, after every reaction of `order` has, in turn, the column that leaves the least beside the others."""
         for _ in range(_SWEEPS):
-            before = self.unexplained
+            before = self.objective
             for reaction in order:
                 best = self._best(reaction, self._beside([reaction]))
                 if best is not None:
                     self.give(reaction, *best[1:])
             self.unexplained = self._refit()
-            if before - self.unexplained < _SAME * before:
+            if before - self.objective < _SAME * self.unexplained:
                 break
         return self
+
+    @property
+    def objective(self) -> float:
+        """What is unexplained, and as much as the columns were unlikely before any data."""
+        at = self.column.abs().round().long().clamp(max=len(self.log_frequency) - 1)
+        entries = by_reaction(self.equations, self.log_frequency[at], "sum") - self.log_average
+        chosen = self.state.tied & (by_reaction(self.equations, self.column.abs(), "max") > 0)
+        return self.unexplained - 2 * ALIKE * float(entries[chosen].sum())
 
     def leaves_less_than(self, other: "_Columns") -> bool:
         """By more than as many residuals as say as much as one: a smaller difference would come and go with noise.
@@ -168,7 +193,7 @@ class _Columns:
         A reaction that these have inside its space may leave more: none of its columns was unlikely before any data.
         """
         n_inside = int((self.state.tied & ~other.state.tied).sum())
-        return self.unexplained < other.unexplained - ALIKE * (1 + 2 * math.log(PRIOR) * n_inside)
+        return self.objective < other.objective - ALIKE * (1 + 2 * math.log(PRIOR) * n_inside)
 
     def refilled(self, group: Sequence[int]) -> "_Columns":
         """These with new columns for a group of reactions: that which explains most comes first, and so on.
@@ -214,6 +239,54 @@ class _Columns:
                 at = torch.tensor([place[key] for key in keys], device=real.device)
                 yield holder, self.column.new_zeros(edges.stop - edges.start).index_copy(0, at, self.column[real])
 
+    def few_changes(self, metabolite: int) -> list[list[tuple[int, Tensor]]]:
+        """By number of reactions, from 2: the columns (n,) that leave least where only coefficients of one metabolite
+        change, and of others as few as have to; rate constants are refitted beside them."""
+        changes = [
+            (one, column) for one in sorted(self.reactions_of([metabolite])) for column in self._near(one, metabolite)
+        ]
+        if not changes:
+            return []
+        others = self._beside([])
+        effect = torch.stack([self._effect(others, *change) for change in changes])
+        on_unknowns = effect.new_zeros(len(changes), len(others.right))
+        for row, (unknown, by) in enumerate(others.rows):
+            on_unknowns[:, unknown] += effect[:, row] @ by.T
+        refitted = on_unknowns @ others.inverse
+        slope = effect.flatten(1) @ others.left.flatten() - refitted @ others.right
+        gram = effect.flatten(1) @ effect.flatten(1).T - refitted @ on_unknowns.T
+        prior = torch.stack(
+            [self._log_prior_of(column) - self._log_prior_of(self._own(one)) for one, column in changes]
+        )
+        group = torch.tensor([one for one, _ in changes], device=slope.device)
+        return [[changes[i] for i in subset] for subset in best_subsets(slope + ALIKE * prior, gram, group)]
+
+    def _near(self, reaction: int, metabolite: int) -> Tensor:
+        """(columns, n) other columns of a reaction, with another coefficient of a metabolite, that differ least."""
+        sides = self.equations.functions.sides(reaction)
+        columns = sides.columns(torch.nonzero(sides.conserved.flatten())[:, 0])
+        differs = columns != self._own(reaction)
+        at = self.equations.metabolite[self.equations.graph.edges_of(reaction)] == metabolite
+        number = torch.where(differs[:, at].any(1), differs.sum(1), differs.shape[1] + 1)
+        return columns[(number == number.min()) & (number <= differs.shape[1])] if len(columns) else columns
+
+    def _effect(self, others: Others, reaction: int, column: Tensor) -> Tensor:
+        """(M, windows) what another column (n,) of a reaction at its rate constant adds to the weighted residuals."""
+        trial = copy(self)
+        trial.give(reaction, column, self.log_k[reaction])
+        k, weight = 10 ** self.log_k[reaction], self.equations.windows.weight
+        edges = self.equations.graph.edges_of(reaction)
+        after, before = ((self.share[reaction] * one.rates[reaction]) @ weight for one in (trial, self))
+        change = k * (column[:, None] * after - self._own(reaction)[:, None] * before)
+        metabolites = self.equations.metabolite[edges]
+        return torch.zeros_like(others.left).index_add(0, metabolites, others.scale[metabolites, None] * change)
+
+    def _own(self, reaction: int) -> Tensor:
+        return self.column[self.equations.graph.edges_of(reaction)]
+
+    def _log_prior_of(self, column: Tensor) -> Tensor:
+        return self.log_frequency[column.abs().round().long().clamp(max=len(self.log_frequency) - 1)].sum()
+
     def worst_explained(self, number: int) -> list[int]:
         """Metabolites of which most is left, worst first."""
         return self._beside([]).unexplained().argsort(descending=True)[:number].tolist()
@@ -234,12 +307,13 @@ class _Columns:
 
     def _best(self, reaction: int, others: Others) -> tuple[float, Tensor, Tensor] | None:
         """What the best column (n,) of a reaction gains, it and its log10 rate constant; None if none gains."""
-        k, gain = gains(self.equations, self.state, others, self.level, reaction)
-        if not gain.numel() or gain.max() <= 0:
+        found = gains(self.equations, self.state, others, self.level, reaction)
+        if found is None:
             return None
+        sides = self.equations.functions.sides(reaction)
+        gain = found.gain + 2 * ALIKE * self.counts.of(reaction, self.log_prior)
         best = gain.argmax()
-        column = self.equations.functions.sides(reaction).columns(best[None])[0]
-        return float(gain.max()), column, k.flatten()[best].log10()
+        return float(gain.max()), sides.columns(best[None])[0], found.k.flatten()[best].log10()
 
     def give(self, reaction: int, column: Tensor, log_k: Tensor) -> None:
         """Change the column of a reaction; what was shared with a copy is copied."""

@@ -1,0 +1,90 @@
+"""How frequent each |S| is in a network, and how likely that makes its columns before any data."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from stoirec.refine.functions import Functions, ReactionColumns
+
+_SWEEPS = 10  # of scaling
+
+
+class SizeCounts:
+    """How many entries of each |S| the columns have, of all reactions, that conserve what is conserved.
+
+    Args:
+        functions: whose columns; a reaction has N_j of them, in the order of its pairs.
+
+    Attributes:
+        reaction: (N,) whose column; counts: (N, largest + 1) its entries with an |S| of 0, 1, ...
+        nothing: (largest + 1,) log frequencies that say nothing.
+    """
+
+    def __init__(self, functions: Functions) -> None:
+        n_sizes, reactions = functions.space.largest + 1, torch.arange(functions.graph.n_reactions)
+        sides = [functions.sides(reaction) for reaction in reactions.tolist()]
+        self.conserved = [each.conserved for each in sides]
+        self.counts = torch.cat([_counted(each, n_sizes) for each in sides])
+        number = torch.tensor([int(each.sum()) for each in self.conserved])
+        self.reaction = reactions.repeat_interleave(number).to(functions.device)
+        self.log_number = number.clamp(min=1).log().to(functions.device)
+        self.parts = [slice(end - n, end) for end, n in zip(number.cumsum(0).tolist(), number.tolist())]
+        self.nothing = self.counts.new_zeros(n_sizes)
+
+    def log_prior(self, log_frequency: Tensor) -> Tensor:
+        """(N,) log probabilities before any data, over those if all columns of a reaction were alike."""
+        return self.counts @ log_frequency - self.log_average(log_frequency)[self.reaction]
+
+    def log_average(self, log_frequency: Tensor) -> Tensor:
+        """(R,) log of the mean over its columns of the product of the frequencies of their entries."""
+        highest, total = self._exponentials(self.counts @ log_frequency)[1:]
+        return torch.where(total > 0, highest + total.log() - self.log_number, 0.0)
+
+    def of(self, reaction: int, values: Tensor) -> Tensor:
+        """(D, O) those of `values` (N,) of a reaction, as its pairs; -inf where they do not conserve."""
+        conserved = self.conserved[reaction]
+        return values.new_full(conserved.shape, -torch.inf).masked_scatter(conserved, values[self.parts[reaction]])
+
+    def gathered(self, values: dict[int, Tensor]) -> Tensor:
+        """(N,) from those (D, O) of reactions; 0 of the others."""
+        found = torch.zeros_like(self.reaction, dtype=self.counts.dtype)
+        for reaction, own in values.items():
+            found[self.parts[reaction]] = own[self.conserved[reaction]]
+        return found
+
+    def likeliest(self, log_likelihood: Tensor) -> Tensor:
+        """(largest + 1,) log of how frequent each |S| is, over that if all were alike; 0 of an |S| of 0.
+
+        The likeliest frequencies (empirical Bayes), for a log likelihood (N,) of the columns: in most real networks
+        nearly all |S| are 1. At them as many of each are expected before any data as after; found by scaling (Darroch
+        and Ratcliff 1972, Ann. Math. Stat. 43, 1470). One of each is counted beforehand.
+        """
+        log_frequency, sizes = self.nothing.clone(), self.counts[:, 1:]
+        for _ in range(_SWEEPS):
+            prior = self.log_prior(log_frequency)
+            before = sizes.T @ self._probabilities(prior) + sizes.shape[1] * log_frequency[1:].softmax(0)
+            after = sizes.T @ self._probabilities(prior + log_likelihood) + 1
+            log_frequency[1:] += (after / before).log()
+            log_frequency[1:] -= log_frequency[1:].logsumexp(0) - math.log(sizes.shape[1])
+        return log_frequency
+
+    def _probabilities(self, log_chance: Tensor) -> Tensor:
+        each, _, total = self._exponentials(log_chance)
+        return each / total[self.reaction]
+
+    def _exponentials(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N,) exponentials over the highest of their reaction, (R,) logs of these, and sums."""
+        highest = values.new_full((len(self.log_number),), -torch.inf).scatter_reduce(0, self.reaction, values, "amax")
+        each = (values - highest[self.reaction]).exp()
+        return each, highest, torch.zeros_like(highest).index_add(0, self.reaction, each)
+
+
+def _counted(sides: ReactionColumns, n_sizes: int) -> Tensor:
+    """(N_j, n_sizes) entries of each |S|, rounded, of the columns of a reaction that conserve."""
+
+    def of(side: Tensor) -> Tensor:
+        sizes = side.abs().round().long().clamp(max=n_sizes - 1)
+        return torch.nn.functional.one_hot(sizes, n_sizes).sum(1).double()
+
+    return (of(sides.driving)[:, None] + of(sides.others))[sides.conserved]

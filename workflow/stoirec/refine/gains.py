@@ -1,0 +1,125 @@
+"""What the columns of a reaction gain: how much more of dc/dt they explain, B of all others refitted beside them."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from stoirec.refine.equations import Equations
+from stoirec.refine.functions import ReactionColumns
+from stoirec.refine.integers import decode
+from stoirec.refine.others import Others
+from stoirec.refine.state import State
+
+ALIKE = 32.0  # residuals that say as much as one: neighbouring frames share their errors
+_NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
+# times as large what stands for 2 is at least, of what stands for 1 (1.7 to 2.6 on networks of the default kind): if
+# less, the columns that say so are mistaken
+_APART = 1.25
+# log probability that the functions do not hold for a reaction, but what its rate has become does
+_ELSEWHERE = math.log(1e-3)
+_NEAR = 0.05  # of the log of its |S| from those of its column then: half width of a Cauchy distribution
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Of all columns of a reaction.
+
+    Attributes:
+        k: (D, O) best rate constants; gain: (D, O) what the columns gain there, both as ReactionColumns; -inf of a
+            column that does not conserve or explains nothing.
+        explained: (s, n), size: (s, n, n): by the sizes s of what drives it, B of its edges, b, explains
+            2 explained @ b - b @ size @ b.
+    """
+
+    k: Tensor
+    gain: Tensor
+    explained: Tensor
+    size: Tensor
+
+
+def gains(
+    equations: Equations, state: State, others: Others, level: Tensor, reaction: int, penalty: Tensor | None = None
+) -> Gains | None:
+    """What columns of a reaction gain beside `others`, where `level` stands for |S| in the functions.
+
+    With a `penalty` (D,), at the present rate of the reaction, and less by that, where it is more. None where no column
+    explains anything.
+    """
+    functions, windows, sides = equations.functions, equations.windows, equations.functions.sides(reaction)
+    if not sides.conserved.numel():
+        return None
+    sizes = level.new_zeros(len(sides.size), len(sides.drives))
+    sizes[:, sides.drives] = at_level(level, sides.size)
+    rate = others.share[reaction] * functions.rates_of(reaction, state, sizes, windows)
+    rate = torch.cat([rate @ windows.weight, others.rate[reaction][None]])
+    explained, size = others.beside(reaction, rate)
+    k, gain = _gains_of(sides, explained[:-1], size[:-1])
+    if gain.max() == -torch.inf:
+        return None
+    if penalty is not None:
+        one_rate = replace(sides, size_of=torch.zeros_like(sides.size_of))
+        present_k, at_present = _gains_of(one_rate, explained[-1:], size[-1:])
+        at_present = at_present - penalty[:, None]
+        k, gain = torch.where(at_present > gain, present_k, k), torch.maximum(gain, at_present)
+    return Gains(k, gain, explained[:-1], size[:-1])
+
+
+def log_elsewhere(equations: Equations, state: State, level: Tensor, reaction: int) -> Tensor | None:
+    """(D,) log probability that the functions do not hold for columns of a reaction, but its present rate does.
+
+    Where few columns say what the functions are at 2, they are not there yet what the reaction has come to; its sizes
+    are likely near those of the column all the same. None where columns may have zeros: the present rate may be driven
+    by what a column leaves out.
+    """
+    functions, sides = equations.functions, equations.functions.sides(reaction)
+    if functions.allows_zero:
+        return None
+    present = functions.size(state)[equations.graph.edges_of(reaction)][sides.drives]
+    far = (present / at_level(level, sides.driving.abs())).log() / _NEAR
+    return _ELSEWHERE - far.square().log1p().sum(1)
+
+
+def _gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """(D, O) best k and gain of a reaction's columns, from what it can explain, as of Gains."""
+    drives, driving, others, own = sides.drives, sides.driving, sides.others, sides.size_of
+    slope = (driving * explained[:, drives][own]).sum(1)[:, None] + (explained[:, ~drives] @ others.T)[own]
+    of_driving, of_others = size[:, drives][:, :, drives], size[:, ~drives][:, :, ~drives]
+    between = torch.einsum("si,sij->sj", driving, size[:, drives][:, :, ~drives][own])
+    curvature = torch.einsum("si,sij,sj->s", driving, of_driving[own], driving)[:, None]
+    curvature = curvature + 2 * between @ others.T
+    curvature = curvature + torch.einsum("pi,sij,pj->sp", others, of_others, others)[own]
+    k = slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
+    return k, torch.where(sides.conserved & (k * slope > _NOTHING), k * slope, -torch.inf)
+
+
+def at_level(level: Tensor, sizes: Tensor) -> Tensor:
+    """What stands for `sizes` in the functions; for those that are not whole, or larger than any, on the line."""
+    below = sizes.floor().clamp(max=len(level) - 2)
+    return torch.lerp(level[below.long()], level[below.long() + 1], sizes - below)
+
+
+def by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:
+    """(R,) from (E,)."""
+    return torch.segment_reduce(
+        values, reduce, offsets=torch.as_tensor(equations.graph.reaction_ptr, device=values.device)
+    )
+
+
+def levels(equations: Equations, state: State) -> Tensor:
+    """(largest + 1,) what stands for 0, 1, ... in the functions: median learned |S| in the faster half of reactions.
+
+    Of a number that no column has, that number times what stands for 1.
+    """
+    functions = equations.functions
+    size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())
+    learned, columns = functions.relaxed_size(state)[0], decode(equations, state)
+    drives = torch.zeros_like(functions.sign, dtype=torch.bool).index_fill(0, functions.substrates, True)
+    level = torch.arange(functions.space.largest + 1, dtype=torch.float64, device=learned.device)
+    for number in range(1, len(level)):
+        known = drives & (columns.abs() == number) & (size >= size.median())[functions.reaction]
+        level[number] = learned[known].median() if known.any() else number * level[1]
+        if level[number] < _APART * level[number - 1]:
+            level[number] = number * level[1]
+    return level
