@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from stoirec.data.dataset import read_data
+from stoirec.data.frames import effective_runs, frames_of
 from stoirec.data.graph_variables import space_of, space_variables
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
@@ -146,3 +147,19 @@ def test_runs_may_start_alike(tiny_regime):
         for share in (None, 0.02)
     )
     assert (np.ptp(alike, axis=0) < 0.04 * alike.mean(axis=0)).all() and np.ptp(apart, axis=0).max() > 1
+
+
+def test_runs_count_as_far_as_they_differ(rng):
+    def number(concentration):
+        n_runs, n_frames, _ = concentration.shape
+        every = np.arange(n_runs), np.ones(n_frames, bool)
+        return effective_runs(frames_of(concentration, concentration, np.arange(n_frames), *every))
+
+    decay = np.exp(-np.linspace(0, 2, 50))[:, None] * rng.uniform(1, 9, 20)
+    one = np.stack([decay] * 4)
+    assert number(decay[None]) == 1 and number(one) == pytest.approx(1)
+    assert number(one * (1 + 0.02 * rng.normal(size=(4, 1, 20)))) < 1.1
+    assert number(one * rng.uniform(0.1, 3, size=(4, 1, 20))) > 2.5
+    apart = np.broadcast_to(rng.uniform(1, 9, (4, 1, 20)), one.shape)
+    assert number(apart) == pytest.approx(4)
+    assert number(np.ones((3, 5, 2))) == 1

@@ -17,7 +17,7 @@ from stoirec.network.graph import from_pairs
 from stoirec.refine import Refinement, State, evidence
 from stoirec.refine.descent import _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
-from stoirec.refine.evidence import weigh, weigh_beside
+from stoirec.refine.evidence import CLEAR, weigh, weigh_beside
 from stoirec.refine.frequencies import SizeCounts
 from stoirec.refine.functions import Functions
 from stoirec.refine.gains import gains, levels
@@ -723,6 +723,19 @@ def test_columns_are_less_certain_the_more_is_left_than_noise_leaves(with_decoys
     assert unsure.any() and (misfit.certainty < exact.certainty)[unsure].double().mean() > 0.9
     refinement.equations.windows = replace(refinement.equations.windows, noise=1e-3)
     assert torch.equal(refinement.evidence(replace(state, cost=1e-3)).chances, exact.chances)
+
+
+def test_columns_are_less_certain_where_all_runs_are_alike(with_decoys, rng):
+    """Functions along one trajectory can be those of wrong columns."""
+    refinement, truth = with_decoys
+    state = replace(disturbed(replace(truth, integers=None), rng, 0.001, 0.0), cost=1e-9)
+    different = refinement.evidence(state)
+    refinement.n_runs = 1.02
+    alike = refinement.evidence(state)
+    assert (alike.chances[0] <= different.chances[0] + 1e-12).all()
+    assert (alike.certainty > CLEAR).sum() < (different.certainty > CLEAR).sum()
+    refinement.n_runs = 1.6
+    assert torch.equal(refinement.evidence(state).chances, different.chances)
 
 
 def test_the_best_few_of_many_changes_against_all_of_them(rng):

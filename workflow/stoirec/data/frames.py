@@ -44,3 +44,18 @@ def frames_of(
         np.tile(time[place], len(runs)),
         np.cumsum(begins) - 1,
     )
+
+
+def effective_runs(frames: Frames) -> float:
+    """How many runs say something of their own: from 1, where all are alike, to their number, where all are different.
+
+    1 and, for each other run, the share of a typical metabolite's variance that is between runs at the same time.
+    """
+    runs = [frames.concentration[frames.run == run] for run in np.unique(frames.run)]
+    if len(runs) < 2 or len({len(run) for run in runs}) > 1:
+        return float(len(runs))
+    every = np.stack(runs)
+    total = every.reshape(-1, every.shape[-1]).var(0)
+    moves = total > 0
+    share = every.var(0, ddof=1).mean(0)[moves] / total[moves]
+    return 1 + (len(runs) - 1) * min(1.0, float(np.median(share))) if moves.any() else 1.0

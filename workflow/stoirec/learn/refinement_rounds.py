@@ -9,6 +9,7 @@ import torch
 
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
+from stoirec.data.frames import effective_runs
 from stoirec.data.windows import windows
 from stoirec.learn.model import MetabolismPropagation, told
 from stoirec.learn.observations import Observations, scale_of
@@ -74,7 +75,7 @@ class RefinementRounds:
         number = self.config.refinement_frames
         fitted = windows(self.observed.frames, scale, number, self.chance, smooth)
         held_out = windows(self.observed.held_out, scale, number, smooth=smooth)
-        return Refinement(model.law, self.space, fitted, model.limiter, held_out)
+        return Refinement(model.law, self.space, fitted, model.limiter, held_out, effective_runs(self.observed.frames))
 
     def _trained(self) -> State:
         """The model as gradient descent left it."""

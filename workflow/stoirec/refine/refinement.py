@@ -21,6 +21,7 @@ from stoirec.refine.selection import MOST, SETTLED, TIMES_NOISE, Stage, in_integ
 from stoirec.refine.state import State
 
 _AS_GOOD_AS_EXACT = 1e-6  # mean squared residual: exact networks end below, wrong or impossible ones above
+_RUNS = 1.5  # with fewer runs that say something of their own the functions are those of one trajectory
 _FITS = 4  # of integers in the functions, at most
 _AS_GOOD = 2.0  # times the residual before, at which they end: with a gate 1 is far from what stood for it
 
@@ -34,6 +35,7 @@ class Refinement:
         windows: what is fitted, in double precision.
         limiter: of the model, or None.
         held_out: what tells how far the functions hold; default: nothing does.
+        n_runs: how many runs say something of their own.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class Refinement:
         windows: Windows,
         limiter: FluxLimiter | None = None,
         held_out: Windows | None = None,
+        n_runs: float = math.inf,
     ) -> None:
         self.functions = Functions(law, space.with_decoys() if law.allows_zero else space, windows.dcdt.device)
         self.equations = Equations(self.functions, windows, limiter)
         self.held_out = None if held_out is None else Equations(self.functions, held_out, limiter)
+        self.n_runs = n_runs
 
     def round(self, state: State, steps: int, stage: Stage) -> State:
         """Weigh all columns, keep what the evidence says at this stage, then descend if that is not all.
@@ -148,12 +152,13 @@ class Refinement:
         """What each column of a reaction explains at `state`.
 
         Where more is left than noise leaves, of what was fitted or of what was held out, the functions do not hold:
-        their errors are alike over as many more frames, and columns are less certain.
+        their errors are alike over as many more frames, and columns are less certain. Nor do they along one trajectory
+        alone, which wrong columns with functions of their own fit as well.
         """
         excess = of_any = _excess(self.equations, state.cost)
         if self.held_out is not None:
             of_any = max(excess, _excess(self.held_out, self.held_out.cost(state)[1]))
-        return weigh(self.equations, state, ALIKE * of_any, excess)
+        return weigh(self.equations, state, ALIKE * of_any, max(excess, _RUNS / self.n_runs))
 
     def _descend(self, state: State, steps: int) -> State:
         """`descend` on the open edges: a graph without the closed ones is smaller."""
