@@ -22,7 +22,7 @@ from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import from_pairs
 from stoirec.refine import Refinement, State
 from stoirec.refine.descent import _moved, descend
-from stoirec.refine.evidence import CLEAR, weigh
+from stoirec.refine.evidence import weigh
 from stoirec.refine.functions import relaxed
 from stoirec.simulate.network import LARGE, candidate_graph
 from stoirec.simulate.trajectories import Simulation, simulate
@@ -207,7 +207,7 @@ def test_the_truth_is_a_fixed_point_of_refinement(small, limited_regime, name):
     weighed = weigh(refinement.equations, truth)
     true = truth.linear / 10 ** truth.log_k[refinement.functions.reaction]
     if not limited:  # a limited reaction of the tiny network tells its length to nobody
-        clear = (weighed.certainty > CLEAR)[refinement.functions.reaction]
+        clear = (weighed.certainty > refinement.equations.judgement.clear)[refinement.functions.reaction]
         assert torch.equal(weighed.column[clear], true[clear])
         assert clear.double().mean() > (0.1 if expected else 0.9)
     descended = descend(refinement.equations, truth, 3)

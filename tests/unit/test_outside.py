@@ -34,12 +34,12 @@ SHARP = 1e-6 * torch.eye(4, dtype=torch.float64)
     ],
 )
 def test_odds_of_any_real_column_over_an_integer_one(free, covariance, low, high):
-    odds = log_odds(free, covariance, COLUMN, 2)
+    odds = log_odds(free, covariance, COLUMN, 2, 0.05)
     assert low < odds < high
     k = 1e-3
-    assert log_odds(k * free, k**2 * covariance, COLUMN, 2) == pytest.approx(odds)
+    assert log_odds(k * free, k**2 * covariance, COLUMN, 2, 0.05) == pytest.approx(odds)
     order = [2, 0, 3, 1]
-    assert log_odds(free[order], covariance[order][:, order], COLUMN[order], 2) == pytest.approx(odds)
+    assert log_odds(free[order], covariance[order][:, order], COLUMN[order], 2, 0.05) == pytest.approx(odds)
 
 
 @pytest.mark.parametrize("alike", [1.0, 50.0])

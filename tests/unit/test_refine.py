@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from stoirec.config.judgement import DEFAULT
 from stoirec.data.windows import Frames, Windows, relative_noise, windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.pde_m1 import PdeM1
@@ -17,7 +18,7 @@ from stoirec.network.graph import from_pairs
 from stoirec.refine import Refinement, State, evidence
 from stoirec.refine.descent import _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
-from stoirec.refine.evidence import CLEAR, weigh, weigh_beside
+from stoirec.refine.evidence import weigh, weigh_beside
 from stoirec.refine.frequencies import SizeCounts
 from stoirec.refine.functions import Functions
 from stoirec.refine.gains import gains, levels
@@ -733,7 +734,7 @@ def test_columns_are_less_certain_where_all_runs_are_alike(with_decoys, rng):
     refinement.n_runs = 1.02
     alike = refinement.evidence(state)
     assert (alike.chances[0] <= different.chances[0] + 1e-12).all()
-    assert (alike.certainty > CLEAR).sum() < (different.certainty > CLEAR).sum()
+    assert (alike.certainty > DEFAULT.clear).sum() < (different.certainty > DEFAULT.clear).sum()
     refinement.n_runs = 1.6
     assert torch.equal(refinement.evidence(state).chances, different.chances)
 

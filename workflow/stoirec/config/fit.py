@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from stoirec.config.judgement import Judgement
 from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.config.regime import Integration, Kinetics, Regime
 from stoirec.streams import MAX_SEED
@@ -89,6 +90,7 @@ class FitConfig(Strict):
     )
     refinement_steps: int = Field(10, ge=1, description="Levenberg-Marquardt steps per round")
     refinement_frames: int = Field(120, ge=1, description="training frames, or windows of frames, the refinement fits")
+    judgement: Judgement = Judgement()
     n_snapshots: int = Field(40, ge=1, description="coefficient snapshots and loss records kept in fit.nc")
     decoder: Decoder = Field(
         "auto", description="the rounding method of the answer; auto: what refinement decided, else mass_balanced"

@@ -75,7 +75,8 @@ class RefinementRounds:
         number = self.config.refinement_frames
         fitted = windows(self.observed.frames, scale, number, self.chance, smooth)
         held_out = windows(self.observed.held_out, scale, number, smooth=smooth)
-        return Refinement(model.law, self.space, fitted, model.limiter, held_out, effective_runs(self.observed.frames))
+        told_apart = effective_runs(self.observed.frames), self.config.judgement
+        return Refinement(model.law, self.space, fitted, model.limiter, held_out, *told_apart)
 
     def _trained(self) -> State:
         """The model as gradient descent left it."""

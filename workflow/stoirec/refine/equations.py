@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from stoirec.config.judgement import DEFAULT, Judgement
 from stoirec.data.windows import Windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.refine.functions import Functions
@@ -19,10 +20,16 @@ _FRAMES_AT_ONCE = 1000  # in an evaluation of the rates alone
 
 
 class Equations:
-    """Residuals of `functions` on `windows`, the rates limited by `limiter` if there is one."""
+    """Residuals of `functions` on `windows`, the rates limited by `limiter` if there is one, and their judgement."""
 
-    def __init__(self, functions: Functions, windows: Windows, limiter: FluxLimiter | None = None) -> None:
-        self.functions, self.windows, self.limiter = functions, windows, limiter
+    def __init__(
+        self,
+        functions: Functions,
+        windows: Windows,
+        limiter: FluxLimiter | None = None,
+        judgement: Judgement = DEFAULT,
+    ) -> None:
+        self.functions, self.windows, self.limiter, self.judgement = functions, windows, limiter, judgement
         self.graph = functions.graph
         self.metabolite, self.reaction = functions.metabolite, functions.reaction
 
@@ -32,7 +39,7 @@ class Equations:
         limiter = (
             None if self.limiter is None else FluxLimiter(functions.graph, self.limiter.dt).to(self.windows.dcdt.device)
         )
-        return Equations(functions, self.windows, limiter)
+        return Equations(functions, self.windows, limiter, self.judgement)
 
     @property
     def n_residuals(self) -> int:

@@ -14,16 +14,12 @@ from torch import Tensor
 from stoirec.refine.equations import Equations
 from stoirec.refine.free import FreeEstimate, free_estimate
 from stoirec.refine.frequencies import SizeCounts
-from stoirec.refine.gains import ALIKE, Gains, by_reaction, gains, levels, log_elsewhere
+from stoirec.refine.gains import Gains, by_reaction, gains, levels, log_elsewhere
 from stoirec.refine.others import Others
-from stoirec.refine.outside import PRIOR, log_odds, odds_to_probability, probability_outside
+from stoirec.refine.outside import log_odds, odds_to_probability, probability_outside
 from stoirec.refine.state import State
 
 LISTED = 5  # columns of a reaction that are kept, the likeliest
-# probability from which a reaction is tied to its likeliest column: of those at 0.9 some are wrong, and a few spoil all
-CLEAR = 0.99
-UNCHANGED = 0.25  # largest change of an |S| in a column that stays what it was
-_SUSPECTED = 0.05  # probability of no column that asks for a second look: at most 0.01 on networks of the default kind
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ class Evidence:
         return self.chances[0] if self.outside is None else self.chances[0] * (1 - self.outside)
 
 
-def weigh(equations: Equations, state: State, alike: float = ALIKE, excess: float = 1.0) -> Evidence:
+def weigh(equations: Equations, state: State, alike: float | None = None, excess: float = 1.0) -> Evidence:
     """The evidence for the columns of all reactions, at a `state` with real |S| in the functions.
 
     First with no reaction tied, which is cautious; then with those tied whose column is clear even so. Wrong columns
@@ -77,19 +73,24 @@ def weigh(equations: Equations, state: State, alike: float = ALIKE, excess: floa
 
     Where `excess` times what noise leaves is left of what was fitted, the functions do not hold, with odds of
     (excess - 1) to 1. Then columns are judged with the functions uncertain, unless they were surer of them.
+
+    Args:
+        alike: residuals that say as much as one; default: that of the judgement.
     """
+    judgement = equations.judgement
+    alike = judgement.alike if alike is None else alike
     found = weigh_beside(equations, replace(state, tied=None), alike)
     if state.tied is not None:
         size = state.linear.abs() / 10 ** (state.log_k[equations.reaction]) / found.unit
-        stands = by_reaction(equations, (found.column.abs() - size).abs(), "max") < UNCHANGED
-        stands &= state.tied & (found.certainty > CLEAR)
+        stands = by_reaction(equations, (found.column.abs() - size).abs(), "max") < judgement.unchanged
+        stands &= state.tied & (found.certainty > judgement.clear)
         found = weigh_beside(equations, replace(state, tied=stands), alike)
     # as they are, functions speak for real columns: what they do not suspect they would not, were they uncertain
-    suspected = excess > 1 or state.contradicted or bool((found.misfit > _SUSPECTED).any())
+    suspected = excess > 1 or state.contradicted or bool((found.misfit > judgement.suspected).any())
     estimate = free_estimate(equations, state) if suspected else None
     listed = torch.where((found.chances > 0)[:, equations.reaction], found.columns, 0.0)
     # whatever `alike`: errors of functions do not speak for columns
-    outside = probability_outside(equations, estimate, listed, ALIKE, _prior(state))
+    outside = probability_outside(equations, estimate, listed, judgement.alike, _prior(equations, state))
     if not suspected:
         outside = torch.where(outside < 1, torch.minimum(outside, found.misfit), outside)
     if excess > 1:
@@ -100,9 +101,10 @@ def weigh(equations: Equations, state: State, alike: float = ALIKE, excess: floa
     return replace(found, misfit=misfit, outside=outside)
 
 
-def _prior(state: State) -> float:
+def _prior(equations: Equations, state: State) -> float:
     """Of a reaction to have none of its columns; at least one reaction has none where the columns are contradicted."""
-    return max(PRIOR, 1 / len(state.log_k)) if state.contradicted else PRIOR
+    prior = equations.judgement.none_right
+    return max(prior, 1 / len(state.log_k)) if state.contradicted else prior
 
 
 def _chances_about(equations: Equations, estimate: FreeEstimate | None, found: Evidence, alike: float) -> Tensor:
@@ -121,7 +123,7 @@ def _chances_about(equations: Equations, estimate: FreeEstimate | None, found: E
     return torch.where(possible, log_chance.softmax(0), 0.0)
 
 
-def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Evidence:
+def weigh_beside(equations: Equations, state: State, alike: float | None = None) -> Evidence:
     """The evidence for every column p in the space of a reaction, beside the others as they are tied in `state`.
 
     With y what the other reactions leave of dc/dt at present, x(p) = p_i F(|p|) in the rows i of the reaction's
@@ -131,6 +133,7 @@ def weigh_beside(equations: Equations, state: State, alike: float = ALIKE) -> Ev
         gain(p) = max over k > 0 of |P y|^2 - |P (y - k x(p))|^2,
         log probability(p) = gain / (2 alike) + sum over its entries of log f(|p_i|) + constant.
     """
+    alike = equations.judgement.alike if alike is None else alike
     level, others = levels(equations, state), Others(equations, state)
     found = {}
     for reaction in range(equations.graph.n_reactions):
@@ -184,7 +187,7 @@ def _judge(
     evidence.column_log_k[reaction] = k.flatten()[likeliest.indices[0]].log10()
     own = sides.columns(likeliest.indices)
     evidence.columns[:n, edges] = torch.where(likeliest.values[:, None] > 0, own, 0.0)
-    evidence.misfit[reaction] = _misfit(found, own[0], equations.functions.space.largest, alike)
+    evidence.misfit[reaction] = _misfit(equations, found, own[0], alike)
 
 
 def _probabilities(log_chance: Tensor) -> Tensor:
@@ -192,9 +195,10 @@ def _probabilities(log_chance: Tensor) -> Tensor:
     return log_chance.flatten().softmax(0).reshape(log_chance.shape)
 
 
-def _misfit(found: Gains, column: Tensor, largest: int, alike: float) -> float:
+def _misfit(equations: Equations, found: Gains, column: Tensor, alike: float) -> float:
     """Probability that not even the likeliest column (n,) is right, beside the free one that explains most."""
     free = torch.linalg.solve(found.size, found.explained[..., None])[..., 0]
     best = (free * found.explained).sum(1).argmax()
-    odds = log_odds(free[best], alike * torch.linalg.inv(found.size[best]), column, largest)
-    return odds_to_probability(odds)
+    limits = equations.functions.space.largest, equations.judgement.function_error
+    odds = log_odds(free[best], alike * torch.linalg.inv(found.size[best]), column, *limits)
+    return odds_to_probability(odds, equations.judgement.none_right)

@@ -9,7 +9,6 @@ from stoirec.refine.descent import SCORE_DAMPING, damped, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.state import State
 
-DESCRIBED = 0.01  # mean squared residual, of the variance of dc/dt, above which the functions say nothing of columns
 _EXACT = 1e-12  # mean squared residual below which rounding errors are left
 
 
@@ -36,7 +35,7 @@ class FreeEstimate:
 def free_estimate(equations: Equations, state: State) -> FreeEstimate | None:
     """At a `state` with real |S| in the functions; None if J'J is singular, or the functions describe too little."""
     residual = equations.cost(state)[1]
-    if residual >= DESCRIBED:
+    if residual >= equations.judgement.described:
         return None
     everything = torch.ones_like(state.log_k, dtype=torch.bool)
     matrix, gradient = free_equations(equations, replace(state, tied=None, closed=None, outside=everything))

@@ -12,14 +12,7 @@ from stoirec.refine.integers import decode
 from stoirec.refine.others import Others
 from stoirec.refine.state import State
 
-ALIKE = 32.0  # residuals that say as much as one: neighbouring frames share their errors
 _NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
-# times as large what stands for 2 is at least, of what stands for 1 (1.7 to 2.6 on networks of the default kind): if
-# less, the columns that say so are mistaken
-_APART = 1.25
-# log probability that the functions do not hold for a reaction, but what its rate has become does
-_ELSEWHERE = math.log(1e-3)
-_NEAR = 0.05  # of the log of its |S| from those of its column then: half width of a Cauchy distribution
 
 
 @dataclass(frozen=True)
@@ -77,8 +70,9 @@ def log_elsewhere(equations: Equations, state: State, level: Tensor, reaction: i
     if functions.allows_zero:
         return None
     present = functions.size(state)[equations.graph.edges_of(reaction)][sides.drives]
-    far = (present / at_level(level, sides.driving.abs())).log() / _NEAR
-    return _ELSEWHERE - far.square().log1p().sum(1)
+    judgement = equations.judgement
+    far = (present / at_level(level, sides.driving.abs())).log() / judgement.near
+    return math.log(judgement.elsewhere) - far.square().log1p().sum(1)
 
 
 def _gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,6 +114,7 @@ def levels(equations: Equations, state: State) -> Tensor:
     for number in range(1, len(level)):
         known = drives & (columns.abs() == number) & (size >= size.median())[functions.reaction]
         level[number] = learned[known].median() if known.any() else number * level[1]
-        if level[number] < _APART * level[number - 1]:
+        # on networks of the default kind 2 is 1.7 to 2.6 times as large: if far less, the columns are mistaken
+        if level[number] < equations.judgement.apart * level[number - 1]:
             level[number] = number * level[1]
     return level

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import CLEAR, Evidence
+from stoirec.refine.evidence import Evidence
 from stoirec.refine.functions import LOWEST
 from stoirec.refine.integers import as_fast, decode
 from stoirec.refine.state import State
@@ -104,7 +104,7 @@ def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evid
     One for each number of substrates. Functions that were fitted to the wrong lengths of most speak for them; no
     change of one length, nor of B beside it, undoes that.
     """
-    unclear = (evidence.certainty <= CLEAR).cpu().numpy()
+    unclear = (evidence.certainty <= equations.judgement.clear).cpu().numpy()
     columns = column.cpu().numpy()
     for reactions, is_open in _by_substrates(equations, state, columns):
         of_kind = reactions[is_open]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from stoirec.config.judgement import DEFAULT, Judgement
 from stoirec.data.windows import Windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.rate_law import LearnableLaw
@@ -15,13 +16,10 @@ from stoirec.refine.descent import HARDLY_LESS, SCORE_DAMPING, damped, descend, 
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence, weigh
 from stoirec.refine.functions import Functions
-from stoirec.refine.gains import ALIKE
 from stoirec.refine.lengths import as_large_as_integers, exchanged, fitted, primitive, shortest, split
-from stoirec.refine.selection import MOST, SETTLED, TIMES_NOISE, Stage, in_integers, is_noise, select
+from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
-_AS_GOOD_AS_EXACT = 1e-6  # mean squared residual: exact networks end below, wrong or impossible ones above
-_RUNS = 1.5  # with fewer runs that say something of their own the functions are those of one trajectory
 _FITS = 4  # of integers in the functions, at most
 _AS_GOOD = 2.0  # times the residual before, at which they end: with a gate 1 is far from what stood for it
 
@@ -36,6 +34,7 @@ class Refinement:
         limiter: of the model, or None.
         held_out: what tells how far the functions hold; default: nothing does.
         n_runs: how many runs say something of their own.
+        judgement: the constants behind its choices.
     """
 
     def __init__(
@@ -46,10 +45,11 @@ class Refinement:
         limiter: FluxLimiter | None = None,
         held_out: Windows | None = None,
         n_runs: float = math.inf,
+        judgement: Judgement = DEFAULT,
     ) -> None:
         self.functions = Functions(law, space.with_decoys() if law.allows_zero else space, windows.dcdt.device)
-        self.equations = Equations(self.functions, windows, limiter)
-        self.held_out = None if held_out is None else Equations(self.functions, held_out, limiter)
+        self.equations = Equations(self.functions, windows, limiter, judgement)
+        self.held_out = None if held_out is None else Equations(self.functions, held_out, limiter, judgement)
         self.n_runs = n_runs
 
     def round(self, state: State, steps: int, stage: Stage) -> State:
@@ -97,7 +97,7 @@ class Refinement:
 
         A wrong column bends the functions until they speak for it; the other reactions hold the functions meanwhile.
         """
-        n_free = max(1, round((1 - MOST) * len(state.log_k)))
+        n_free = max(1, round((1 - self.equations.judgement.most) * len(state.log_k)))
         free = torch.zeros_like(state.tied)
         free[weigh(self.equations, state).certainty.argsort(stable=True)[:n_free]] = True
         closed = state.closed & ~free[self.equations.reaction]
@@ -155,10 +155,11 @@ class Refinement:
         their errors are alike over as many more frames, and columns are less certain. Nor do they along one trajectory
         alone, which wrong columns with functions of their own fit as well.
         """
+        judgement = self.equations.judgement
         excess = of_any = _excess(self.equations, state.cost)
         if self.held_out is not None:
             of_any = max(excess, _excess(self.held_out, self.held_out.cost(state)[1]))
-        return weigh(self.equations, state, ALIKE * of_any, max(excess, _RUNS / self.n_runs))
+        return weigh(self.equations, state, judgement.alike * of_any, max(excess, judgement.own_runs / self.n_runs))
 
     def _descend(self, state: State, steps: int) -> State:
         """`descend` on the open edges: a graph without the closed ones is smaller."""
@@ -188,4 +189,5 @@ class Refinement:
 
 def _excess(equations: Equations, cost: float) -> float:
     """How many times more is left than noise leaves, at least 1."""
-    return max(1.0, cost / max(TIMES_NOISE * equations.windows.noise, _AS_GOOD_AS_EXACT))
+    judgement = equations.judgement
+    return max(1.0, cost / max(judgement.times_noise * equations.windows.noise, judgement.exact))

@@ -7,24 +7,15 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import CLEAR, UNCHANGED, Evidence, weigh
-from stoirec.refine.free import DESCRIBED
-from stoirec.refine.gains import ALIKE, by_reaction, levels
+from stoirec.refine.evidence import Evidence, weigh
+from stoirec.refine.gains import by_reaction, levels
 from stoirec.refine.integers import as_fast
 from stoirec.refine.state import State
 from stoirec.refine.together import chosen_together, regrouped
 
 Stage = Literal["close", "tie", "conclude"]
 
-_ALIKE_AT_FIRST = 64.0  # residuals that say as much as one while the functions are coarse: errors are more alike
-_LIKELIER = 0.5  # probability from which no column of the space is taken for a reaction's
-_UNLIKELY = 0.01  # an edge of less probability is closed
-# share of clear reactions from which the others are tied to their likeliest columns, too: from 0.9 on, wrong ones stay
-MOST = 0.97
-TIMES_NOISE = 2.0  # times what noise leaves of the mean squared residual: less is noise
 SETTLED = 2  # rounds that change no column although some are not clear, after which there are no more
-_LIKELY = 0.9  # an edge of more probability should not be faint
-_FAINT, _RUN_AWAY = 0.5, 6.0  # |S|, in units of what stands for 1 in the functions
 
 
 def select(equations: Equations, state: State, stage: Stage) -> State:
@@ -39,14 +30,15 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
              functions that follow from them show which are not. Reactions that no column is right for stay real.
     conclude All are tied, whatever is clear, and not released any more.
     """
-    evidence = weigh(equations, state, _ALIKE_AT_FIRST if stage == "close" else ALIKE)
-    outside = evidence.outside > _LIKELIER
+    judgement = equations.judgement
+    evidence = weigh(equations, state, judgement.alike_at_first if stage == "close" else None)
+    outside = evidence.outside > judgement.taken_for_none
     if state.committed and state.cost > state.loose_cost:  # some ties are wrong: they say nothing for others
         outside |= state.is_outside
-    real = outside | (evidence.misfit > _LIKELIER)
-    tied = (evidence.certainty > CLEAR) & ~real
+    real = outside | (evidence.misfit > judgement.taken_for_none)
+    tied = (evidence.certainty > judgement.clear) & ~real
     no_more = state.tied is not None and tied.sum() <= state.tied.sum() and is_noise(equations, state)
-    most = (tied | outside).double().mean() > MOST
+    most = (tied | outside).double().mean() > judgement.most
     if stage == "conclude" or (stage == "tie" and (state.spent or most or no_more)):
         return _commit(equations, replace(state, outside=outside), evidence)
     tied = torch.zeros_like(tied) if stage == "close" else tied
@@ -58,10 +50,10 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
 def _commit(equations: Equations, state: State, evidence: Evidence) -> State:
     """All reactions tied to the columns that are best together, but those that no column is right for."""
     inside = ~state.outside
-    all_clear = bool(torch.where(inside, evidence.certainty, evidence.outside).min() > CLEAR)
+    all_clear = bool(torch.where(inside, evidence.certainty, evidence.outside).min() > equations.judgement.clear)
     column, log_k = chosen_together(equations, state, evidence)
     kept = _kept(equations, state, evidence.unit, column, inside)
-    more_than_noise = state.cost < DESCRIBED and not is_noise(equations, state)
+    more_than_noise = state.cost < equations.judgement.described and not is_noise(equations, state)
     if torch.equal(kept, inside) and not all_clear and more_than_noise:
         column, log_k, outside = regrouped(equations, state, evidence)
         state, inside = replace(state, outside=outside), ~outside
@@ -75,7 +67,7 @@ def _kept(equations: Equations, state: State, unit: Tensor, column: Tensor, tied
     if state.tied is None:
         return torch.zeros_like(tied)
     change = (column.abs() - _sizes(equations, state, unit)).abs()
-    return state.tied & tied & (by_reaction(equations, change, "max") < UNCHANGED)
+    return state.tied & tied & (by_reaction(equations, change, "max") < equations.judgement.unchanged)
 
 
 def _sizes(equations: Equations, state: State, unit: Tensor) -> Tensor:
@@ -86,10 +78,12 @@ def _sizes(equations: Equations, state: State, unit: Tensor) -> Tensor:
 def _opened(equations: Equations, state: State, evidence: Evidence) -> State:
     """`state` with unlikely edges closed, and the mean column in reactions that the descent released."""
     reaction, size = equations.reaction, _sizes(equations, state, evidence.unit)
-    faint = by_reaction(equations, torch.where(evidence.probability > _LIKELY, size, torch.inf), "min") < _FAINT
+    judgement = equations.judgement
+    likely = evidence.probability > judgement.likely
+    faint = by_reaction(equations, torch.where(likely, size, torch.inf), "min") < judgement.faint
     largest = by_reaction(equations, size, "max")
-    released = ((largest < _FAINT) | (largest > _RUN_AWAY) | faint) & ~state.outside
-    closed = (evidence.probability < _UNLIKELY) & ~state.outside[reaction]
+    released = ((largest < judgement.faint) | (largest > judgement.run_away) | faint) & ~state.outside
+    closed = (evidence.probability < judgement.unlikely) & ~state.outside[reaction]
     linear = torch.where(closed, 0.0, torch.where(released[reaction], evidence.linear, state.linear))
     return replace(state, linear=linear, log_k=torch.where(released, evidence.log_k, state.log_k), closed=closed)
 
@@ -119,7 +113,7 @@ def _tied(
 
 def is_noise(equations: Equations, state: State) -> bool:
     """Whether the residual is about what noise leaves."""
-    return state.cost < TIMES_NOISE * equations.windows.noise
+    return state.cost < equations.judgement.times_noise * equations.windows.noise
 
 
 def in_integers(equations: Equations, state: State) -> State:

@@ -24,16 +24,14 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import UNCHANGED, Evidence
+from stoirec.refine.evidence import Evidence
 from stoirec.refine.frequencies import SizeCounts
-from stoirec.refine.gains import ALIKE, at_level, by_reaction, gains, levels
+from stoirec.refine.gains import at_level, by_reaction, gains, levels
 from stoirec.refine.others import Others
-from stoirec.refine.outside import PRIOR
 from stoirec.refine.state import State
 from stoirec.refine.subsets import best_subsets
 
 _SURE = 1 - 1e-6  # chance from which a reaction's column is not looked at again by itself
-_LOST = 0.5  # a reaction of which no column is likelier may have lost its own to another
 _SWEEPS = 10  # over the reactions that are not sure, at most
 _WORST = 5  # metabolites of which each two make a group
 _FACTOR = 10.0  # on a rate constant, refitted, at most
@@ -74,7 +72,8 @@ def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[T
     """
     inside = ~state.is_outside
     unsure, lost = (
-        set(torch.nonzero((evidence.chances[0] < bound) & inside)[:, 0].tolist()) for bound in (_SURE, _LOST)
+        set(torch.nonzero((evidence.chances[0] < bound) & inside)[:, 0].tolist())
+        for bound in (_SURE, equations.judgement.lost)
     )
     found = _Columns(equations, state, evidence, *_held(equations, state, evidence))
     of_one = {tuple(sorted(found.reactions_of([i]) & unsure)) for i in range(equations.graph.n_metabolites)}
@@ -138,7 +137,9 @@ def _held(equations: Equations, state: State, evidence: Evidence) -> tuple[Tenso
     column, likeliest_log_k = _likeliest(equations, state, evidence)
     log_k = state.log_k + evidence.unit.log10()
     real = state.linear / 10 ** log_k[equations.reaction]
-    whole = (by_reaction(equations, (real - real.round()).abs(), "max") < UNCHANGED) & ~state.is_outside
+    whole = (
+        by_reaction(equations, (real - real.round()).abs(), "max") < equations.judgement.unchanged
+    ) & ~state.is_outside
     return (
         torch.where(whole[equations.reaction], real.round(), column),
         torch.where(whole, log_k, likeliest_log_k),
@@ -155,6 +156,7 @@ class _Columns:
 
     def __init__(self, equations: Equations, state: State, evidence: Evidence, column: Tensor, log_k: Tensor) -> None:
         self.equations, self.column, self.log_k = equations, column, log_k
+        self.alike = equations.judgement.alike
         self.counts, self.log_frequency = SizeCounts(equations.functions), evidence.log_frequency
         self.log_prior, self.log_average = (
             of(self.log_frequency) for of in (self.counts.log_prior, self.counts.log_average)
@@ -185,15 +187,16 @@ class _Columns:
         at = self.column.abs().round().long().clamp(max=len(self.log_frequency) - 1)
         entries = by_reaction(self.equations, self.log_frequency[at], "sum") - self.log_average
         chosen = self.state.tied & (by_reaction(self.equations, self.column.abs(), "max") > 0)
-        return self.unexplained - 2 * ALIKE * float(entries[chosen].sum())
+        return self.unexplained - 2 * self.alike * float(entries[chosen].sum())
 
     def leaves_less_than(self, other: "_Columns") -> bool:
         """By more than as many residuals as say as much as one: a smaller difference would come and go with noise.
 
         A reaction that these have inside its space may leave more: none of its columns was unlikely before any data.
         """
+        none_right = self.equations.judgement.none_right
         n_inside = int((self.state.tied & ~other.state.tied).sum())
-        return self.objective < other.objective - ALIKE * (1 + 2 * math.log(PRIOR) * n_inside)
+        return self.objective < other.objective - self.alike * (1 + 2 * math.log(none_right) * n_inside)
 
     def refilled(self, group: Sequence[int]) -> "_Columns":
         """These with new columns for a group of reactions: that which explains most comes first, and so on.
@@ -259,7 +262,7 @@ class _Columns:
             [self._log_prior_of(column) - self._log_prior_of(self._own(one)) for one, column in changes]
         )
         group = torch.tensor([one for one, _ in changes], device=slope.device)
-        return [[changes[i] for i in subset] for subset in best_subsets(slope + ALIKE * prior, gram, group)]
+        return [[changes[i] for i in subset] for subset in best_subsets(slope + self.alike * prior, gram, group)]
 
     def _near(self, reaction: int, metabolite: int) -> Tensor:
         """(columns, n) other columns of a reaction, with another coefficient of a metabolite, that differ least."""
@@ -311,7 +314,7 @@ class _Columns:
         if found is None:
             return None
         sides = self.equations.functions.sides(reaction)
-        gain = found.gain + 2 * ALIKE * self.counts.of(reaction, self.log_prior)
+        gain = found.gain + 2 * self.alike * self.counts.of(reaction, self.log_prior)
         best = gain.argmax()
         return float(gain.max()), sides.columns(best[None])[0], found.k.flatten()[best].log10()
 

@@ -1,6 +1,6 @@
 """The CUDA path: agreement with the CPU, steps per second, refinement, and fits side by side against one by one.
 
-python tests/benchmarks/cuda.py [SEED ...]: networks of the default regime, by default 301 to 304.
+python tests/benchmarks/on_cuda.py [SEED ...]: networks of the default regime, by default 301 to 304.
 """
 
 import json
