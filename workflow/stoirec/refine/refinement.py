@@ -20,6 +20,7 @@ from stoirec.refine.lengths import as_large_as_integers, exchanged, fitted, prim
 from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
+_FALLS = 0.9  # of the residual: a round that leaves less may make other columns clear
 _FITS = 4  # of integers in the functions, at most
 _AS_GOOD = 2.0  # times the residual before, at which they end: with a gate 1 is far from what stood for it
 
@@ -72,7 +73,8 @@ class Refinement:
         if self.settled(selected):
             return replace(state, settled=selected.settled)
         found = self._descend(selected, steps)
-        return replace(found, stalled=self._stalled(state, found))
+        falls = found.cost < _FALLS * state.cost and not is_noise(self.equations, found)
+        return replace(found, stalled=self._stalled(state, found), settled=0 if falls else found.settled)
 
     def _better(self, state: State, selected: State, steps: int) -> State | None:
         """A state that leaves less than half, where columns do not change any more or no step changes much."""

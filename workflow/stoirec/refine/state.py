@@ -25,7 +25,8 @@ class State:
             None before any was judged.
         cost: mean squared residual, each metabolite divided by its std of dc/dt; inf before the first step.
         loose_cost: the least `cost` of any round before with reactions that were not tied; inf before the first.
-        settled: rounds in a row that changed no column, or selection.SETTLED if all columns are clear as well.
+        settled: rounds in a row that changed no column and little of the residual, or selection.SETTLED if all columns
+            are clear as well.
         stalled: whether the last round left most of a residual that is not noise, so that some ties are wrong.
         slow: whether the second half of the steps of a descent gained little: something that no step changes is wrong.
         spent: whether the last round without ties left most of what rounds before had left, so that no more will come.
