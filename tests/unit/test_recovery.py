@@ -197,6 +197,12 @@ def test_baselines_know_only_roles(tiny_data):
     balanced = baseline_coefficients(tiny_data.space)["baseline_balanced"]
     assert np.bincount(graph.edge_reaction, balanced) == pytest.approx(np.zeros(16))
     assert set(balanced[graph.edge_is_substrate]) == {-1.5}
+    space = tiny_data.space
+    nothing = dataclasses.replace(space, conserved=np.zeros((0, graph.n_metabolites)))
+    some_open = dataclasses.replace(space, is_open=np.arange(16) < 3)
+    found = [baseline_coefficients(each)["baseline_balanced"] for each in (nothing, some_open)]
+    assert (found[0] == graph.role_sign).all()
+    assert (found[1] == np.where(graph.edge_reaction < 3, graph.role_sign, balanced)).all()
 
 
 def test_what_refinement_decided_is_the_answer(fit, tiny_data):

@@ -16,11 +16,12 @@ def baseline_coefficients(space: ColumnSpace) -> dict[str, np.ndarray]:
 
     baseline_unit: -1 for substrates, +1 for products.
     baseline_balanced: the middle of 1..bound (1.5) for substrates, and for products as much of it as balances what is
-        conserved.
+        conserved; 1 in reactions where nothing is.
     """
     graph = space.graph
     sign = np.where(space.sign == 0, graph.role_sign, space.sign).astype(float)
-    middle = (1 + space.bound) / 2
+    conserves = graph.sum_by_reaction(np.abs(space.amounts)).sum(0) > 0
+    middle = np.where(conserves[graph.edge_reaction], (1 + space.bound) / 2, 1.0)
     consumed, produced = (
         graph.sum_by_reaction(space.amounts * middle * side) for side in (sign < 0, sign > 0)
     )  # (quantities, R)
