@@ -87,4 +87,5 @@ def _counted(sides: ReactionColumns, n_sizes: int) -> Tensor:
         sizes = side.abs().round().long().clamp(max=n_sizes - 1)
         return torch.nn.functional.one_hot(sizes, n_sizes).sum(1).double()
 
-    return (of(sides.driving)[:, None] + of(sides.others))[sides.conserved]
+    driving, others = sides.conserved.nonzero(as_tuple=True)
+    return of(sides.driving)[driving] + of(sides.others)[others]

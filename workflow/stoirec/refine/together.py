@@ -243,8 +243,10 @@ class _Columns:
                 yield holder, self.column.new_zeros(edges.stop - edges.start).index_copy(0, at, self.column[real])
 
     def few_changes(self, metabolite: int) -> list[list[tuple[int, Tensor]]]:
-        """By number of reactions, from 2: the columns (n,) that leave least where only coefficients of one metabolite
-        change, and of others as few as have to; rate constants are refitted beside them."""
+        """By number of reactions, from 2: those whose changes leave least, and their new columns (n,).
+
+        Coefficients of one metabolite change, and of others as few as have to; rate constants are refitted beside them.
+        """
         changes = [
             (one, column) for one in sorted(self.reactions_of([metabolite])) for column in self._near(one, metabolite)
         ]
