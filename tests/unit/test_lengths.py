@@ -14,7 +14,15 @@ from stoirec.refine.equations import Equations, Windows
 from stoirec.refine.functions import Functions
 from stoirec.refine.gains import levels
 from stoirec.refine.integers import decode
-from stoirec.refine.lengths import as_large_as_integers, exchanged, fitted, primitive, shortest, split
+from stoirec.refine.lengths import (
+    as_large_as_integers,
+    exchanged,
+    fitted,
+    halved_where_faint,
+    primitive,
+    shortest,
+    split,
+)
 from stoirec.simulate.network import candidate_graph
 
 # by reaction: A -> B, 2 B -> 2 C, A + B -> C + D, and 2 A -> C + D, whose length is its own
@@ -194,3 +202,17 @@ def test_of_exchanged_lengths_the_shorter_sum_is_the_answer_where_both_fit(lengt
     sizes = (found.linear.abs() / 10 ** found.log_k[equations.reaction])[[0, 2, 4]]
     assert sizes.numpy() == pytest.approx((2, 1, 1) if fits else lengths)
     assert (convention == fits).all()
+
+
+@pytest.mark.parametrize("of_half, halved", [(0.45, True), (0.3, False), (0.0, False)])
+def test_a_doubled_column_that_is_hardly_likelier_gives_way_to_its_half(of_half, halved):
+    equations, state, column = problem(COLUMNS[:, [1, 3]])  # 2 B -> 2 C, and 2 A -> C + D, which is no double
+    columns, chances = torch.zeros(5, len(column)).double(), torch.zeros(5, 2).double()
+    columns[0], columns[1, :2] = column, column[:2] / 2
+    chances[0], chances[1, 0] = torch.tensor([1 - of_half, 1.0]), of_half
+    nothing = torch.zeros(0)
+    evidence = Evidence(nothing, nothing, nothing, columns, chances, nothing, nothing, nothing, nothing)
+    found = halved_where_faint(equations, state, column, evidence)
+    sizes = found.linear / 10 ** found.log_k[equations.reaction]
+    assert sizes.numpy() == pytest.approx(np.where(np.arange(len(column)) < 2, 1 - halved / 2, 1) * column.numpy())
+    assert found.cost == state.cost

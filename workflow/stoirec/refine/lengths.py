@@ -83,6 +83,32 @@ def shortest(
     return state, torch.as_tensor(convention, device=column.device)
 
 
+def halved_where_faint(equations: Equations, state: State, column: Tensor, evidence: Evidence) -> State:
+    """`state` with the half of every doubled column (E,) that is about as likely: only a faint difference tells.
+
+    Args:
+        equations, state: all reactions are tied.
+        column: integers they are tied to.
+        evidence: of all columns at `state`.
+    """
+    columns, odds = column.cpu().numpy(), equations.judgement.faint_odds
+    faint = []
+    for reaction in torch.nonzero(~state.is_outside)[:, 0].tolist():
+        if not _is_double(equations, columns, reaction):
+            continue
+        edges = equations.graph.edges_of(reaction)
+        chance, of_half = (
+            float(evidence.chances[(evidence.columns[:, edges] == own).all(1), reaction].sum())
+            for own in (column[edges], column[edges] / 2)
+        )
+        if 0 < chance < odds * of_half:
+            faint.append(reaction)
+    if not faint:
+        return state
+    halved = _exchanged(equations, state, columns, np.array(faint))
+    return replace(halved, cost=state.cost, settled=state.settled)
+
+
 def _shorter_exchanged(
     equations: Equations, state: State, columns: np.ndarray, reactions: np.ndarray, descend: Callable[[State], State]
 ) -> State | None:

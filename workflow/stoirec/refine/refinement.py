@@ -16,7 +16,15 @@ from stoirec.refine.descent import HARDLY_LESS, SCORE_DAMPING, damped, descend, 
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence, weigh
 from stoirec.refine.functions import Functions
-from stoirec.refine.lengths import as_large_as_integers, exchanged, fitted, primitive, shortest, split
+from stoirec.refine.lengths import (
+    as_large_as_integers,
+    exchanged,
+    fitted,
+    halved_where_faint,
+    primitive,
+    shortest,
+    split,
+)
 from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
@@ -144,6 +152,8 @@ class Refinement:
 
         Columns are weighed before there are integers in the functions, which these disturb.
         """
+        column = in_integers(self.equations, state).integers
+        state = halved_where_faint(self.equations, state, column, weigh(self.equations, state))
         column = in_integers(self.equations, state).integers
         found, convention = shortest(self.equations, state, column, lambda trial: self._descend(trial, steps))
         column, final = in_integers(self.equations, found).integers, self.finish(found, steps)
