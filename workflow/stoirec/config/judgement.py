@@ -8,8 +8,8 @@ from stoirec.config.reading import Strict
 class Judgement(Strict):
     """Constants of refinement.
 
-    The defaults were found on development networks (seeds 1 to 20; docs/experiments), where a factor of 2 in one
-    changes little (tests/benchmarks/judgement.py); what only bounds rounding errors or time stays beside its use.
+    The defaults were found on development networks (seeds 1 to 20; docs/experiments); tests/benchmarks/judgement.py
+    tells what each is worth. What only bounds rounding errors or time stays beside its use.
     """
 
     alike: float = Field(32.0, gt=0, description="residuals that say as much as one: neighbouring frames share errors")
