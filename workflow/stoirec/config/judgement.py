@@ -60,7 +60,7 @@ class Judgement(Strict):
     near: float = Field(
         0.05, gt=0, description="half width of the log of its |S| about its column's then (Cauchy distribution)"
     )
-    faint_odds: float = Field(
+    doubled_odds: float = Field(
         1.5, ge=1, description="odds of a doubled column over its half below which the half is the answer"
     )
     own_runs: float = Field(

@@ -145,7 +145,7 @@ def weigh_beside(equations: Equations, state: State, alike: float | None = None)
     counts = SizeCounts(equations.functions)
     log_likelihood = counts.gathered({reaction: own.gain / (2 * alike) for reaction, own in found.items()})
     # which edges are real says far more than how large they are
-    log_frequency = counts.nothing if equations.functions.allows_zero else counts.likeliest(log_likelihood)
+    log_frequency = counts.uninformative if equations.functions.allows_zero else counts.likeliest(log_likelihood)
     evidence, log_prior = _without(equations, state, level, log_frequency), counts.log_prior(log_frequency)
     for reaction, own in found.items():
         _judge(equations, evidence, reaction, own, counts.of(reaction, log_prior), alike)

@@ -18,7 +18,7 @@ class SizeCounts:
 
     Attributes:
         reaction: (N,) whose column; counts: (N, largest + 1) its entries with an |S| of 0, 1, ...
-        nothing: (largest + 1,) log frequencies that say nothing.
+        uninformative: (largest + 1,) log frequencies, where all |S| are alike.
     """
 
     def __init__(self, functions: Functions) -> None:
@@ -30,7 +30,7 @@ class SizeCounts:
         self.reaction = reactions.repeat_interleave(number).to(functions.device)
         self.log_number = number.clamp(min=1).log().to(functions.device)
         self.parts = [slice(end - n, end) for end, n in zip(number.cumsum(0).tolist(), number.tolist())]
-        self.nothing = self.counts.new_zeros(n_sizes)
+        self.uninformative = self.counts.new_zeros(n_sizes)
 
     def log_prior(self, log_frequency: Tensor) -> Tensor:
         """(N,) log probabilities before any data, over those if all columns of a reaction were alike."""
@@ -60,7 +60,7 @@ class SizeCounts:
         nearly all |S| are 1. At them as many of each are expected before any data as after; found by scaling (Darroch
         and Ratcliff 1972, Ann. Math. Stat. 43, 1470). One of each is counted beforehand.
         """
-        log_frequency, sizes = self.nothing.clone(), self.counts[:, 1:]
+        log_frequency, sizes = self.uninformative.clone(), self.counts[:, 1:]
         for _ in range(_SWEEPS):
             prior = self.log_prior(log_frequency)
             before = sizes.T @ self._probabilities(prior) + sizes.shape[1] * log_frequency[1:].softmax(0)
@@ -80,12 +80,16 @@ class SizeCounts:
         return each, highest, torch.zeros_like(highest).index_add(0, self.reaction, each)
 
 
+def sizes_of(column: Tensor, n_sizes: int) -> Tensor:
+    """The |S| of coefficients as numbers below `n_sizes`; known ones may be fractional, and real ones larger."""
+    return column.abs().round().long().clamp(max=n_sizes - 1)
+
+
 def _counted(sides: ReactionColumns, n_sizes: int) -> Tensor:
     """(N_j, n_sizes) entries of each |S|, rounded, of the columns of a reaction that conserve."""
 
     def of(side: Tensor) -> Tensor:
-        sizes = side.abs().round().long().clamp(max=n_sizes - 1)
-        return torch.nn.functional.one_hot(sizes, n_sizes).sum(1).double()
+        return torch.nn.functional.one_hot(sizes_of(side, n_sizes), n_sizes).sum(1).double()
 
     driving, others = sides.conserved.nonzero(as_tuple=True)
     return of(sides.driving)[driving] + of(sides.others)[others]

@@ -91,7 +91,7 @@ def halved_where_faint(equations: Equations, state: State, column: Tensor, evide
         column: integers they are tied to.
         evidence: of all columns at `state`.
     """
-    columns, odds = column.cpu().numpy(), equations.judgement.faint_odds
+    columns, odds = column.cpu().numpy(), equations.judgement.doubled_odds
     faint = []
     for reaction in torch.nonzero(~state.is_outside)[:, 0].tolist():
         if not _is_double(equations, columns, reaction):

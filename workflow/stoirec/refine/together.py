@@ -25,7 +25,7 @@ from torch import Tensor
 
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence
-from stoirec.refine.frequencies import SizeCounts
+from stoirec.refine.frequencies import SizeCounts, sizes_of
 from stoirec.refine.gains import at_level, by_reaction, gains, levels
 from stoirec.refine.others import Others
 from stoirec.refine.state import State
@@ -184,8 +184,7 @@ class _Columns:
     @property
     def objective(self) -> float:
         """What is unexplained, and as much as the columns were unlikely before any data."""
-        at = self.column.abs().round().long().clamp(max=len(self.log_frequency) - 1)
-        entries = by_reaction(self.equations, self.log_frequency[at], "sum") - self.log_average
+        entries = by_reaction(self.equations, self._log_frequencies(self.column), "sum") - self.log_average
         chosen = self.state.tied & (by_reaction(self.equations, self.column.abs(), "max") > 0)
         return self.unexplained - 2 * self.alike * float(entries[chosen].sum())
 
@@ -261,7 +260,7 @@ class _Columns:
         slope = effect.flatten(1) @ others.left.flatten() - refitted @ others.right
         gram = effect.flatten(1) @ effect.flatten(1).T - refitted @ on_unknowns.T
         prior = torch.stack(
-            [self._log_prior_of(column) - self._log_prior_of(self._own(one)) for one, column in changes]
+            [(self._log_frequencies(column) - self._log_frequencies(self._own(one))).sum() for one, column in changes]
         )
         group = torch.tensor([one for one, _ in changes], device=slope.device)
         return [[changes[i] for i in subset] for subset in best_subsets(slope + self.alike * prior, gram, group)]
@@ -289,8 +288,8 @@ class _Columns:
     def _own(self, reaction: int) -> Tensor:
         return self.column[self.equations.graph.edges_of(reaction)]
 
-    def _log_prior_of(self, column: Tensor) -> Tensor:
-        return self.log_frequency[column.abs().round().long().clamp(max=len(self.log_frequency) - 1)].sum()
+    def _log_frequencies(self, column: Tensor) -> Tensor:
+        return self.log_frequency[sizes_of(column, len(self.log_frequency))]
 
     def worst_explained(self, number: int) -> list[int]:
         """Metabolites of which most is left, worst first."""
