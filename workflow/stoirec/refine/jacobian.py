@@ -13,6 +13,8 @@ from torch import Tensor
 
 from stoirec.refine.functions import Functions
 
+_BLOCK = 256  # columns of J'J at once: what lies above them is known by symmetry
+
 
 @dataclass(frozen=True)
 class Normal:
@@ -28,6 +30,17 @@ class Normal:
 
     def __add__(self, other: "Normal") -> "Normal":
         return Normal(self.matrix + other.matrix, self.gradient + other.gradient)
+
+
+def inner_products(rows: Tensor) -> Tensor:
+    """(N, N) inner products of the columns of (rows, N), each pair once."""
+    n_columns = rows.shape[1]
+    products = rows.new_empty(n_columns, n_columns)
+    for first in range(0, n_columns, _BLOCK):
+        block = slice(first, first + _BLOCK)
+        products[first:, block] = rows[:, first:].T @ rows[:, block]
+        products[block, first + _BLOCK :] = products[first + _BLOCK :, block].T
+    return products
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class RowWise:
         normal, gradient = self.residual.new_zeros(size, size), self.residual.new_zeros(size)
 
         rows = self.on_weights.flatten(0, 1)
-        normal[weights, weights] = rows.T @ rows
+        normal[weights, weights] = inner_products(rows)
         gradient[weights] = rows.T @ self.residual.flatten()
         gradient[sizes] = (self.on_size * (self.matrix.T @ self.residual)[of_size]).sum(1)
         for metabolite, edges in enumerate(functions.edges_of_metabolite):
@@ -113,7 +126,7 @@ class Dense:
 
     def gram(self) -> Normal:
         """J'J and J'r."""
-        return Normal(self._rows.T @ self._rows, self._rows.T @ self.residual.flatten())
+        return Normal(inner_products(self._rows), self._rows.T @ self.residual.flatten())
 
 
 def with_limiter(
