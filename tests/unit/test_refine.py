@@ -266,6 +266,7 @@ def test_evidence_against_brute_force(request, rng, monkeypatch, tied, allows_ze
     """Probabilities of edges from the gains of all columns, each by a least-squares fit of its own."""
     refinement, truth = request.getfixturevalue("with_decoys" if allows_zero else "setup")
     equations, graph = refinement.equations, refinement.equations.graph
+    equations.judgement = DEFAULT.model_copy(update={"same_rate": 1e-9})  # brute force trusts the functions
     monkeypatch.setattr(evidence, "levels", lambda *_: torch.arange(3, dtype=torch.float64))
     state = disturbed(replace(truth, integers=None), rng, 0.05, 0.1)
     state = replace(
@@ -323,6 +324,31 @@ def test_as_many_of_each_size_are_expected_before_the_data_as_after(setup, rng):
     assert before + float(2 * weight[2] / weight[1:].sum()) == pytest.approx(after + 1, rel=0.02)
     assert float(frequency[0]) == 0 and float(weight[1:].mean()) == pytest.approx(1)
     assert counts.likeliest(torch.zeros_like(counts.reaction)).numpy() == pytest.approx(0, abs=1e-9)
+
+
+def test_what_two_reactions_of_the_same_substrates_share_says_nothing_of_either(setup, rng):
+    """Their rates differ by errors of the functions alone: only the sum shows where both have an edge."""
+    graph = from_pairs(3, 2, [0, 1, 0, 2], [0, 0, 1, 1], [True, False, True, False])
+    space = replace(ColumnSpace.of_roles(graph), conserved=np.zeros((0, 3)))
+    law = law_of(graph)
+    functions = Functions(law, space, torch.device("cpu"))
+    weights = law.pack({name: torch.as_tensor(law.initial(name, rng)) for name in law.shapes})
+    sign, log_k = torch.as_tensor(graph.role_sign).double(), torch.tensor([-1.0, -1.5]).double()
+    truth = State(weights, sign * 10 ** log_k[functions.reaction], log_k)
+    concentration = torch.as_tensor(rng.uniform(1, 9, (400, 1, 3)))
+    one = torch.ones(3, dtype=torch.float64)
+    fitted = Windows(concentration, one[:1], torch.zeros(400, 3, dtype=torch.float64), one)
+    dcdt = Equations(functions, fitted).predicted(functions.rates(truth, fitted), truth.linear, fitted).T
+    fitted = replace(fitted, dcdt=dcdt * (1 + 1e-6 * torch.as_tensor(rng.normal(size=dcdt.shape))))
+    longer = replace(truth, log_k=log_k + torch.tensor([0.0, 2e-3]).double())  # what stands for 1 is 0.5 % less
+    equal = {}
+    for same_rate in (1e-9, DEFAULT.same_rate):
+        equations = Equations(functions, fitted, judgement=DEFAULT.model_copy(update={"same_rate": same_rate}))
+        found = gains(equations, longer, Others(equations, longer), levels(equations, longer), 0)
+        columns = functions.sides(0).columns(torch.arange(found.gain.numel()))
+        gain = {tuple(c): float(g) for c, g in zip(columns.int().tolist(), found.gain.flatten())}
+        equal[same_rate] = abs(gain[(-1, 1)] - gain[(-1, 2)]) < DEFAULT.alike
+    assert equal == {1e-9: False, DEFAULT.same_rate: True}
 
 
 def test_ties_make_other_columns_clearer(with_decoys, rng):

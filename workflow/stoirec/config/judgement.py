@@ -42,6 +42,9 @@ class Judgement(Strict):
     function_error: float = Field(
         0.05, gt=0, description="relative error of a coefficient from functions that are not quite right"
     )
+    same_rate: float = Field(
+        0.003, gt=0, lt=1, description="relative difference of rates below which functions do not tell them apart"
+    )
     suspected: float = Field(
         0.05, gt=0, lt=1, description="probability of no column, at fixed functions, that asks for a second look"
     )

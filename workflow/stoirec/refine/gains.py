@@ -12,6 +12,7 @@ from stoirec.refine.integers import decode
 from stoirec.refine.others import Others
 from stoirec.refine.state import State
 
+_ANYTHING = 1e6  # times its variance: of a B that is taken for unknown
 _NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
 
 
@@ -47,16 +48,16 @@ def gains(
     sizes[:, sides.drives] = at_level(level, sides.size)
     rate = others.share[reaction] * functions.rates_of(reaction, state, sizes, windows)
     rate = torch.cat([rate @ windows.weight, others.rate[reaction][None]])
-    explained, size = others.beside(reaction, rate)
-    k, gain = _gains_of(sides, explained[:-1], size[:-1])
+    said = others.beside(reaction, rate)
+    k, gain = _gains_of(sides, *(one[:-1] for one in said))
     if gain.max() == -torch.inf:
         return None
     if penalty is not None:
         one_rate = replace(sides, size_of=torch.zeros_like(sides.size_of))
-        present_k, at_present = _gains_of(one_rate, explained[-1:], size[-1:])
+        present_k, at_present = _gains_of(one_rate, *(one[-1:] for one in said))
         at_present = at_present - penalty[:, None]
         k, gain = torch.where(at_present > gain, present_k, k), torch.maximum(gain, at_present)
-    return Gains(k, gain, explained[:-1], size[:-1])
+    return Gains(k, gain, *_without(*(one[:-1] for one in said)))
 
 
 def log_elsewhere(equations: Equations, state: State, level: Tensor, reaction: int) -> Tensor | None:
@@ -75,8 +76,37 @@ def log_elsewhere(equations: Equations, state: State, level: Tensor, reaction: i
     return math.log(judgement.elsewhere) - far.square().log1p().sum(1)
 
 
-def _gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """(D, O) best k and gain of a reaction's columns, from what it can explain, as of Gains."""
+def _gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+    """(D, O) best k and gain of a reaction's columns, from what it can explain, as of Gains, and Others.beside.
+
+    Columns of one size are weighed by the edges that are not shared: two reactions that the same metabolites drive have
+    rates that differ by what the functions are wrong in, and where both have an edge only the sum shows. Sizes are
+    weighed by all, with the column that then gains most.
+    """
+    k, gain = _best(sides, explained, size)
+    if not shared.any():
+        return k, gain
+    k, of_others = _best(sides, *_without(explained, size, shared))
+    most = [
+        one.new_full((len(size),), -torch.inf).scatter_reduce(0, sides.size_of, one.max(1).values, "amax")
+        for one in (gain, of_others)
+    ]
+    change = torch.where(most[1] > -torch.inf, most[0] - most[1], 0.0)
+    return k, of_others + change[sides.size_of][:, None]
+
+
+def _without(explained: Tensor, size: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+    """What is said of B where that of `shared` edges may be anything."""
+    if not shared.any():
+        return explained, size
+    variance = torch.where(shared, _ANYTHING / size.diagonal(dim1=1, dim2=2), 0.0)
+    inner = torch.eye(size.shape[1], dtype=size.dtype, device=size.device) + size * variance[:, None]
+    found = torch.linalg.solve(inner, torch.cat([explained[..., None], size], dim=2))
+    return found[..., 0], found[..., 1:]
+
+
+def _best(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """(D, O) best k and gain of a reaction's columns."""
     drives, driving, others, own = sides.drives, sides.driving, sides.others, sides.size_of
     slope = (driving * explained[:, drives][own]).sum(1)[:, None] + (explained[:, ~drives] @ others.T)[own]
     of_driving, of_others = size[:, drives][:, :, drives], size[:, ~drives][:, :, ~drives]

@@ -38,7 +38,7 @@ class Others:
         residual = equations.matrix(state.linear) @ (kept @ windows.weight) - windows.dcdt.T
         self.weight = weight = (residual.square().mean(1) + _NOISE).rsqrt() if weight is None else weight
         self.functions, self.linear = functions, state.linear
-        self.edges_of = equations.graph.edges_of
+        self.edges_of, self.same_rate = equations.graph.edges_of, equations.judgement.same_rate
         self.share = kept / rates  # (R, windows, nodes)
         self.rate = kept @ windows.weight
         self.left = -weight[:, None] * residual  # (M, windows)
@@ -81,12 +81,14 @@ class Others:
         change = torch.cat([self.inverse @ self.right / self.size, self.size.new_zeros(1)])  # the last for B = 0
         return self.linear + self.amount * change[self.unknown]
 
-    def beside(self, reaction: int, rate: Tensor) -> tuple[Tensor, Tensor]:
+    def beside(self, reaction: int, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What `rate` (columns, windows) of a reaction says of its B, the B of all others refitted without it.
 
         Returns:
             explained: (columns, n) P x_e times P y for each of its n edges e, per unit of B.
             size: (columns, n, n) P x_d times P x_e.
+            shared: (columns, n) bool, edges whose effect the others can do as far as the functions tell: so it is
+                where two reactions that the same metabolites drive have both an edge.
         """
         edges = self.edges_of(reaction)
         metabolites = self.functions.metabolite[edges]
@@ -111,6 +113,6 @@ class Others:
 
         absorbed = scale[:, None] * torch.einsum("cw,nuw->cnu", rate, effect)
         explained = scale * (rate @ target.T) - absorbed @ refitted
-        square = torch.diag_embed(rate.square().sum(1)[:, None] * scale**2)
-        size = square * (1 + _BESIDE) - absorbed @ inverse @ absorbed.transpose(1, 2)
-        return explained, size
+        square = rate.square().sum(1)[:, None] * scale**2
+        size = torch.diag_embed(square * (1 + _BESIDE)) - absorbed @ inverse @ absorbed.transpose(1, 2)
+        return explained, size, size.diagonal(dim1=1, dim2=2) < self.same_rate**2 * square
