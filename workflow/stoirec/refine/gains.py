@@ -48,16 +48,16 @@ def gains(
     sizes[:, sides.drives] = at_level(level, sides.size)
     rate = others.share[reaction] * functions.rates_of(reaction, state, sizes, windows)
     rate = torch.cat([rate @ windows.weight, others.rate[reaction][None]])
-    said = others.beside(reaction, rate)
-    k, gain = _gains_of(sides, *(one[:-1] for one in said))
+    explained, size = _unshared(*others.beside(reaction, rate))
+    k, gain = _gains_of(sides, explained[:-1], size[:-1])
     if gain.max() == -torch.inf:
         return None
     if penalty is not None:
         one_rate = replace(sides, size_of=torch.zeros_like(sides.size_of))
-        present_k, at_present = _gains_of(one_rate, *(one[-1:] for one in said))
+        present_k, at_present = _gains_of(one_rate, explained[-1:], size[-1:])
         at_present = at_present - penalty[:, None]
         k, gain = torch.where(at_present > gain, present_k, k), torch.maximum(gain, at_present)
-    return Gains(k, gain, *_without(*(one[:-1] for one in said)))
+    return Gains(k, gain, explained[:-1], size[:-1])
 
 
 def log_elsewhere(equations: Equations, state: State, level: Tensor, reaction: int) -> Tensor | None:
@@ -76,37 +76,24 @@ def log_elsewhere(equations: Equations, state: State, level: Tensor, reaction: i
     return math.log(judgement.elsewhere) - far.square().log1p().sum(1)
 
 
-def _gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
-    """(D, O) best k and gain of a reaction's columns, from what it can explain, as of Gains, and Others.beside.
+def _unshared(explained: Tensor, size: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+    """What is said of B, as of Others.beside, at several rates of which the last is the present one.
 
-    Columns of one size are weighed by the edges that are not shared: two reactions that the same metabolites drive have
-    rates that differ by what the functions are wrong in, and where both have an edge only the sum shows. Sizes are
-    weighed by all, with the column that then gains most.
+    Two reactions that the same metabolites drive have rates that differ by what the functions are wrong in, and where
+    both have an edge only the sum shows: at a rate that is shared an edge may have any B. Where the present one is,
+    the others have explained the edge's row, and what is left of it speaks for no other rate either.
     """
-    k, gain = _best(sides, explained, size)
-    if not shared.any():
-        return k, gain
-    k, of_others = _best(sides, *_without(explained, size, shared))
-    most = [
-        one.new_full((len(size),), -torch.inf).scatter_reduce(0, sides.size_of, one.max(1).values, "amax")
-        for one in (gain, of_others)
-    ]
-    change = torch.where(most[1] > -torch.inf, most[0] - most[1], 0.0)
-    return k, of_others + change[sides.size_of][:, None]
-
-
-def _without(explained: Tensor, size: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
-    """What is said of B where that of `shared` edges may be anything."""
     if not shared.any():
         return explained, size
+    explained = torch.where(shared[-1] & ~shared, 0.0, explained)
     variance = torch.where(shared, _ANYTHING / size.diagonal(dim1=1, dim2=2), 0.0)
     inner = torch.eye(size.shape[1], dtype=size.dtype, device=size.device) + size * variance[:, None]
     found = torch.linalg.solve(inner, torch.cat([explained[..., None], size], dim=2))
     return found[..., 0], found[..., 1:]
 
 
-def _best(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """(D, O) best k and gain of a reaction's columns."""
+def _gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """(D, O) best k and gain of a reaction's columns, from what it can explain, as of Gains."""
     drives, driving, others, own = sides.drives, sides.driving, sides.others, sides.size_of
     slope = (driving * explained[:, drives][own]).sum(1)[:, None] + (explained[:, ~drives] @ others.T)[own]
     of_driving, of_others = size[:, drives][:, :, drives], size[:, ~drives][:, :, ~drives]
