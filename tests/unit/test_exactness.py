@@ -322,7 +322,7 @@ def test_lengths_that_were_learned_the_wrong_way_round_are_exchanged(small, monk
 
 @pytest.mark.parametrize("seed, lengths_known", [(7, True), (2, False)])
 def test_odd_reactions_are_named_and_spoil_no_other(small, caplog, seed, lengths_known):
-    """On 2 all five reactions of one substrate alone are driven by two metabolites, and the data leave lengths open."""
+    """On 2 two metabolites drive all five reactions of one substrate alone: their lengths are short, and unsure."""
     simulation = simulate(small.model_copy(update={"odd_reactions": 0.13}).with_master_seed(seed))
     fit = train(data_of(simulation), RECIPE, CPU)
     true = simulation.kinetics.stoichiometry

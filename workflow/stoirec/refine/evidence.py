@@ -184,9 +184,8 @@ def _judge(
     likeliest = anything.flatten().topk(min(LISTED, chance.numel()))
     n = len(likeliest.values)
     evidence.chances[:n, reaction] = likeliest.values
-    best_k = k.flatten()[likeliest.indices[0]]
-    if best_k > 0:  # else it explains nothing, and runs as the reaction does
-        evidence.column_log_k[reaction] = best_k.log10()
+    best_k = k.flatten()[likeliest.indices[0]]  # 0 if it explains nothing: then as the reaction is
+    evidence.column_log_k[reaction] = torch.where(best_k > 0, best_k.log10(), evidence.column_log_k[reaction])
     own = sides.columns(likeliest.indices)
     evidence.columns[:n, edges] = torch.where(likeliest.values[:, None] > 0, own, 0.0)
     evidence.misfit[reaction] = _misfit(equations, found, own[0], alike)

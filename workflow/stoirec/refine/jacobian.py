@@ -32,7 +32,7 @@ class Normal:
         return Normal(self.matrix + other.matrix, self.gradient + other.gradient)
 
 
-def inner_products(rows: Tensor) -> Tensor:
+def _inner_products(rows: Tensor) -> Tensor:
     """(N, N) inner products of the columns of (rows, N), each pair once."""
     n_columns = rows.shape[1]
     products = rows.new_empty(n_columns, n_columns)
@@ -79,7 +79,7 @@ class RowWise:
         normal, gradient = self.residual.new_zeros(size, size), self.residual.new_zeros(size)
 
         rows = self.on_weights.flatten(0, 1)
-        normal[weights, weights] = inner_products(rows)
+        normal[weights, weights] = _inner_products(rows)
         gradient[weights] = rows.T @ self.residual.flatten()
         gradient[sizes] = (self.on_size * (self.matrix.T @ self.residual)[of_size]).sum(1)
         for metabolite, edges in enumerate(functions.edges_of_metabolite):
@@ -126,7 +126,7 @@ class Dense:
 
     def gram(self) -> Normal:
         """J'J and J'r."""
-        return Normal(inner_products(self._rows), self._rows.T @ self.residual.flatten())
+        return Normal(_inner_products(self._rows), self._rows.T @ self.residual.flatten())
 
 
 def with_limiter(

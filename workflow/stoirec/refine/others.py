@@ -115,7 +115,4 @@ class Others:
         explained = scale * (rate @ target.T) - absorbed @ refitted
         square = rate.square().sum(1)[:, None] * scale**2
         size = torch.diag_embed(square * (1 + _BESIDE)) - absorbed @ inverse @ absorbed.transpose(1, 2)
-        left = size.diagonal(dim1=1, dim2=2)
-        shared = left < self.same_rate**2 * square
-        # where several reactions have one rate, rounding errors of the inverse can take more than all of it
-        return explained, size + torch.diag_embed((_BESIDE * square - left).clamp(min=0.0)), shared
+        return explained, size, size.diagonal(dim1=1, dim2=2) < self.same_rate**2 * square
