@@ -48,6 +48,11 @@ class Windows:
     def __len__(self) -> int:
         return len(self.concentration)
 
+    def to(self, device: torch.device) -> "Windows":
+        """The same on another device."""
+        tensors = (part.to(device) for part in (self.concentration, self.weight, self.dcdt, self.scale))
+        return Windows(*tensors, self.noise)
+
     def chunks(self, size: int) -> Iterator["Windows"]:
         """At most `size` windows at a time."""
         for c, y in zip(self.concentration.split(size), self.dcdt.split(size)):

@@ -33,12 +33,12 @@ def save(path: Path, job: str, state: dict[str, Any]) -> None:
         torch.save({"job": job, "state": state}, temporary)
 
 
-def load(path: Path, job: str, device: torch.device) -> dict[str, Any] | None:
-    """The state saved by the same job, or None: no file, a damaged file or another job's are started over."""
+def load(path: Path, job: str) -> dict[str, Any] | None:
+    """The state that the same job saved, on the CPU, or None: a damaged file, or another job's, is started over."""
     if not path.is_file():
         return None
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds on a damaged file
         _log.warning("%s: damaged checkpoint (%s); starting over", path, type(error).__name__)
         return None

@@ -53,5 +53,5 @@ class History:
         return {"records": self.records, "diverged": self.diverged, "sums": self._sums, "n_summed": self._n_summed}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.records = [{**record, "coefficient": record["coefficient"].cpu()} for record in state["records"]]
-        self.diverged, self._sums, self._n_summed = state["diverged"], state["sums"], state["n_summed"]
+        self.records, self.diverged, self._n_summed = state["records"], state["diverged"], state["n_summed"]
+        self._sums.copy_(state["sums"])

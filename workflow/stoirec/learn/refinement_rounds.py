@@ -1,5 +1,6 @@
 """Rounds of refinement on a trained model, one at a time, so that a checkpoint fits between two."""
 
+import copy
 import logging
 from dataclasses import asdict
 from typing import Any
@@ -69,21 +70,23 @@ class RefinementRounds:
 
     def refinement(self) -> Refinement:
         """On some training frames; from then on the model is in double precision."""
-        model = self.model.double()
-        scale = scale_of(self.observed.training.dcdt, self.config)
+        device = self.model.sto_all.device
+        model = copy.deepcopy(self.model.double()).cpu()
+        scale = scale_of(self.observed.training.dcdt, self.config).cpu()
         smooth = model.limiter is None  # limited fluxes have kinks
         number = self.config.refinement_frames
         fitted = windows(self.observed.frames, scale, number, self.chance, smooth)
         held_out = windows(self.observed.held_out, scale, number, smooth=smooth)
         told_apart = effective_runs(self.observed.frames), self.config.judgement
-        return Refinement(model.law, self.space, fitted, model.limiter, held_out, *told_apart)
+        return Refinement(model.law, self.space, fitted, model.limiter, held_out, *told_apart, device)
 
     def _trained(self) -> State:
         """The model as gradient descent left it."""
         model = self.model
         coefficient, log_k = model.sto_all.detach(), model.log_k.detach()
         reaction = torch.as_tensor(self.space.graph.edge_reaction, device=log_k.device)
-        return State(model.law.pack(model.rate_parameters), coefficient * 10 ** log_k[reaction], log_k)
+        state = State(model.law.pack(model.rate_parameters), coefficient * 10 ** log_k[reaction], log_k)
+        return state.to(torch.device("cpu"))
 
     @torch.no_grad()
     def _into_model(self, refinement: Refinement, state: State) -> None:

@@ -54,7 +54,7 @@ def train(
         _log.warning("dcdt contradicts concentration and time: %s", wrong)
     training = Training(data, config, device)
     saves = _Saves(checkpoint_path, checkpoint.fingerprint(data, config), checkpoint_seconds)
-    training.resume(saves.load(device))
+    training.resume(saves.load())
 
     descent, n_steps = training.descent, training.descent.schedule.n_steps
     if descent.step == 0:
@@ -142,8 +142,8 @@ class _Saves:
         self.path, self.job, self.seconds = path, job, seconds
         self.last = time.monotonic()
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        return None if self.path is None else checkpoint.load(self.path, self.job, device)
+    def load(self) -> dict[str, Any] | None:
+        return None if self.path is None else checkpoint.load(self.path, self.job)
 
     def due(self) -> bool:
         return self.path is not None and time.monotonic() - self.last > self.seconds

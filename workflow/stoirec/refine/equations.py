@@ -33,13 +33,11 @@ class Equations:
         self.graph = functions.graph
         self.metabolite, self.reaction = functions.metabolite, functions.reaction
 
-    def part(self, edges: Tensor) -> "Equations":
-        """Those of the graph with `edges` (positions) alone."""
-        functions = self.functions.part(edges)
-        limiter = (
-            None if self.limiter is None else FluxLimiter(functions.graph, self.limiter.dt).to(self.windows.dcdt.device)
-        )
-        return Equations(functions, self.windows, limiter, self.judgement)
+    def part(self, edges: Tensor, device: torch.device) -> "Equations":
+        """Those of the graph with `edges` (positions) alone, on a device."""
+        functions = self.functions.part(edges, device)
+        limiter = None if self.limiter is None else FluxLimiter(functions.graph, self.limiter.dt).to(device)
+        return Equations(functions, self.windows.to(device), limiter, self.judgement)
 
     @property
     def n_residuals(self) -> int:

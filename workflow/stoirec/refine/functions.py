@@ -65,10 +65,10 @@ class Functions:
         rows = [np.flatnonzero(graph.edge_metabolite == i) for i in range(graph.n_metabolites)]
         self.edges_of_metabolite = [torch.as_tensor(edges, device=device) for edges in rows]
 
-    def part(self, edges: Tensor) -> "Functions":
-        """Those of the graph with `edges` (positions) alone."""
+    def part(self, edges: Tensor, device: torch.device) -> "Functions":
+        """Those of the graph with `edges` (positions) alone, on a device."""
         kept = edges.cpu().numpy()
-        return Functions(self.law.part(kept), self.space.part(kept), self.device)
+        return Functions(self.law.part(kept).to(device), self.space.part(kept), device)
 
     def sides(self, reaction: int) -> ReactionColumns:
         """All columns of a reaction."""

@@ -28,13 +28,17 @@ from stoirec.refine.lengths import (
 from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
 
+_CPU = torch.device("cpu")
 _FALLS = 0.9  # of the residual: a round that leaves less may make other columns clear
 _FITS = 4  # of integers in the functions, at most
 _AS_GOOD = 2.0  # times the residual before, at which they end: with a gate 1 is far from what stood for it
 
 
 class Refinement:
-    """Refinement of a rate law's parameters and S.
+    """Refinement of a rate law's parameters and S: on the CPU, but for the steps of the descents.
+
+    Steps are products of large matrices, and a GPU has them sooner; what columns explain is many small ones, that wait
+    for a GPU.
 
     Args:
         law: the rate law on the graph; where it allows zeros, columns may have them.
@@ -44,6 +48,7 @@ class Refinement:
         held_out: what tells how far the functions hold; default: nothing does.
         n_runs: how many runs say something of their own.
         judgement: the constants behind its choices.
+        device: where the steps are taken.
     """
 
     def __init__(
@@ -55,11 +60,12 @@ class Refinement:
         held_out: Windows | None = None,
         n_runs: float = math.inf,
         judgement: Judgement = DEFAULT,
+        device: torch.device = _CPU,
     ) -> None:
-        self.functions = Functions(law, space.with_decoys() if law.allows_zero else space, windows.dcdt.device)
+        self.functions = Functions(law, space.with_decoys() if law.allows_zero else space, _CPU)
         self.equations = Equations(self.functions, windows, limiter, judgement)
         self.held_out = None if held_out is None else Equations(self.functions, held_out, limiter, judgement)
-        self.n_runs = n_runs
+        self.n_runs, self.device = n_runs, device
 
     def round(self, state: State, steps: int, stage: Stage) -> State:
         """Weigh all columns, keep what the evidence says at this stage, then descend if that is not all.
@@ -178,7 +184,7 @@ class Refinement:
         edges = torch.nonzero(~state.closed)[:, 0]
         integers = None if state.integers is None else state.integers[edges]
         part = replace(state, linear=state.linear[edges], integers=integers, closed=None)
-        found = descend(self.equations.part(edges), part, steps)
+        found = descend(self.equations.part(edges, self.device), part.to(self.device), steps).to(_CPU)
         linear = torch.zeros_like(state.linear).index_copy(0, edges, found.linear)
         loose_cost = state.loose_cost if state.committed else min(state.loose_cost, found.cost)
         return replace(found, linear=linear, integers=state.integers, closed=state.closed, loose_cost=loose_cost)

@@ -1,7 +1,7 @@
 """The numbers refinement works on."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -45,6 +45,11 @@ class State:
     stalled: bool = False
     slow: bool = False
     spent: bool = False
+
+    def to(self, device: torch.device) -> "State":
+        """The same on another device."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return State(**{name: part.to(device) if isinstance(part, Tensor) else part for name, part in parts.items()})
 
     @property
     def committed(self) -> bool:
