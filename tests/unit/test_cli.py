@@ -17,7 +17,21 @@ def stoirec(*arguments, expect=0):
 
 @pytest.mark.parametrize(
     "command",
-    ["simulate", "train", "round", "score", "recover", "oracle", "plan", "choose", "collect", "fits", "report"],
+    [
+        "simulate",
+        "import",
+        "export",
+        "train",
+        "round",
+        "score",
+        "recover",
+        "oracle",
+        "plan",
+        "choose",
+        "collect",
+        "fits",
+        "report",
+    ],
 )
 def test_help_has_an_example(command):
     assert f"Example: stoirec {command}" in stoirec(command, "--help").stdout

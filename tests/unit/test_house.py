@@ -26,7 +26,8 @@ DOORS = {
     "torch_scatter": "kinetics/segments.py",
     "ruamel": "config/reading.py",
     "optuna": "study/search.py",
-    "libsbml": None,
+    "libsbml": "models/sbml.py",
+    "roadrunner": "simulate/kinetic_laws.py",
 }
 # an xarray door: reading and writing files, not labelled arrays as such
 NETCDF_CALLS = {

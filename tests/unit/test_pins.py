@@ -14,8 +14,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = dict(line.split("==") for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]))
 # what conda-forge calls them
 CONDA = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "pytorch_scatter": "torch-scatter"}
-# needed where Snakemake runs or where a person opens a notebook, not by a job
-OUTSIDE = {"jupyter", "snakemake", "snakemake-executor-plugin-slurm"}
+# needed where Snakemake runs, or where a person opens a notebook or brings a model, not by a job
+OUTSIDE = {"python-libsbml", "libroadrunner", "jupyter", "snakemake", "snakemake-executor-plugin-slurm"}
 CORE = {
     "numpy",
     "scipy",

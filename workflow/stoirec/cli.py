@@ -6,7 +6,7 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,10 @@ from stoirec.config.fit import Decoder
 from stoirec.errors import BadInput, from_file
 from stoirec.files.atomic import replacing
 from stoirec.study.store import Store, StudyFolder, checkpoint_of
+
+if TYPE_CHECKING:
+    from stoirec.models.model import Model
+    from stoirec.simulate.kinetic_laws import Trajectories
 
 _log = logging.getLogger(__name__)
 _UsageError = typer.BadParameter.__mro__[1]  # typer bundles its own click and exports only this subclass
@@ -56,6 +60,12 @@ def _end(message: str) -> None:
     sys.exit(2)
 
 
+def _not_over(output: Path, *inputs: Path | None) -> None:
+    """Raises BadInput if a command would write over what it reads."""
+    if any(given is not None and given.exists() and output.exists() and output.samefile(given) for given in inputs):
+        raise BadInput("command line", "--output", output, "another file than those that are read")
+
+
 # --- options shared by the commands -----------------------------------------------------------------------------------
 
 Output = Annotated[
@@ -85,6 +95,7 @@ def simulate(
     from stoirec.simulate import trajectories as simulation
     from stoirec.simulate.truth import write_simulation
 
+    _not_over(output, regime)
     settings = load_regime(regime)
     if seed is not None:
         settings = settings.with_master_seed(seed)
@@ -95,6 +106,114 @@ def simulate(
             key, _, reason = str(error).partition(": ")
             raise BadInput(regime, key, reason, "a regime that can be simulated") from None
     write_simulation(output, result, settings, seed)
+
+
+@app.command("import", epilog="Example: stoirec import model.xml --simulate --duration 50 -o data.nc")
+def import_(
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="SBML (.xml, .sbml, or .gz), or table: R1, A + 2 B -> C (? B: sought)."),
+    ],
+    output: Output,
+    species: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE.csv", help="For a table of reactions: species, formula, charge, mass [g/mol]."),
+    ] = None,
+    known: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="A reaction whose column is known, or all; can be given again."),
+    ] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Integrate the kinetic laws of the SBML file.")] = False,
+    runs: Annotated[int, typer.Option(min=1, help="Training runs; one more is for validation.")] = 5,
+    duration: Annotated[float, typer.Option(help="Of a run [time unit of the model].")] = 100.0,
+    frames: Annotated[int, typer.Option(min=5, help="Per run, equally spaced.")] = 1000,
+    variation: Annotated[
+        float, typer.Option(min=0.0, help="Initial amounts: those of the model within 1 + this.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the initial amounts.")] = 0,
+) -> None:
+    """Pose a model as a question: its reactions as candidate edges, elements and charge as what is conserved."""
+    from stoirec.data.imported import network_dataset, with_trajectories
+    from stoirec.files import netcdf
+    from stoirec.models.posed import pose
+    from stoirec.models.reaction_table import read_reactions
+    from stoirec.models.sbml import is_sbml, read_sbml
+    from stoirec.simulate.truth import recorded_truth
+
+    _not_over(output, model, species)
+    if not is_sbml(model) and simulate:
+        raise BadInput(model, "--simulate", "a table of reactions", "SBML, with kinetic laws")
+    if is_sbml(model) and species is not None:
+        raise BadInput(model, "--species", species, "a table of reactions; SBML has its own formulas")
+    content, trajectories = read_sbml(model) if is_sbml(model) else read_reactions(model, species), None
+    if simulate:
+        trajectories = _integrated(model, content, runs, duration, frames, variation, seed)
+        content = trajectories.both_ways(content)
+    with from_file(model):
+        posed = pose(content, known or ())
+    for remark in posed.remarks:
+        _log.info("%s: %s", model, remark)
+    _log.info("%s", posed.summary)
+    dataset, groups = network_dataset(posed.space), {}
+    if trajectories is not None:
+        amount, flux = trajectories.of(posed)
+        matrix = posed.space.graph.matrix(posed.coefficient)
+        roles = [0] * runs + [1]
+        dataset = with_trajectories(dataset, trajectories.time, amount, flux @ matrix.T, roles)
+        groups["truth"] = recorded_truth(matrix, posed.coefficient != 0, flux)
+    netcdf.write(output, dataset, **groups)
+
+
+def _integrated(
+    path: Path, model: "Model", runs: int, duration: float, frames: int, variation: float, seed: int
+) -> "Trajectories":
+    import numpy as np
+
+    from stoirec.simulate.kinetic_laws import integrate
+
+    if not 0 < duration < float("inf"):
+        raise BadInput("command line", "--duration", duration, "above 0")
+    with _Bar(runs + 1, "import", "run") as bar:
+        times = np.linspace(0.0, duration, frames)
+        return integrate(path, model, times, runs + 1, variation, seed, lambda _: bar.update(1))
+
+
+class ExportFormat(StrEnum):
+    """What `export` writes."""
+
+    sbml = "sbml"
+    matrix = "matrix"
+    equations = "equations"
+
+
+@app.command(epilog="Example: stoirec export recovery.nc -o model.xml; stoirec export recovery.nc -o S.csv")
+def export(
+    recovery: Annotated[Path, typer.Argument(metavar="RECOVERY.nc")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="To write (to a temporary name, then renamed).")
+    ],
+    format_: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            "--format",
+            help="sbml: a model with confidence as notes; matrix: S, named rows and columns; equations: a table that "
+            "import reads. Default: sbml for .xml and .sbml, matrix for .csv, equations for .txt.",
+        ),
+    ] = None,
+) -> None:
+    """Write a recovered matrix in the field's formats."""
+    from stoirec.answer.exported import export_text
+    from stoirec.files.netcdf import read
+
+    _not_over(output, recovery)
+    by_suffix = {".xml": "sbml", ".sbml": "sbml", ".csv": "matrix", ".txt": "equations"}
+    kind = format_.value if format_ else by_suffix.get(output.suffix.lower())
+    if kind is None:
+        raise BadInput("command line", "--output", output.name, f"a name with {', '.join(by_suffix)}, or --format")
+    required = ("stoichiometry", "confidence", "alternative", "alternative_cost")
+    text = export_text(read(recovery, required), recovery, kind)
+    with replacing(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @app.command(epilog="Example: stoirec train data.nc --config fit.yaml --device auto -o fit.nc")
@@ -113,6 +232,7 @@ def train(
     from stoirec.config.fit import load_fit_config
     from stoirec.data.dataset import read_data
 
+    _not_over(output, data, config)
     with from_file(data):
         _train(read_data(data), load_fit_config(config), device, threads, output, checkpoint_seconds)
 
@@ -132,6 +252,7 @@ def round_(
     from stoirec.answer.recovery import read_fit, recover
     from stoirec.files import netcdf
 
+    _not_over(output, fit)
     netcdf.write(output, recover(read_fit(fit), str(fit), decoder))
 
 
@@ -189,11 +310,13 @@ def recover(
     from stoirec.files import netcdf
     from stoirec.learn import recipe as recipes
 
+    fit = output.with_suffix(".fit.nc")
+    _not_over(output, data)
+    _not_over(fit, data)
     content = read_data(data)
     name, reason = recipes.choose(content) if recipe is Recipe.auto else (recipe.value, "as asked for")
     _log.info("recipe %s: %s", name, reason)
     config = recipes.load(name).model_copy(update={"n_runs": content.n_training_runs})  # all there are
-    fit = output.with_suffix(".fit.nc")
     with from_file(data):
         _train(content, config, device, threads, fit, checkpoint_seconds)
     netcdf.write(output, decode_fit(read_fit(fit), str(fit)))

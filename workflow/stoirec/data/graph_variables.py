@@ -14,9 +14,10 @@ _SPACE = {
     "edge_sign": (("edge",), "-1 consumed, +1 produced, 0 unknown"),
     "edge_bound": (("edge",), "largest |S|"),
     "edge_known": (("edge",), "known coefficient, NaN where it is sought"),
-    "conserved": (("quantity", "metabolite"), "A, with A S = 0"),
+    "conserved": (("quantity", "metabolite"), "A, with A S = 0; NaN where nothing is said"),
     "reaction_is_open": (("reaction",), "1: not held to A S = 0"),
 }
+_REVERSE = "reaction_reverse_of"
 _GRAPH = ("edge_metabolite", "edge_reaction", "edge_is_substrate")
 
 
@@ -83,6 +84,12 @@ def space_variables(space: ColumnSpace) -> dict[str, xr.Variable]:
         if own.shape != usual.shape or not np.array_equal(own, usual, equal_nan=own.dtype.kind == "f"):
             values = own.astype(np.int8) if own.dtype == bool else own
             variables[name] = xr.Variable(dims, values, {"long_name": text, "units": "1"})
+    if space.quantities:
+        text = {"long_name": "what is conserved", "units": "1"}
+        variables["quantity"] = xr.Variable("quantity", np.array(space.quantities, object), text)
+    if space.reverse_of is not None:
+        text = {"long_name": "its column is minus that reaction's; -1: none", "units": "1"}
+        variables[_REVERSE] = xr.Variable("reaction", space.reverse_of, text)
     return variables
 
 
@@ -97,7 +104,7 @@ def space_of(dataset: xr.Dataset, path: str | Path) -> ColumnSpace:
         ("edge_sign", lambda x: ~np.isin(x, (-1, 0, 1)), "-1, 0 or 1"),
         ("edge_bound", lambda x: (x < 1) | (x != np.round(x)), "integers from 1"),
         ("edge_known", np.isinf, "finite numbers, NaN where the coefficient is sought"),
-        ("conserved", lambda x: ~np.isfinite(x), "finite numbers"),
+        ("conserved", np.isinf, "finite numbers, NaN where nothing is said"),
         ("reaction_is_open", lambda x: ~np.isin(x, (0, 1)), "0 or 1"),
     ):
         if name in given and bad(given[name]).any():
@@ -114,7 +121,21 @@ def space_of(dataset: xr.Dataset, path: str | Path) -> ColumnSpace:
         known,
         given.get("conserved", default.conserved),
         given.get("reaction_is_open", default.is_open).astype(bool),
+        quantities=_names(dataset, "quantity"),
+        reverse_of=_reverse_of(dataset, graph, path),
     )
+
+
+def _reverse_of(dataset: xr.Dataset, graph: Graph, path: str | Path) -> np.ndarray | None:
+    if _REVERSE not in dataset.variables:
+        return None
+    found = _numbers(dataset, _REVERSE, ("reaction",), path)
+    bad = (found != np.round(found)) | (found < -1) | (found >= graph.n_reactions) | (found == np.arange(len(found)))
+    if bad.any():
+        raise BadInput(
+            path, _REVERSE, f"{found[bad][0]:g}", f"another reaction's index below {graph.n_reactions}, or -1"
+        )
+    return found.astype(np.int64)
 
 
 def _numbers(dataset: xr.Dataset, name: str, dims: tuple[str, ...], path: str | Path) -> np.ndarray:

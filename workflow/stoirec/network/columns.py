@@ -53,10 +53,13 @@ class ColumnSpace:
         sign: (E,) -1 consumed, +1 produced, 0 unknown.
         bound: (E,) largest |S|.
         known: (E,) known coefficient, NaN where it is sought.
-        conserved: (quantities, M) A, with A S = 0: amounts of elements, charge or mass in a metabolite.
+        conserved: (quantities, M) A, with A S = 0: amounts of elements, charge or mass in a metabolite; NaN where
+            nobody knows, and its reactions are not held to that quantity.
         is_open: (R,) bool, reactions that A S = 0 does not hold for (exchange, biomass).
         allows_zero: whether a candidate edge may have coefficient 0.
         per_side: substrates, and products, of a reaction at most; None: as many as there are candidates.
+        quantities: names of what is conserved, if a file says them.
+        reverse_of: (R,) the reaction whose column a reaction has with the other sign, -1 for none; None: no such pairs.
     """
 
     graph: Graph
@@ -67,6 +70,8 @@ class ColumnSpace:
     is_open: np.ndarray
     allows_zero: bool = False
     per_side: int | None = None
+    quantities: tuple[str, ...] = ()
+    reverse_of: np.ndarray | None = None
 
     @classmethod
     def of_roles(cls, graph: Graph, bound: int = LARGEST) -> "ColumnSpace":
@@ -109,9 +114,10 @@ class ColumnSpace:
 
     @cached_property
     def amounts(self) -> np.ndarray:
-        """(quantities, E) of each conserved quantity in the edge's metabolite; 0 in open reactions."""
+        """(quantities, E) of each conserved quantity in the edge's metabolite; 0 in reactions not held to it."""
         amounts = self.conserved[:, self.graph.edge_metabolite]
-        return np.where(self.is_open[self.graph.edge_reaction], 0.0, amounts)
+        held = ~self.is_open & (self.graph.sum_by_reaction(np.isnan(amounts).astype(float)) == 0)
+        return np.where(held[:, self.graph.edge_reaction], amounts, 0.0)
 
     def nearest(self, coefficient: np.ndarray) -> np.ndarray:
         """(E,) the integers nearest to `coefficient`, within signs and bounds; known ones as they are known."""

@@ -8,7 +8,7 @@ import xarray as xr
 
 from stoirec.config.regime import Regime
 from stoirec.data.graph_variables import space_variables
-from stoirec.errors import BadInput
+from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
 from stoirec.kinetics.mechanistic import HALF_SATURATION
 from stoirec.kinetics.rate_law import RateLaw
@@ -28,7 +28,29 @@ _VARIABLES = {
     "mass_action": {},
     "convenience": {HALF_SATURATION: HALF_SATURATION},
 }  # by rate law
+RECORDED = "recorded"  # no rate law of ours: the fluxes themselves are there
 _DIMS = {"weight1": ("hidden", "input"), "bias1": ("hidden",), "weight2": ("output", "hidden"), "bias2": ("output",)}
+
+
+@dataclass(frozen=True)
+class RecordedFlux:
+    """Fluxes that are known at the frames of a file alone: those of a model with laws of its own.
+
+    Attributes:
+        by_frame: bytes of a frame's concentrations (M,) -> its fluxes (R,).
+    """
+
+    by_frame: dict[bytes, np.ndarray]
+    n_reactions: int
+
+    def flux(self, concentration: np.ndarray) -> np.ndarray:
+        """(..., M) concentrations of frames of the file -> (..., R) fluxes. Raises Unsuitable at others."""
+        frames = np.ascontiguousarray(concentration, dtype=float).reshape(-1, concentration.shape[-1])
+        try:
+            rows = [self.by_frame[frame.tobytes()] for frame in frames]
+        except KeyError:
+            raise Unsuitable("truth: flux", "nothing at these concentrations", "frames of the file") from None
+        return np.reshape(rows, (*concentration.shape[:-1], self.n_reactions))
 
 
 @dataclass(frozen=True)
@@ -39,13 +61,13 @@ class Truth:
         stoichiometry: (M, R), integers unless a coefficient is fractional.
         log_k: (R,) log10 rate constants.
         edge_is_true: (E,) False for decoys.
-        kinetics: the generator's kinetics.
+        kinetics: the generator's kinetics, or the fluxes that a model's own laws gave.
     """
 
     stoichiometry: np.ndarray
     log_k: np.ndarray
     edge_is_true: np.ndarray
-    kinetics: TrueKinetics
+    kinetics: TrueKinetics | RecordedFlux
 
     def flux(self, concentration: np.ndarray) -> np.ndarray:
         """(..., M) concentrations -> (..., R) true fluxes, limited where the regime limits them."""
@@ -74,6 +96,36 @@ def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, m
         attrs={"title": "simulated metabolic network"},
     )
     netcdf.write(path, data, truth=_truth_group(simulation, regime, master_seed))
+
+
+def recorded_truth(stoichiometry: np.ndarray, edge_is_true: np.ndarray, flux: np.ndarray) -> xr.Dataset:
+    """The /truth group of a model with laws of its own: (M, R), (E,) bool, (runs, T, R). It has no rate constants."""
+    return xr.Dataset(
+        {
+            "stoichiometry": (
+                ("metabolite", "reaction"),
+                stoichiometry,
+                {"long_name": "stoichiometric coefficient", "units": "1"},
+            ),
+            "log_k": ("reaction", np.full(stoichiometry.shape[1], np.nan), {"long_name": "no rate constant"}),
+            "edge_is_true": ("edge", edge_is_true.astype(np.int8), {"long_name": "1 true edge, 0 decoy"}),
+            "flux": (
+                ("run", "time", "reaction"),
+                flux,
+                {"long_name": "flux", "units": "concentration unit / time unit"},
+            ),
+        },
+        attrs={"rate_law": RECORDED, "dt": 0.0, "flux_limiter": 0},
+    )
+
+
+def _recorded(dataset: xr.Dataset, path: str | Path) -> RecordedFlux:
+    frames = netcdf.read(path, ("concentration",))["concentration"].values.astype(float)
+    if "flux" not in dataset or dataset["flux"].shape[:2] != frames.shape[:2]:
+        raise BadInput(path, "truth/flux", "nothing" if "flux" not in dataset else "other frames", "the file's frames")
+    flux = dataset["flux"].values.reshape(-1, dataset.sizes["reaction"])
+    own = np.ascontiguousarray(frames).reshape(len(flux), -1)
+    return RecordedFlux({frame.tobytes(): row for frame, row in zip(own, flux)}, flux.shape[1])
 
 
 def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None) -> xr.Dataset:
@@ -164,6 +216,8 @@ def read_truth(path: str | Path, graph: Graph) -> Truth:
     if len(is_true) != graph.n_edges or not np.array_equal(graph.on_edges(stoichiometry) != 0, is_true):
         raise BadInput(path, "truth/edge_is_true", "another network's truth", "the truth of the same graph")
     log_k = dataset["log_k"].values
+    if dataset.attrs.get("rate_law") == RECORDED:
+        return Truth(stoichiometry, log_k, is_true, _recorded(dataset, path))
     law, parameters = _rate_law(dataset, stoichiometry, path)
     dt = float(dataset.attrs["dt"]) if dataset.attrs["flux_limiter"] else None
     return Truth(stoichiometry, log_k, is_true, TrueKinetics(stoichiometry, log_k, law, parameters, dt))

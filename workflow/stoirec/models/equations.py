@@ -1,0 +1,66 @@
+"""Recovered columns as equations, in the form that `stoirec import` reads."""
+
+import csv
+import io
+
+import numpy as np
+import xarray as xr
+
+from stoirec.network.graph import Graph
+
+_HEADER = ("reaction", "equation", "candidates", "confidence", "no_column_probability", "alternative")
+
+
+def equation(graph: Graph, reaction: int, coefficient: np.ndarray, arrow: str = "->") -> str:
+    """`A + 2 B -> C` of a column on the edges (E,); what drives without a change stands on both sides."""
+    left, right = [], []
+    for edge in range(*graph.edges_of(reaction).indices(graph.n_edges)):
+        name, value = graph.metabolite_name(int(graph.edge_metabolite[edge])), float(coefficient[edge])
+        term = name if abs(value) in (0, 1) else f"{abs(value):.12g} {name}"
+        if value < 0 or (value == 0 and graph.edge_is_substrate[edge]):
+            left.append(term)
+        if value > 0 or (value == 0 and graph.edge_is_substrate[edge]):
+            right.append(term)
+    return " ".join(" ".join([" + ".join(left), arrow, " + ".join(right)]).split())
+
+
+def alternatives(recovery: xr.Dataset, graph: Graph) -> list[list[str]]:
+    """By reaction, the next best columns as equations."""
+    answer, found = graph.on_edges(recovery["stoichiometry"].values), []
+    for reaction in range(graph.n_reactions):
+        own = graph.edges_of(reaction)
+        cost = recovery["alternative_cost"].values[:, reaction]
+        possible = recovery["alternative"].values[np.isfinite(cost)]
+        found.append([equation(graph, reaction, row) for row in possible if (row[own] != answer[own]).any()])
+    return found
+
+
+def equation_table(recovery: xr.Dataset, graph: Graph) -> str:
+    """All reactions of a recovery as comma-separated text: the least confidence of a reaction's entries, the
+    probability that no column is right, and the next best column.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_HEADER)
+    answer = graph.on_edges(recovery["stoichiometry"].values)
+    others = alternatives(recovery, graph)
+    for reaction in range(graph.n_reactions):
+        own = graph.edges_of(reaction)
+        confidence = recovery["confidence"].values[own].min(initial=1.0)
+        none_right = (
+            float(recovery["no_column_probability"][reaction]) if "no_column_probability" in recovery else np.nan
+        )
+        row = [graph.reaction_name(reaction), equation(graph, reaction, answer), ""]
+        row += [f"{confidence:.4f}", "" if np.isnan(none_right) else f"{none_right:.4f}"]
+        table.writerow([*row, *others[reaction][:1]])
+    return text.getvalue()
+
+
+def matrix_table(recovery: xr.Dataset, graph: Graph) -> str:
+    """S as comma-separated text, a named row for each metabolite and a named column for each reaction."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["metabolite", *map(graph.reaction_name, range(graph.n_reactions))])
+    for metabolite, row in enumerate(recovery["stoichiometry"].values):
+        table.writerow([graph.metabolite_name(metabolite), *(f"{value:.12g}" for value in row.astype(float))])
+    return text.getvalue()

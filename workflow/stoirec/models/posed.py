@@ -1,0 +1,209 @@
+"""A model as a question: which of its coefficients are sought, and what is said of the others."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stoirec.errors import Unsuitable
+from stoirec.models.formulas import CHARGE, MASS
+from stoirec.models.model import REVERSE, Model, Reaction, Species, listing
+from stoirec.network.columns import LARGEST, ColumnSpace
+from stoirec.network.graph import Graph
+
+ALL = "all"
+_LUMPED = 8  # a reaction with a larger coefficient sums up many, as biomass does: nobody seeks its column
+_BALANCED = 1e-6  # of the amounts in a column: charges and masses may be real numbers
+
+
+@dataclass(frozen=True)
+class Posed:
+    """What `stoirec import` asks.
+
+    Attributes:
+        space: candidate edges, and what is said of their columns.
+        coefficient: (E,) of the model, NaN where it has a candidate without one.
+        remarks: what was read otherwise than it stands in the file, a line each.
+    """
+
+    space: ColumnSpace
+    coefficient: np.ndarray
+    remarks: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """What there is, and what is sought, in a line."""
+        graph, sought = self.space.graph, np.isnan(self.space.known)
+        n_backward = 0 if self.space.reverse_of is None else int((self.space.reverse_of >= 0).sum())
+        both_ways = f", {n_backward} of them both ways, each a column of its own" if n_backward else ""
+        return (
+            f"{graph.n_metabolites} species, {graph.n_reactions - n_backward} reactions{both_ways}; "
+            f"{int(sought.sum())} of {graph.n_edges} coefficients are sought, up to {self.space.largest}; "
+            f"conserved: {', '.join(self.space.quantities) or 'nothing'}; "
+            f"{int(self.space.is_open.sum())} columns are open"
+        )
+
+
+def pose(model: Model, known: Iterable[str] = ()) -> Posed:
+    """The columns of a model as what is sought, but for those of the reactions `known` (ids, or `all`).
+
+    Where a file marks candidates, these are what is sought, and what it writes is known. Fractional and lumped columns
+    (biomass) are known. A reaction is open where it has one side alone, where a species that is held from outside
+    takes part, and where its column does not balance.
+
+    Raises:
+        Unsuitable: no reaction with this id, or nothing left that changes.
+    """
+    remarks = list(model.remarks)
+    followed = {species.id for species in model.species if species.followed}
+    directions, open_ids = [], set()
+    for reaction in model.reactions:
+        own = _of_followed(reaction, followed)
+        if not own.coefficients and not own.sought:
+            continue
+        sides = {math.copysign(1, value) for value in own.coefficients.values() if value} | set(
+            (own.sought or {}).values()
+        )
+        if len(own.coefficients) < len(reaction.coefficients) or (len(sides) < 2 and 0 not in sides):
+            open_ids.add(reaction.id)
+        directions += [own, _backward(own)] if own.reversible else [own]
+    if not directions:
+        raise Unsuitable("reactions", "none that changes a species", "a model with species that reactions change")
+    _remark(remarks, model, {each.id for each in directions}, directions)
+    taken = {id_ for each in directions for id_ in (*each.coefficients, *(each.sought or ()))}
+    species = [each for each in model.species if each.id in taken]
+    graph = _graph(species, directions)
+    quantities, conserved = _conserved(species)
+    coefficient, sign = _on_edges(graph, species, directions)
+    unbalanced = _unbalanced(graph, conserved, coefficient) & ~np.isin(_base(graph.reaction_names), list(open_ids))
+    if unbalanced.any():
+        ids = [name for name, bad in zip(graph.reaction_names, unbalanced) if bad and not name.endswith(REVERSE)]
+        remarks.append(f"not balanced by the formulas, taken for open: {listing(ids)}")
+    is_open = unbalanced | np.isin(_base(graph.reaction_names), list(open_ids))
+    fixed = _known(model, graph, coefficient, known, remarks)
+    bound = int(np.nan_to_num(np.abs(coefficient[~fixed])).max(initial=LARGEST))
+    space = replace(
+        ColumnSpace.of_roles(graph, bound),
+        sign=sign,
+        known=np.where(fixed, coefficient, np.nan),
+        conserved=conserved,
+        is_open=is_open,
+        quantities=quantities,
+        reverse_of=_reverse_of(graph.reaction_names, directions),
+    )
+    return Posed(space, coefficient, tuple(remarks))
+
+
+def _of_followed(reaction: Reaction, followed: set[str]) -> Reaction:
+    kept = {id_: value for id_, value in reaction.coefficients.items() if id_ in followed}
+    sought = {id_: side for id_, side in (reaction.sought or {}).items() if id_ in followed}
+    return replace(reaction, coefficients=kept, drives=reaction.drives & followed, sought=sought or None)
+
+
+def _backward(reaction: Reaction) -> Reaction:
+    """The other direction of a reversible reaction: what it makes drives it, as does what drives without a change."""
+    coefficients = {id_: -value for id_, value in reaction.coefficients.items()}
+    sought = {id_: -side for id_, side in (reaction.sought or {}).items()} or None
+    substrates = {id_ for id_, value in coefficients.items() if value < 0}
+    candidates = {id_ for id_, side in (sought or {}).items() if side <= 0}
+    unchanged = {id_ for id_ in reaction.drives if coefficients.get(id_) == 0}
+    return replace(
+        reaction,
+        id=reaction.id + REVERSE,
+        coefficients=coefficients,
+        drives=frozenset(substrates | candidates | unchanged),
+        sought=sought,
+    )
+
+
+def _base(names: tuple[str, ...]) -> list[str]:
+    return [name.removesuffix(REVERSE) for name in names]
+
+
+def _remark(remarks: list[str], model: Model, kept: set[str], directions: list[Reaction]) -> None:
+    """Add what of the model has no place in the question."""
+    dropped = [each.id for each in model.reactions if each.id not in kept]
+    if dropped:
+        remarks.append(f"reactions that change no species, left out: {listing(dropped)}")
+    taken = {id_ for each in directions for id_ in (*each.coefficients, *(each.sought or ()))}
+    idle = [each.id for each in model.species if each.followed and each.id not in taken]
+    if idle:
+        remarks.append(f"species without a reaction, left out: {listing(idle)}")
+    bare = [each.id for each in model.species if each.id in taken and each.amounts is None]
+    if bare and len(bare) < len(taken):
+        remarks.append(f"species without a formula, whose reactions are held to nothing: {listing(bare)}")
+    elif bare:
+        remarks.append("no formulas: nothing is conserved")
+
+
+def _graph(species: list[Species], reactions: list[Reaction]) -> Graph:
+    place = {each.id: index for index, each in enumerate(species)}
+    edges = [
+        (place[id_], j, id_ in reaction.drives)
+        for j, reaction in enumerate(reactions)
+        for id_ in sorted({*reaction.coefficients, *(reaction.sought or ())}, key=place.__getitem__)
+    ]
+    metabolite, of, drives = (np.array(part) for part in zip(*edges))
+    names = tuple(each.id for each in species), tuple(each.id for each in reactions)
+    return Graph(len(species), len(reactions), metabolite, of, drives, *names)
+
+
+def _conserved(species: list[Species]) -> tuple[tuple[str, ...], np.ndarray]:
+    """(names, amounts (quantities, M)) of elements, charge and mass; NaN where nothing is said."""
+    names = {name for each in species for name in (each.amounts or {})}
+    names -= {name for name in names if not any(np.nan_to_num((each.amounts or {}).get(name, 0.0)) for each in species)}
+    order = sorted(names, key=lambda name: (name in (CHARGE, MASS), name))
+    rows = np.full((len(order), len(species)), np.nan)
+    for place, each in enumerate(species):
+        has_formula = bool((each.amounts or {}).keys() - {MASS})
+        for row, name in enumerate(order):
+            absent = 0.0 if has_formula and name not in (CHARGE, MASS) else math.nan
+            rows[row, place] = (each.amounts or {}).get(name, absent)
+    return tuple(order), rows
+
+
+def _on_edges(graph: Graph, species: list[Species], reactions: list[Reaction]) -> tuple[np.ndarray, np.ndarray]:
+    """(E,) coefficients, NaN where one is sought, and their signs, 0 where nobody knows."""
+    coefficient, sign = np.empty(graph.n_edges), np.empty(graph.n_edges, np.int8)
+    for edge, (metabolite, of) in enumerate(zip(graph.edge_metabolite, graph.edge_reaction)):
+        id_, reaction = species[metabolite].id, reactions[of]
+        if id_ in reaction.coefficients:
+            coefficient[edge] = reaction.coefficients[id_]
+            sign[edge] = np.sign(coefficient[edge]) or -1
+        else:
+            coefficient[edge], sign[edge] = np.nan, (reaction.sought or {})[id_]
+    return coefficient, sign
+
+
+def _unbalanced(graph: Graph, conserved: np.ndarray, coefficient: np.ndarray) -> np.ndarray:
+    """(R,) bool, columns that change a quantity which all their species say something of."""
+    change = conserved[:, graph.edge_metabolite] * coefficient
+    size = np.maximum(graph.sum_by_reaction(np.abs(change)), 1)
+    return (np.abs(graph.sum_by_reaction(change)) > _BALANCED * size).any(0)  # NaN is not above
+
+
+def _known(model: Model, graph: Graph, coefficient: np.ndarray, known: Iterable[str], remarks: list[str]) -> np.ndarray:
+    """(E,) bool, coefficients that are not sought."""
+    names = np.array(_base(graph.reaction_names))
+    known = set(known)
+    unknown = known - set(names) - {ALL}
+    if unknown:
+        raise Unsuitable("--known", min(unknown), f"{ALL}, or ids of reactions such as {names[0]}")
+    said = ~np.isnan(coefficient)
+    if ALL in known or any(reaction.sought for reaction in model.reactions):
+        return said
+    fixed = np.isin(names, list(known))
+    size = np.nan_to_num(np.abs(coefficient))
+    odd = graph.sum_by_reaction(((size % 1 != 0) | (size > _LUMPED)).astype(float)) > 0
+    if (odd & ~fixed).any():
+        ids = list(dict.fromkeys(names[odd & ~fixed]))
+        remarks.append(f"fractional coefficients, or above {_LUMPED}: columns taken for known: {listing(ids)}")
+    return said & ((fixed | odd)[graph.edge_reaction] | (coefficient == 0))
+
+
+def _reverse_of(names: tuple[str, ...], reactions: list[Reaction]) -> np.ndarray | None:
+    place = {name: index for index, name in enumerate(names)}
+    backward = [each.reversible and each.id.endswith(REVERSE) for each in reactions]
+    found = [place[name.removesuffix(REVERSE)] if of else -1 for name, of in zip(names, backward)]
+    return np.array(found) if any(backward) else None

@@ -1,0 +1,135 @@
+"""A table of reactions, and of species: comma-separated text that people write by hand.
+
+reaction, equation, candidates: `R1, A + 2 B -> C`, `R2, A <-> ? D`, `R3, A -> C, D E`. `?` before a species: its
+coefficient is sought, and may be 0. Candidates, a third column, may stand on either side, or on none.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from stoirec.errors import BadInput
+from stoirec.models.formulas import CHARGE, MASS, elements
+from stoirec.models.model import Model, Reaction, Species
+
+_COLUMNS = ("reaction", "equation", "candidates")
+_ARROWS = {"<->": True, "<=>": True, "->": False, "=>": False, "-->": False, "<-->": True}
+_ARROW = re.compile(r"\s(<-->|<->|<=>|-->|->|=>)(?:\s|$)")
+_TERM = re.compile(r"(?:(?P<size>\?|\d+(?:\.\d*)?|\.\d+)\s+)?(?P<species>\S+)")
+_ALLOWED = "rows such as `R1, A + 2 B -> C`"
+
+
+def read_reactions(path: str | Path, species_table: str | Path | None = None) -> Model:
+    """The network in a table of reactions; species have formulas where another table says so. Raises BadInput."""
+    reactions, ids = [], set()
+    for line, row in _rows(path, _COLUMNS):
+        reaction = _reaction(row, f"{path}: line {line}")
+        if reaction.id in ids:
+            raise BadInput(f"{path}: line {line}", "reaction", f"{reaction.id} again", "an id for each reaction")
+        ids.add(reaction.id)
+        reactions.append(reaction)
+    if not reactions:
+        raise BadInput(path, "reaction", "nothing", _ALLOWED)
+    names = dict.fromkeys(name for each in reactions for name in (*each.coefficients, *(each.sought or ())))
+    described = _described(species_table, set(names)) if species_table is not None else {}
+    return Model(tuple(described.get(name, Species(name, name)) for name in names), tuple(reactions))
+
+
+def _rows(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Numbers of lines, and their cells by column: by the header if there is one, else in order."""
+    if not Path(path).is_file():
+        raise BadInput(path, "file", "nothing", "a comma-separated table")
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadInput(path, "file", "bytes that are no UTF-8", "a comma-separated table") from None
+    header: list[str] | None = None
+    for line, cells in enumerate(csv.reader(io.StringIO(text), skipinitialspace=True), 1):
+        cells = [cell.strip() for cell in cells]
+        if not any(cells) or cells[0].startswith("#"):
+            continue
+        if header is None:
+            header = [cell.lower() for cell in cells] if cells[0].lower() == columns[0] else list(columns)
+            if cells[0].lower() == columns[0]:
+                continue
+        if len(cells) > len(header):
+            found = f"{len(cells)} cells"
+            raise BadInput(f"{path}: line {line}", columns[0], found, f"at most {len(header)}: {', '.join(header)}")
+        yield line, dict(zip(header, cells))
+
+
+def _reaction(row: dict[str, str], where: str) -> Reaction:
+    id_, equation = row.get("reaction", ""), row.get("equation", "")
+    if not id_ or not equation:
+        raise BadInput(where, "reaction" if not id_ else "equation", "nothing", _ALLOWED)
+    arrows = _ARROW.findall(f" {equation} ")
+    if len(arrows) != 1:
+        raise BadInput(where, "equation", equation, f"one arrow of {' '.join(_ARROWS)} between spaces")
+    left, _, right = _ARROW.split(f" {equation} ", maxsplit=1)
+    coefficients: dict[str, float] = {}
+    sought: dict[str, int] = {}
+    drives = set()
+    for side, sign in ((left, -1), (right, 1)):
+        for size, species in _terms(side, where):
+            if sign < 0:
+                drives.add(species)
+            if size is None:
+                sought[species] = 0 if sought.get(species, sign) != sign else sign
+            else:
+                coefficients[species] = coefficients.get(species, 0.0) + sign * size
+    for species in row.get("candidates", "").replace(";", " ").split():
+        sought[species] = 0
+        drives.add(species)
+    twice = sought.keys() & coefficients.keys()
+    if twice:
+        raise BadInput(where, "equation", f"{min(twice)} with a coefficient and as a candidate", "one of the two")
+    if not coefficients and not sought:
+        raise BadInput(where, "equation", equation, "at least one species")
+    return Reaction(id_, coefficients, frozenset(drives), id_, sought or None, _ARROWS[arrows[0]])
+
+
+def _terms(side: str, where: str) -> Iterator[tuple[float | None, str]]:
+    """(coefficient or None, species) of `2 A + ? B`."""
+    for term in re.split(r"\s\+\s", side) if side.strip() else ():
+        match = _TERM.fullmatch(term.strip())
+        if match is None or match["species"] in ("+", "?"):
+            raise BadInput(where, "equation", term.strip() or "nothing between two +", "terms such as A, 2 B, ? C")
+        size = match["size"]
+        if size not in (None, "?") and not (0 < float(size) < math.inf):
+            raise BadInput(where, "equation", term.strip(), "coefficients above 0")
+        yield None if size == "?" else float(size or 1), match["species"]
+
+
+def _described(path: str | Path, used: set[str]) -> dict[str, Species]:
+    """Species by id, with formula and charge, or a molecular mass alone."""
+    found: dict[str, Species] = {}
+    for line, row in _rows(path, ("species", "formula", "charge", "mass")):
+        id_, where = row["species"], f"{path}: line {line}"
+        if id_ in found or id_ not in used:
+            text = f"{id_} again" if id_ in found else f"{id_}, which no reaction has"
+            raise BadInput(where, "species", text, "each species of the reactions once")
+        amounts = elements(row.get("formula", ""))
+        if amounts is None and row.get("formula"):
+            raise BadInput(where, "formula", row["formula"], "elements and their numbers, such as C6H12O6")
+        if amounts is not None:
+            amounts |= {CHARGE: _number(row.get("charge", ""), where, "charge")}
+        mass = _number(row.get("mass", ""), where, "mass")
+        if not math.isnan(mass):
+            amounts = (amounts or {}) | {MASS: mass}
+        found[id_] = Species(id_, row.get("name") or id_, amounts)
+    return found
+
+
+def _number(text: str, where: str, key: str) -> float:
+    if not text:
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise BadInput(where, key, text, "a number")
+    return value
