@@ -282,6 +282,16 @@ def _write_reactions(model: libsbml.Model, recovered: Recovered, species: list[s
             reference.setStoichiometry(abs(value))
             reference.setConstant(True)
         _describe(reaction, recovered, j)
+    # flux balance programs want to know what is maximised: the largest column, biomass where there is one
+    objective = model.getPlugin("fbc").createObjective()
+    objective.setId("largest_column")
+    objective.setType("maximize")
+    model.getPlugin("fbc").setActiveObjectiveId("largest_column")
+    share = objective.createFluxObjective()
+    share.setReaction(
+        ids[max(set(range(graph.n_reactions)) - set(merged), key=np.diff(graph.reaction_ptr).__getitem__)]
+    )
+    share.setCoefficient(1.0)
 
 
 def _describe(reaction: libsbml.Reaction, recovered: Recovered, j: int) -> None:
