@@ -322,6 +322,28 @@ def recover(
     netcdf.write(output, decode_fit(read_fit(fit), str(fit)))
 
 
+@app.command(epilog="Example: stoirec check data.nc")
+def check(
+    data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A network, with or without time courses.")],
+    json_: Json = False,
+) -> None:
+    """Say what is known of each column before anything is trained: from conserved quantities, signs and bounds."""
+    from stoirec.data.graph_variables import space_of
+    from stoirec.files.netcdf import read
+    from stoirec.models.model import listing
+    from stoirec.network.balance import NONE, SAYS, SOME, balances
+
+    space = space_of(read(data), data)
+    found = dict(zip(map(space.graph.reaction_name, range(space.graph.n_reactions)), balances(space)))
+    if json_:
+        _print_json({name: each.as_dict(space.graph, j) for j, (name, each) in enumerate(found.items())})
+        return
+    for says, text in SAYS.items():
+        names = [name for name, each in found.items() if each.says == says]
+        shown = f": {listing(names)}" if says in (NONE, SOME) and names else ""
+        print(f"{len(names):6d} {text}{shown}")
+
+
 @app.command(epilog="Example: stoirec oracle data.nc --json")
 def oracle(
     data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A simulated file, with its /truth group.")],
