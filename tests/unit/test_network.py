@@ -125,3 +125,19 @@ def test_the_core_of_e_coli():
     every, balanced = (own_network(regime)[0] for regime in regimes)
     assert every.shape == (71, 66) and balanced.shape == (69, 48)
     assert (balanced.sum(axis=0) == 0).all() and (every.sum(axis=0) != 0).sum() == 18
+
+
+def test_elements_are_conserved_where_a_regime_has_formulas(tmp_path):
+    regime = load_regime(ROOT / "config/regimes/e_coli_core_formulas.yaml")
+    stoichiometry, space, _ = candidate_space(regime)
+    assert space.quantities == ("C", "H", "N", "O", "P", "S", "charge") and stoichiometry.shape == (71, 66)
+    np.testing.assert_array_equal(space.conserved @ stoichiometry, 0)
+    glucose = dict(zip(space.quantities, space.conserved[:, space.graph.metabolite_names.index("glc__D_e")]))
+    assert glucose == {"C": 6, "H": 12, "N": 0, "O": 6, "P": 0, "S": 0, "charge": 0}
+
+    wrong = regime.species | {"h_c": type(regime.species["h_c"])(formula="H", charge=0)}
+    with pytest.raises(ValueError, match="reactions: ACALD does not balance"):
+        candidate_space(regime.model_copy(update={"species": wrong}))
+    del wrong["h_c"]
+    with pytest.raises(ValueError, match="species: h_c has none"):
+        candidate_space(regime.model_copy(update={"species": wrong}))

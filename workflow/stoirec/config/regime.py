@@ -35,6 +35,13 @@ class Kinetics(Strict):
     flux_limiter: bool = False
 
 
+class Species(Strict):
+    """What a metabolite is made of."""
+
+    formula: str
+    charge: int
+
+
 class Integration(Strict):
     """How the trajectories are computed: an adaptive SciPy solver, or explicit Euler with step dt."""
 
@@ -50,7 +57,8 @@ class Regime(Strict):
     # a network of its own: "A + 2 B -> C" by the name of the reaction; else one is drawn, of the sizes below
     reactions: dict[str, str] = {}
     # what a learner is told; of `reactions`, those that do not conserve it are left out
-    conserved: Literal["mass", "nothing"] = "mass"
+    conserved: Literal["mass", "nothing", "elements"] = "mass"
+    species: dict[str, Species] = {}  # formulas of the metabolites of `reactions`, for conserved: elements
     signs: Literal["roles", "unknown"] = "roles"  # those that a learner is told; else only who drives a rate
     n_metabolites: int | None = Field(None, ge=2)
     n_reactions: int | None = Field(None, ge=1)
@@ -84,6 +92,8 @@ class Regime(Strict):
             sizes = shape.split("-")
             if len(sizes) != 2 or not all(s in ("1", "2", "3") for s in sizes) or weight < 0:
                 raise ValueError("reaction_shapes must map 'substrates-products' (1-3 each) to a weight >= 0")
+        if (self.conserved == "elements") != bool(self.species):
+            raise ValueError("species are the formulas of conserved: elements, which needs them")
         if self.reactions:
             self._own_network()
         elif None in (self.n_metabolites, self.n_reactions) or not sum(self.reaction_shapes.values()) > 0:

@@ -2,6 +2,9 @@
 
 import math
 import re
+from collections.abc import Sequence
+
+import numpy as np
 
 CHARGE = "charge"
 MASS = "mass"  # the one quantity that needs no formula
@@ -36,3 +39,20 @@ def formula_of(amounts: dict[str, float]) -> str | None:
     first = [element for element in ("C", "H") if "C" in counts and element in counts]
     order = first + sorted(counts.keys() - set(first))
     return "".join(element + (str(int(counts[element])) if counts[element] != 1 else "") for element in order)
+
+
+def amounts_of_all(molecules: Sequence[dict[str, float] | None]) -> tuple[tuple[str, ...], np.ndarray]:
+    """(names, amounts (quantities, molecules)) of elements, then charge and mass; NaN where nothing is said.
+
+    A molecule with a formula has none of an element that the formula leaves out.
+    """
+    molecules = [molecule or {} for molecule in molecules]
+    names = {name for molecule in molecules for name, amount in molecule.items() if amount and not math.isnan(amount)}
+    order = sorted(names, key=lambda name: (name in (CHARGE, MASS), name))
+    rows = np.full((len(order), len(molecules)), np.nan)
+    for place, molecule in enumerate(molecules):
+        has_formula = bool(molecule.keys() - {CHARGE, MASS})
+        for row, name in enumerate(order):
+            absent = 0.0 if has_formula and name not in (CHARGE, MASS) else math.nan
+            rows[row, place] = molecule.get(name, absent)
+    return tuple(order), rows

@@ -1,13 +1,12 @@
 """A model as a question: which of its coefficients are sought, and what is said of the others."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stoirec.errors import Unsuitable
-from stoirec.models.formulas import CHARGE, MASS
+from stoirec.models.formulas import amounts_of_all
 from stoirec.models.model import REVERSE, Model, Reaction, Species, listing
 from stoirec.network.columns import LARGEST, ColumnSpace
 from stoirec.network.graph import Graph
@@ -62,9 +61,7 @@ def pose(model: Model, known: Iterable[str] = ()) -> Posed:
         own = _of_followed(reaction, followed)
         if not own.coefficients and not own.sought:
             continue
-        sides = {math.copysign(1, value) for value in own.coefficients.values() if value} | set(
-            (own.sought or {}).values()
-        )
+        sides = {np.sign(value) for value in own.coefficients.values() if value} | set((own.sought or {}).values())
         if len(own.coefficients) < len(reaction.coefficients) or (len(sides) < 2 and 0 not in sides):
             open_ids.add(reaction.id)
         directions += [own, _backward(own)] if own.reversible else [own]
@@ -74,7 +71,7 @@ def pose(model: Model, known: Iterable[str] = ()) -> Posed:
     taken = {id_ for each in directions for id_ in (*each.coefficients, *(each.sought or ()))}
     species = [each for each in model.species if each.id in taken]
     graph = _graph(species, directions)
-    quantities, conserved = _conserved(species)
+    quantities, conserved = amounts_of_all([each.amounts for each in species])
     coefficient, sign = _on_edges(graph, species, directions)
     unbalanced = _unbalanced(graph, conserved, coefficient) & ~np.isin(_base(graph.reaction_names), list(open_ids))
     if unbalanced.any():
@@ -147,20 +144,6 @@ def _graph(species: list[Species], reactions: list[Reaction]) -> Graph:
     metabolite, of, drives = (np.array(part) for part in zip(*edges))
     names = tuple(each.id for each in species), tuple(each.id for each in reactions)
     return Graph(len(species), len(reactions), metabolite, of, drives, *names)
-
-
-def _conserved(species: list[Species]) -> tuple[tuple[str, ...], np.ndarray]:
-    """(names, amounts (quantities, M)) of elements, charge and mass; NaN where nothing is said."""
-    names = {name for each in species for name in (each.amounts or {})}
-    names -= {name for name in names if not any(np.nan_to_num((each.amounts or {}).get(name, 0.0)) for each in species)}
-    order = sorted(names, key=lambda name: (name in (CHARGE, MASS), name))
-    rows = np.full((len(order), len(species)), np.nan)
-    for place, each in enumerate(species):
-        has_formula = bool((each.amounts or {}).keys() - {MASS})
-        for row, name in enumerate(order):
-            absent = 0.0 if has_formula and name not in (CHARGE, MASS) else math.nan
-            rows[row, place] = (each.amounts or {}).get(name, absent)
-    return tuple(order), rows
 
 
 def _on_edges(graph: Graph, species: list[Species], reactions: list[Reaction]) -> tuple[np.ndarray, np.ndarray]:

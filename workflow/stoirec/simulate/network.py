@@ -6,6 +6,7 @@ import numpy as np
 
 from stoirec.config.equations import parse_equation
 from stoirec.config.regime import Regime
+from stoirec.models.formulas import CHARGE, amounts_of_all, elements
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph, from_pairs
 from stoirec.streams import generator_stream
@@ -131,6 +132,8 @@ def own_network(regime: Regime) -> tuple[np.ndarray, tuple[str, ...], tuple[str,
         columns = {name: column for name, column in columns.items() if sum(column.values()) == 0}
     if not columns:
         raise ValueError("reactions: none conserves mass, the sum of its coefficients")
+    if regime.conserved == "elements":
+        _refuse_unbalanced(regime, columns)
     metabolites = tuple(dict.fromkeys(metabolite for column in columns.values() for metabolite in column))
     matrix = np.zeros((len(metabolites), len(columns)), np.int8)
     for reaction, column in enumerate(columns.values()):
@@ -155,7 +158,25 @@ def candidate_space(regime: Regime) -> tuple[np.ndarray, ColumnSpace, np.ndarray
         space = space.without_signs()
     if regime.conserved == "nothing":
         space = replace(space, conserved=np.zeros((0, graph.n_metabolites)))
+    if regime.conserved == "elements":
+        quantities, conserved = amounts_of_all([_made_of(regime, name) for name in metabolites])
+        space = replace(space, conserved=conserved, quantities=quantities)
     return stoichiometry, space, is_true
+
+
+def _refuse_unbalanced(regime: Regime, columns: dict[str, dict[str, float]]) -> None:
+    for name, column in columns.items():
+        _, amounts = amounts_of_all([_made_of(regime, metabolite) for metabolite in column])
+        if np.abs(amounts @ np.array(list(column.values()))).max(initial=0) > 0:
+            raise ValueError(f"reactions: {name} does not balance by the formulas of species")
+
+
+def _made_of(regime: Regime, metabolite: str) -> dict[str, float]:
+    """Elements and charge. Raises ValueError: a metabolite without a formula, or one that says no amounts."""
+    species = regime.species.get(metabolite)
+    if species is None or (found := elements(species.formula)) is None:
+        raise ValueError(f"species: {metabolite} has {'none' if species is None else species.formula} for a formula")
+    return found | {CHARGE: float(species.charge)}
 
 
 def candidate_graph(stoichiometry: np.ndarray, decoy_edges: float, seed: int) -> tuple[Graph, np.ndarray]:
