@@ -152,11 +152,11 @@ def test_a_table_of_reactions(tmp_path):
     [
         ("", "reaction: found nothing"),
         ("R1, A B", "line 1: equation"),
-        ("R1, A -> B -> C", "one arrow"),
+        ("R1, A -> B -> C", "line 1: equation"),
         ("R1, A -> B\nR1, B -> C", "line 2: reaction: found R1 again"),
         ("R1, -> ", "at least one species"),
         ("R1, A + + B -> C", "line 1: equation"),
-        ("R1, 0 A -> B", "coefficients above 0"),
+        ("R1, 0 A -> B", "positive coefficient"),
         ("R1, A -> ? A", "A with a coefficient and as a candidate"),
         (", A -> B", "line 1: reaction: found nothing"),
         ("R1, A -> B, C, D", "4 cells"),

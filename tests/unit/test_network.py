@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 from stoirec.config.equations import parse_equation
 from stoirec.config.regime import Regime, load_regime
 from stoirec.data.dataset import read_data
-from stoirec.simulate.network import balanced_columns, candidate_graph, own_network, random_stoichiometry
+from stoirec.simulate.network import (
+    balanced_columns,
+    candidate_graph,
+    candidate_space,
+    own_network,
+    random_stoichiometry,
+)
 from stoirec.simulate.trajectories import simulate
 from stoirec.simulate.truth import write_simulation
 
@@ -91,7 +97,7 @@ def test_a_regime_with_its_own_reactions(tiny_regime, tmp_path):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"reactions": {"R": "A + B"}}, "one -> between"),
+        ({"reactions": {"R": "A + B"}}, "one of .* between"),
         ({"reactions": {"R": "A -> 3 B"}}, "whole numbers up to 2"),
         ({"reactions": {"R": "A -> A"}}, "A stands there twice"),
         ({"reactions": {"R": "A -> x y"}}, "'x y' is no metabolite"),
@@ -127,8 +133,8 @@ def test_the_core_of_e_coli():
     assert (balanced.sum(axis=0) == 0).all() and (every.sum(axis=0) != 0).sum() == 18
 
 
-def test_elements_are_conserved_where_a_regime_has_formulas(tmp_path):
-    regime = load_regime(ROOT / "config/regimes/e_coli_core_formulas.yaml")
+def test_elements_are_conserved_where_a_regime_has_formulas():
+    regime = load_regime("config/regimes/e_coli_core_formulas.yaml")
     stoichiometry, space, _ = candidate_space(regime)
     assert space.quantities == ("C", "H", "N", "O", "P", "S", "charge") and stoichiometry.shape == (71, 66)
     np.testing.assert_array_equal(space.conserved @ stoichiometry, 0)

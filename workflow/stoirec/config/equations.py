@@ -1,26 +1,68 @@
-"""Reactions as a configuration writes them."""
+"""Reactions as people write them."""
 
 import re
+from dataclasses import dataclass
 
-_NUMBER = re.compile(r"\d+(\.\d+)?")
+_ARROWS = {"<-->": True, "<->": True, "<=>": True, "-->": False, "->": False, "=>": False}
+_ARROW = re.compile(rf"(?:^|\s)({'|'.join(map(re.escape, _ARROWS))})(?=\s|$)")
+_NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
+SOUGHT = "?"  # before a metabolite: its coefficient is not known
+
+
+@dataclass(frozen=True)
+class Equation:
+    """The sides of `A + 2 B -> ? C`.
+
+    Attributes:
+        left, right: (coefficient, metabolite); None for `?`.
+        reversible: whether the arrow has two heads.
+    """
+
+    left: tuple[tuple[float | None, str], ...]
+    right: tuple[tuple[float | None, str], ...]
+    reversible: bool
+
+
+def parse_sides(text: str) -> Equation:
+    """Both sides as they stand there.
+
+    Raises:
+        ValueError: not one arrow, or a coefficient that is no positive number.
+    """
+    arrows = _ARROW.findall(text)
+    if len(arrows) != 1:
+        raise ValueError(f"{text!r}: one of {' '.join(_ARROWS)} between substrates and products")
+    left, _, right = _ARROW.split(text)
+    return Equation(_side(left, text), _side(right, text), _ARROWS[arrows[0]])
+
+
+def _side(side: str, text: str) -> tuple[tuple[float | None, str], ...]:
+    found = []
+    for term in re.split(r"\s\+(?=\s|$)", side) if side.strip() else ():
+        *number, name = term.split() or [""]
+        sought = number == [SOUGHT]
+        size = float(number[0]) if len(number) == 1 and _NUMBER.fullmatch(number[0]) else 0.0 if number else 1.0
+        if name in ("", "+", SOUGHT) or not (sought or size > 0):
+            raise ValueError(f"{text!r}: {term.strip()!r} is no metabolite with a positive coefficient")
+        found.append((None if sought else size, name))
+    return tuple(found)
 
 
 def parse_equation(text: str) -> dict[str, float]:
     """Signed coefficients by metabolite of `A + 2 B -> C`.
 
     Raises:
-        ValueError: no arrow, a coefficient that is no positive number, or a metabolite that stands there twice.
+        ValueError: as parse_sides; an arrow with two heads, a coefficient that is not said, or a metabolite that stands
+            there twice.
     """
-    sides = text.split("->")
-    if len(sides) != 2:
+    equation = parse_sides(text)
+    if equation.reversible:
         raise ValueError(f"{text!r}: one -> between substrates and products")
     found: dict[str, float] = {}
-    for sign, side in zip((-1, 1), sides):
-        for term in side.split(" + ") if side.strip() else ():
-            *number, name = term.split() or [""]
-            size = float(number[0]) if len(number) == 1 and _NUMBER.fullmatch(number[0]) else 1.0
-            if not name or len(number) > 1 or (number and not _NUMBER.fullmatch(number[0])) or not size > 0:
-                raise ValueError(f"{text!r}: {term.strip()!r} is no metabolite with a positive coefficient")
+    for sign, side in ((-1, equation.left), (1, equation.right)):
+        for size, name in side:
+            if size is None:
+                raise ValueError(f"{text!r}: {name} has no coefficient")
             if name in found:
                 raise ValueError(f"{text!r}: {name} stands there twice")
             found[name] = sign * size

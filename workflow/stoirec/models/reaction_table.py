@@ -7,18 +7,15 @@ coefficient is sought, and may be 0. Candidates, a third column, may stand on ei
 import csv
 import io
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from stoirec.config.equations import parse_sides
 from stoirec.errors import BadInput
 from stoirec.models.formulas import CHARGE, MASS, elements
 from stoirec.models.model import Model, Reaction, Species
 
 _COLUMNS = ("reaction", "equation", "candidates")
-_ARROWS = {"<->": True, "<=>": True, "->": False, "=>": False, "-->": False, "<-->": True}
-_ARROW = re.compile(r"\s(<-->|<->|<=>|-->|->|=>)(?:\s|$)")
-_TERM = re.compile(r"(?:(?P<size>\?|\d+(?:\.\d*)?|\.\d+)\s+)?(?P<species>\S+)")
 _ALLOWED = "rows such as `R1, A + 2 B -> C`"
 
 
@@ -65,17 +62,15 @@ def _reaction(row: dict[str, str], where: str) -> Reaction:
     id_, equation = row.get("reaction", ""), row.get("equation", "")
     if not id_ or not equation:
         raise BadInput(where, "reaction" if not id_ else "equation", "nothing", _ALLOWED)
-    arrows = _ARROW.findall(f" {equation} ")
-    if len(arrows) != 1:
-        raise BadInput(where, "equation", equation, f"one arrow of {' '.join(_ARROWS)} between spaces")
-    left, _, right = _ARROW.split(f" {equation} ", maxsplit=1)
+    try:
+        sides = parse_sides(equation)
+    except ValueError as error:
+        raise BadInput(where, "equation", str(error), _ALLOWED) from None
     coefficients: dict[str, float] = {}
     sought: dict[str, int] = {}
-    drives = set()
-    for side, sign in ((left, -1), (right, 1)):
-        for size, species in _terms(side, where):
-            if sign < 0:
-                drives.add(species)
+    drives = {species for _, species in sides.left}
+    for side, sign in ((sides.left, -1), (sides.right, 1)):
+        for size, species in side:
             if size is None:
                 sought[species] = 0 if sought.get(species, sign) != sign else sign
             else:
@@ -88,19 +83,7 @@ def _reaction(row: dict[str, str], where: str) -> Reaction:
         raise BadInput(where, "equation", f"{min(twice)} with a coefficient and as a candidate", "one of the two")
     if not coefficients and not sought:
         raise BadInput(where, "equation", equation, "at least one species")
-    return Reaction(id_, coefficients, frozenset(drives), id_, sought or None, _ARROWS[arrows[0]])
-
-
-def _terms(side: str, where: str) -> Iterator[tuple[float | None, str]]:
-    """(coefficient or None, species) of `2 A + ? B`."""
-    for term in re.split(r"\s\+\s", side) if side.strip() else ():
-        match = _TERM.fullmatch(term.strip())
-        if match is None or match["species"] in ("+", "?"):
-            raise BadInput(where, "equation", term.strip() or "nothing between two +", "terms such as A, 2 B, ? C")
-        size = match["size"]
-        if size not in (None, "?") and not (0 < float(size) < math.inf):
-            raise BadInput(where, "equation", term.strip(), "coefficients above 0")
-        yield None if size == "?" else float(size or 1), match["species"]
+    return Reaction(id_, coefficients, frozenset(drives), id_, sought or None, sides.reversible)
 
 
 def _described(path: str | Path, used: set[str]) -> dict[str, Species]:
