@@ -109,6 +109,17 @@ def test_a_bound_on_sides_holds_for_listing_and_for_search():
     assert (best < 0).sum() == (best > 0).sum() == 3
 
 
+def test_a_reaction_of_many_elements_and_candidates_is_searched():
+    """Nearly all partial sums differ: 5^10 columns, 5^5 sums from either end."""
+    rng = np.random.default_rng(1)
+    column = np.array([-1, 2, 0, 0, 1, -2, 0, 0, 1, -1], float)
+    amounts = rng.integers(0, 9, (6, 10)).astype(float)
+    amounts[:, 0] += amounts @ column  # so that it balances
+    space = space_of(10, 5, conserved=amounts).of_any_sign()
+    found, _ = space.best(column + rng.normal(0, 0.1, 10), np.ones(10), 1)
+    assert found[0].tolist() == column.tolist()
+
+
 def test_too_many_columns_are_said_to_be():
     wide = space_of(40, 20, conserved=np.random.default_rng(0).uniform(1, 9, (3, 40)).round(3))
     with pytest.raises(TooManyColumns, match="reaction R0 with 40 candidate edges: .* combinations"):

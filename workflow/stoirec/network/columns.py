@@ -17,7 +17,7 @@ LARGEST = 2  # |S| of an edge, at most, where nothing else is said
 PER_SIDE = 3  # substrates of a reaction, and products, at most, where candidate edges may not be real
 _LISTED = 1 << 12  # columns of a reaction that are listed, at most
 _SIDE, _SIDE_WITH_DECOYS = 1 << 10, 1 << 16  # of one side; all of them are paired with those of the other
-_SUMS = 1 << 16  # partial sums of a reaction's conserved quantities that a search keeps apart, at most
+_SUMS = 1 << 18  # partial sums of a reaction's conserved quantities that a search keeps apart, at most
 _DIGITS = 6  # of a conserved sum: masses may be real numbers
 
 Signature = tuple[
@@ -300,6 +300,23 @@ class _Step:
     n_after: int
 
 
+def _returning(signature: Signature) -> list[set[tuple[float, ...]] | None]:
+    """Sums before each edge, and at the end, that the edges from there on bring to zero; None in the first half.
+
+    With many quantities nearly all partial sums differ, and few come back: both halves together are far fewer.
+    """
+    found: list[set[tuple[float, ...]] | None] = [None] * (len(signature) + 1)
+    found[-1] = last = {(0.0,) * len(signature[0][1])}
+    for edge in range(len(signature) - 1, len(signature) // 2 - 1, -1):
+        values, amount = signature[edge]
+        moves = {tuple(a * value for a in amount) for value in values}
+        last = {tuple(round(s - m, _DIGITS) + 0.0 for s, m in zip(after, move)) for after in last for move in moves}
+        if len(last) > _SUMS:
+            raise TooManyColumns(f"more than {_SUMS:,} partial sums of what is conserved")
+        found[edge] = last
+    return found
+
+
 @lru_cache(maxsize=4096)
 def _lattice(signature: Signature, per_side: int | None) -> list[_Step]:
     """The partial sums of a column's conserved quantities, edge by edge, from zero to zero.
@@ -308,13 +325,13 @@ def _lattice(signature: Signature, per_side: int | None) -> list[_Step]:
     """
     forward = [{(0.0,) * len(signature[0][1]) + (0, 0)}]
     moves = []
-    for values, amount in signature:
+    for (values, amount), returning in zip(signature, _returning(signature)[1:]):
         move = {}
         for before in forward[-1]:
             for place, value in enumerate(values):
                 after = tuple(round(s + a * value, _DIGITS) + 0.0 for s, a in zip(before, amount))
                 counts = (0, 0) if per_side is None else (before[-2] + (value < 0), before[-1] + (value > 0))
-                if max(counts) <= (per_side or 0):
+                if max(counts) <= (per_side or 0) and (returning is None or after in returning):
                     move[before, place] = after + counts
         moves.append(move)
         forward.append(set(move.values()))

@@ -141,15 +141,16 @@ class Refinement:
         return state.settled >= SETTLED
 
     def finish(self, state: State, steps: int) -> State:
-        """The columns the reactions are tied to as integers in the functions, which are fitted until as good as before.
+        """The columns the reactions are tied to as integers in the functions, which are fitted as long as that helps.
 
         The columns are the answer, not the directions of B refitted freely: those of weak reactions say less than the
         evidence of all columns.
         """
         found = in_integers(self.equations, state)
         for _ in range(_FITS):
-            found = self._descend(found, steps)
-            if found.cost < _AS_GOOD * state.cost:
+            before, found = found.cost, self._descend(found, steps)
+            helps = found.cost < HARDLY_LESS * before and _excess(self.equations, found.cost) > 1
+            if found.cost < _AS_GOOD * state.cost and not helps:
                 break
         return found
 
