@@ -3,11 +3,12 @@
 import gzip
 import json
 import logging
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-import roadrunner
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from stoirec.models.posed import pose
 from stoirec.models.reaction_table import read_reactions
 from stoirec.models.sbml import Recovered, read_sbml, sbml_of
 
-SHIPPED = Path(roadrunner.__file__).parent / "tests"  # models that libroadrunner's wheel brings
+SHIPPED = Path(find_spec("roadrunner").origin).parent / "tests"  # models that libroadrunner's wheel brings
 MODELS = [
     *("EcoliCore", "feedback", "linearPathwayClosed", "linearPathwayOpen", "named_stoic_in_kinetic_law", "test_1"),
     *(f"test_data/{name}" for name in ("Test_1", "Test_2", "Test_3", "feedback", "output_testmodel")),
@@ -301,6 +302,15 @@ def test_a_simulated_model_follows_its_own_laws(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.main()
     assert json.loads(capsys.readouterr().out)["oracle_balanced"]["nearest"]["entry_exact"] == 1.0
+
+
+def test_a_library_that_does_not_load_is_said_in_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "roadrunner", None)
+    arguments = ["import", str(hexokinase(tmp_path / "model.xml")), "--simulate", "-o", str(tmp_path / "data.nc")]
+    monkeypatch.setattr("sys.argv", ["stoirec", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2 and "libroadrunner, which does not load" in capsys.readouterr().err
 
 
 def test_a_reaction_that_runs_backward_is_reversible_whatever_the_file_says(tmp_path, monkeypatch):

@@ -6,15 +6,18 @@ Source: Welsh et al., libRoadRunner 2.0: a high performance SBML simulation and 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import roadrunner
 
 from stoirec.errors import BadInput
 from stoirec.models.model import Model, listing
 from stoirec.models.posed import Posed
 from stoirec.models.sbml import sbml_text
 from stoirec.streams import generator_stream
+
+if TYPE_CHECKING:
+    import roadrunner
 
 _RELATIVE, _ABSOLUTE = 1e-10, 1e-13  # tolerances of the integration; absolute: of the largest amount
 _MAX_STEPS = 100_000  # between two frames
@@ -107,7 +110,12 @@ def integrate(
     return Trajectories(tuple(species), tuple(reactions), times, amount.clip(min=0), flux)
 
 
-def _runner(path: str | Path, sbml: str) -> roadrunner.RoadRunner:
+def _runner(path: str | Path, sbml: str) -> "roadrunner.RoadRunner":
+    try:
+        import roadrunner  # its wheel wants Python's shared library, which not every Python has
+    except ImportError as error:
+        found = f"libroadrunner, which does not load here ({error})"
+        raise BadInput(path, "--simulate", found, "a Python with its shared library (Debian: libpython3-dev)") from None
     roadrunner.Logger.setLevel(roadrunner.Logger.LOG_FATAL)
     try:
         runner = roadrunner.RoadRunner(sbml)
