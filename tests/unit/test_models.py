@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,6 +127,16 @@ def test_columns_that_are_known_need_not_be_sought(tmp_path):
     assert not np.isnan(pose(model, ["all"]).space.known).any()
     with pytest.raises(Unsuitable, match="PGX"):
         pose(model, ["PGX"])
+
+
+def test_ids_that_end_as_those_of_other_directions_are_taken_as_they_are(tmp_path):
+    path = tmp_path / "reactions.csv"
+    path.write_text("R_reverse, A -> B\nQ, B -> C\n")
+    posed = pose(read_reactions(path), ["R_reverse"])
+    assert posed.space.reverse_of is None and np.isnan(posed.space.known).tolist() == [False, False, True, True]
+    path.write_text("R_reverse, B -> A\nR, A <-> B\n")
+    with pytest.raises(Unsuitable, match="R_reverse beside the other direction"):
+        pose(read_reactions(path))
 
 
 def test_a_table_of_reactions(tmp_path):
@@ -302,6 +313,15 @@ def test_a_simulated_model_follows_its_own_laws(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.main()
     assert json.loads(capsys.readouterr().out)["oracle_balanced"]["nearest"]["entry_exact"] == 1.0
+
+
+def test_a_model_without_laws_is_not_simulated(tmp_path, monkeypatch, capsys):
+    path = hexokinase(tmp_path / "model.xml")
+    path.write_text(re.sub("<kineticLaw>.*?</kineticLaw>", "", path.read_text()))
+    monkeypatch.setattr("sys.argv", ["stoirec", "import", str(path), "--simulate", "-o", str(tmp_path / "data.nc")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2 and "allowed: laws that can be integrated" in capsys.readouterr().err
 
 
 def test_a_library_that_does_not_load_is_said_in_a_line(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """A model as a question: which of its coefficients are sought, and what is said of the others."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -56,7 +57,7 @@ def pose(model: Model, known: Iterable[str] = ()) -> Posed:
     """
     remarks = list(model.remarks)
     followed = {species.id for species in model.species if species.followed}
-    directions, open_ids = [], set()
+    directions, origins, open_ids = [], [], set()
     for reaction in model.reactions:
         own = _of_followed(reaction, followed)
         if not own.coefficients and not own.sought:
@@ -64,30 +65,34 @@ def pose(model: Model, known: Iterable[str] = ()) -> Posed:
         sides = {np.sign(value) for value in own.coefficients.values() if value} | set((own.sought or {}).values())
         if len(own.coefficients) < len(reaction.coefficients) or (len(sides) < 2 and 0 not in sides):
             open_ids.add(reaction.id)
-        directions += [own, _backward(own)] if own.reversible else [own]
+        both = [own, _backward(own)] if own.reversible else [own]
+        directions, origins = directions + both, origins + [own.id] * len(both)
     if not directions:
         raise Unsuitable("reactions", "none that changes a species", "a model with species that reactions change")
+    twice = {id_ for id_, number in Counter(each.id for each in directions).items() if number > 1}
+    if twice:
+        raise Unsuitable("reactions", f"{min(twice)} beside the other direction of a reversible one", "other ids")
     _remark(remarks, model, {each.id for each in directions}, directions)
     taken = {id_ for each in directions for id_ in (*each.coefficients, *(each.sought or ()))}
     species = [each for each in model.species if each.id in taken]
     graph = _graph(species, directions)
     quantities, conserved = amounts_of_all([each.amounts for each in species])
     coefficient, sign = _on_edges(graph, species, directions)
-    unbalanced = _unbalanced(graph, conserved, coefficient) & ~np.isin(_base(graph.reaction_names), list(open_ids))
+    is_open = np.isin(origins, list(open_ids))
+    unbalanced = _unbalanced(graph, conserved, coefficient) & ~is_open
     if unbalanced.any():
-        ids = [name for name, bad in zip(graph.reaction_names, unbalanced) if bad and not name.endswith(REVERSE)]
+        ids = list(dict.fromkeys(np.array(origins)[unbalanced]))
         remarks.append(f"not balanced by the formulas, taken for open: {listing(ids)}")
-    is_open = unbalanced | np.isin(_base(graph.reaction_names), list(open_ids))
-    fixed = _known(model, graph, coefficient, known, remarks)
+    fixed = _known(model, graph, coefficient, np.array(origins), set(known), remarks)
     bound = int(np.nan_to_num(np.abs(coefficient[~fixed])).max(initial=LARGEST))
     space = replace(
         ColumnSpace.of_roles(graph, bound),
         sign=sign,
         known=np.where(fixed, coefficient, np.nan),
         conserved=conserved,
-        is_open=is_open,
+        is_open=is_open | unbalanced,
         quantities=quantities,
-        reverse_of=_reverse_of(graph.reaction_names, directions),
+        reverse_of=_reverse_of(graph.reaction_names, origins),
     )
     return Posed(space, coefficient, tuple(remarks))
 
@@ -112,10 +117,6 @@ def _backward(reaction: Reaction) -> Reaction:
         drives=frozenset(substrates | candidates | unchanged),
         sought=sought,
     )
-
-
-def _base(names: tuple[str, ...]) -> list[str]:
-    return [name.removesuffix(REVERSE) for name in names]
 
 
 def _remark(remarks: list[str], model: Model, kept: set[str], directions: list[Reaction]) -> None:
@@ -166,27 +167,26 @@ def _unbalanced(graph: Graph, conserved: np.ndarray, coefficient: np.ndarray) ->
     return (np.abs(graph.sum_by_reaction(change)) > _BALANCED * size).any(0)  # NaN is not above
 
 
-def _known(model: Model, graph: Graph, coefficient: np.ndarray, known: Iterable[str], remarks: list[str]) -> np.ndarray:
-    """(E,) bool, coefficients that are not sought."""
-    names = np.array(_base(graph.reaction_names))
-    known = set(known)
-    unknown = known - set(names) - {ALL}
+def _known(
+    model: Model, graph: Graph, coefficient: np.ndarray, origins: np.ndarray, known: set[str], remarks: list[str]
+) -> np.ndarray:
+    """(E,) bool, coefficients that are not sought; `origins`: (R,) ids of the model's reactions."""
+    unknown = known - set(origins) - {ALL}
     if unknown:
-        raise Unsuitable("--known", min(unknown), f"{ALL}, or ids of reactions such as {names[0]}")
+        raise Unsuitable("--known", min(unknown), f"{ALL}, or ids of reactions such as {origins[0]}")
     said = ~np.isnan(coefficient)
     if ALL in known or any(reaction.sought for reaction in model.reactions):
         return said
-    fixed = np.isin(names, list(known))
+    fixed = np.isin(origins, list(known))
     size = np.nan_to_num(np.abs(coefficient))
     odd = graph.sum_by_reaction(((size % 1 != 0) | (size > _LUMPED)).astype(float)) > 0
     if (odd & ~fixed).any():
-        ids = list(dict.fromkeys(names[odd & ~fixed]))
+        ids = list(dict.fromkeys(origins[odd & ~fixed]))
         remarks.append(f"fractional coefficients, or above {_LUMPED}: columns taken for known: {listing(ids)}")
     return said & ((fixed | odd)[graph.edge_reaction] | (coefficient == 0))
 
 
-def _reverse_of(names: tuple[str, ...], reactions: list[Reaction]) -> np.ndarray | None:
+def _reverse_of(names: tuple[str, ...], origins: list[str]) -> np.ndarray | None:
     place = {name: index for index, name in enumerate(names)}
-    backward = [each.reversible and each.id.endswith(REVERSE) for each in reactions]
-    found = [place[name.removesuffix(REVERSE)] if of else -1 for name, of in zip(names, backward)]
-    return np.array(found) if any(backward) else None
+    found = np.array([-1 if name == origin else place[origin] for name, origin in zip(names, origins)])
+    return found if (found >= 0).any() else None
