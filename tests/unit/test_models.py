@@ -10,16 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stoirec import cli
 from stoirec.answer.exported import export_text
+from stoirec.answer.recovery import recover
+from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data
 from stoirec.data.graph_variables import space_of
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
+from stoirec.learn.training import train
 from stoirec.models.formulas import CHARGE, elements, formula_of
 from stoirec.models.posed import pose
 from stoirec.models.reaction_table import read_reactions
@@ -127,6 +131,22 @@ def test_columns_that_are_known_need_not_be_sought(tmp_path):
     assert not np.isnan(pose(model, ["all"]).space.known).any()
     with pytest.raises(Unsuitable, match="PGX"):
         pose(model, ["PGX"])
+
+
+def test_what_is_known_is_answered_as_it_is_known(tmp_path, monkeypatch):
+    """A catalyst's coefficient of 0, and biomass' fractions, however badly the functions fit."""
+    path, out = hexokinase(tmp_path / "model.xml"), tmp_path / "data.nc"
+    imported(monkeypatch, path, "--simulate", "--duration", 2, "--frames", 100, "--runs", 2, "-o", out)
+    data = read_data(out)
+    config = FitConfig(n_runs=2, n_epochs=1, batch_size=16, refinement_rounds=1, refinement_steps=2, role_prior=True)
+    answer = recover(train(data, config, torch.device("cpu")), "fit.nc")
+    known = ~np.isnan(data.space.known)
+    assert by_name(data.graph, known)["hxk", "HXK"]
+    for name in (name for name in answer.variables if str(name).startswith("stoichiometry")):
+        np.testing.assert_array_equal(
+            data.graph.on_edges(answer[name].values)[known], data.space.known[known], str(name)
+        )
+    assert (answer["confidence"].values[known] == 1).all()
 
 
 def test_ids_that_end_as_those_of_other_directions_are_taken_as_they_are(tmp_path):

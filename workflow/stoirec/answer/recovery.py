@@ -121,6 +121,7 @@ def _answer(space: ColumnSpace, fit: xr.Dataset, method: str) -> _Answer:
     confidence = np.where(columns == answer.coefficient, probability[:, reaction], 0.0).sum(axis=0)
     if fit["val_loss"] >= _WORTHLESS:
         confidence = np.zeros_like(confidence)
+    confidence = np.where(np.isnan(space.known), confidence, 1.0)
     return _Answer(method, by_method, columns, probability, confidence)
 
 

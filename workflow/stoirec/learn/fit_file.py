@@ -132,10 +132,11 @@ def _curves(history: History) -> Variables:
 def _refined(space: ColumnSpace, allows_zero: bool, state: State, evidence: Evidence) -> Variables:
     """What refinement decided, what it leaves, and the likeliest columns."""
     known, columns, real = space.known, evidence.columns.cpu().numpy(), state.integers.cpu().numpy()
-    nearest = np.where(np.isnan(known), np.round(real), real)
+    nearest = np.round(real)
     if not allows_zero:
         sign = np.where(space.sign == 0, np.where(real < 0, -1, 1), space.sign)
         nearest = np.where(nearest == 0, sign, nearest)
+    nearest = np.where(np.isnan(known), nearest, known)
     return {
         "refined_coefficient": (
             "edge",
