@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stoirec import cli
-from stoirec.data.imported import network_dataset
+from stoirec.data.data_file import network_dataset
 from stoirec.files import netcdf
 from stoirec.network.balance import FREE, KNOWN, LENGTH, NONE, ONE, SOME, balances
 from stoirec.network.columns import ColumnSpace
@@ -75,7 +75,7 @@ def test_small_cases(amounts, known, says, column):
 
 def test_check_says_it_of_a_file(tmp_path, monkeypatch, capsys):
     space = space_of([[1, 1, 2], [1, 0, 1]], [-1, -1, 1], [np.nan] * 3)
-    netcdf.write(tmp_path / "network.nc", network_dataset(space))
+    netcdf.write(tmp_path / "network.nc", network_dataset(space, "a network"))
     for options in ([], ["--json"]):
         monkeypatch.setattr("sys.argv", ["stoirec", "check", str(tmp_path / "network.nc"), *options])
         with pytest.raises(SystemExit) as ended:

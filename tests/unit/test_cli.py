@@ -20,6 +20,7 @@ def stoirec(*arguments, expect=0):
     [
         "simulate",
         "import",
+        "check",
         "export",
         "train",
         "round",

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from stoirec.answer.exported import export_text
 from stoirec.answer.recovery import recover
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data
-from stoirec.data.graph_variables import space_of
+from stoirec.data.graph_variables import space_of, space_variables
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
 from stoirec.learn.training import train
@@ -161,7 +162,7 @@ def test_ids_that_end_as_those_of_other_directions_are_taken_as_they_are(tmp_pat
 
 def test_a_table_of_reactions(tmp_path):
     path, formulas = tmp_path / "reactions.csv", tmp_path / "species.csv"
-    path.write_text("# the benchmark\nR1, 2 A -> B\nR2, A + E -> C + E\nR3, C <-> D\nR4, -> A\n")
+    path.write_text("# the benchmark\nR1, 2 A->B\nR2, A + E -> C + E\nR3, C <-> D\nR4, -> A\n")
     formulas.write_text("species,formula,charge,mass\nA,CH2,0,\nB,C2H4,,\nC,,,14.5\n")
     space = (posed := pose(read_reactions(path, formulas))).space
     assert by_name(space.graph, posed.coefficient)["A", "R1"] == -2
@@ -207,11 +208,7 @@ def test_what_nobody_knows_of_a_metabolite_holds_none_of_its_reactions(tmp_path)
     assert held["g6p", "PGI"] and not held["atp", "HXK"]
     conserved = space.conserved.copy()
     conserved[0, space.graph.metabolite_names.index("f6p")] = np.nan  # carbon
-    amounts = type(space)(
-        **{**vars(space), "conserved": conserved, "_": 0}
-        if 0
-        else {name: conserved if name == "conserved" else getattr(space, name) for name in space.__dataclass_fields__}
-    ).amounts
+    amounts = replace(space, conserved=conserved).amounts
     edge = list(held).index(("g6p", "PGI"))
     assert amounts[0, edge] == 0 and amounts[1, edge] == 11
 
@@ -379,8 +376,6 @@ def recovery(tmp_path):
     """The answer to hexokinase's question, as `recover` would write it."""
     posed = pose(read_sbml(hexokinase(tmp_path / "model.xml")))
     graph = posed.space.graph
-    from stoirec.data.graph_variables import space_variables
-
     other = np.where(graph.edge_reaction == graph.reaction_names.index("PGI"), 2 * posed.coefficient, posed.coefficient)
     dataset = xr.Dataset(
         {

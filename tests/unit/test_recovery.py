@@ -240,3 +240,14 @@ def test_fractional_truth_is_taken_as_it_is(tiny_data, tiny_simulation, tiny_reg
     learned = tiny_data.graph.on_edges(matrix)
     found = recovery_metrics(tiny_data.graph, learned, np.trunc(learned), truth.log_k, matrix, truth.log_k)
     assert found["r2"] == 1 and found["entry_exact"] == pytest.approx((learned < 0).mean())
+
+
+def test_references_count_the_entries_that_an_answer_is_scored_by(tiny_data, tiny_truth):
+    """What is known is no achievement, of a baseline either."""
+    frames = true_frames(tiny_data, tiny_truth)
+    true = tiny_data.graph.on_edges(tiny_truth.stoichiometry).astype(float)
+    unit = baseline_coefficients(tiny_data.space)["baseline_unit"]
+    known = np.where(unit == true, true, np.nan)  # all that the baseline has right
+    references = reference_metrics(dataclasses.replace(tiny_data.space, known=known), tiny_truth, *frames)
+    found = references["baseline_unit"]["nearest"]
+    assert found["entry_exact"] == 0 and found["entry_exact_true_edges"] == pytest.approx((unit == true).mean())

@@ -133,7 +133,7 @@ def import_(
     seed: Annotated[int, typer.Option(min=0, help="Of the initial amounts.")] = 0,
 ) -> None:
     """Pose a model as a question: its reactions as candidate edges, elements and charge as what is conserved."""
-    from stoirec.data.imported import network_dataset, with_trajectories
+    from stoirec.data.data_file import network_dataset, with_trajectories
     from stoirec.files import netcdf
     from stoirec.models.posed import pose
     from stoirec.models.reaction_table import read_reactions
@@ -154,7 +154,7 @@ def import_(
     for remark in posed.remarks:
         _log.info("%s: %s", model, remark)
     _log.info("%s", posed.summary)
-    dataset, groups = network_dataset(posed.space), {}
+    dataset, groups = network_dataset(posed.space, "network of a user's model"), {}
     if trajectories is not None:
         amount, flux = trajectories.of(posed)
         matrix = posed.space.graph.matrix(posed.coefficient)

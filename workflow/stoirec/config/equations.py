@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 _ARROWS = {"<-->": True, "<->": True, "<=>": True, "-->": False, "->": False, "=>": False}
-_ARROW = re.compile(rf"(?:^|\s)({'|'.join(map(re.escape, _ARROWS))})(?=\s|$)")
+_ARROW = re.compile("|".join(map(re.escape, _ARROWS)))  # the longest first
 _NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 SOUGHT = "?"  # before a metabolite: its coefficient is not known
 
@@ -32,7 +32,7 @@ def parse_sides(text: str) -> Equation:
     arrows = _ARROW.findall(text)
     if len(arrows) != 1:
         raise ValueError(f"{text!r}: one of {' '.join(_ARROWS)} between substrates and products")
-    left, _, right = _ARROW.split(text)
+    left, right = _ARROW.split(text)
     return Equation(_side(left, text), _side(right, text), _ARROWS[arrows[0]])
 
 

@@ -35,7 +35,7 @@ class Kinetics(Strict):
     flux_limiter: bool = False
 
 
-class Species(Strict):
+class Composition(Strict):
     """What a metabolite is made of."""
 
     formula: str
@@ -56,9 +56,9 @@ class Regime(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
     # a network of its own: "A + 2 B -> C" by the name of the reaction; else one is drawn, of the sizes below
     reactions: dict[str, str] = {}
-    # what a learner is told; of `reactions`, those that do not conserve it are left out
+    # what a learner is told; of `reactions`, those that do not conserve mass are left out
     conserved: Literal["mass", "nothing", "elements"] = "mass"
-    species: dict[str, Species] = {}  # formulas of the metabolites of `reactions`, for conserved: elements
+    species: dict[str, Composition] = {}  # formulas of the metabolites of `reactions`, for conserved: elements
     signs: Literal["roles", "unknown"] = "roles"  # those that a learner is told; else only who drives a rate
     n_metabolites: int | None = Field(None, ge=2)
     n_reactions: int | None = Field(None, ge=1)

@@ -7,21 +7,19 @@ import numpy as np
 import xarray as xr
 
 from stoirec.network.graph import Graph
+from stoirec.network.notation import terms
 
+_DIGITS = 12  # of fractional coefficients, which are to be read again
 _HEADER = ("reaction", "equation", "candidates", "confidence", "no_column_probability", "alternative")
 
 
-def equation(graph: Graph, reaction: int, coefficient: np.ndarray, arrow: str = "->") -> str:
+def equation(graph: Graph, coefficient: np.ndarray, reaction: int) -> str:
     """`A + 2 B -> C` of a column on the edges (E,); what drives without a change stands on both sides."""
-    left, right = [], []
-    for edge in range(*graph.edges_of(reaction).indices(graph.n_edges)):
-        name, value = graph.metabolite_name(int(graph.edge_metabolite[edge])), float(coefficient[edge])
-        term = name if abs(value) in (0, 1) else f"{abs(value):.12g} {name}"
-        if value < 0 or (value == 0 and graph.edge_is_substrate[edge]):
-            left.append(term)
-        if value > 0 or (value == 0 and graph.edge_is_substrate[edge]):
-            right.append(term)
-    return " ".join(" ".join([" + ".join(left), arrow, " + ".join(right)]).split())
+    own = graph.edges_of(reaction)
+    unchanged = graph.edge_metabolite[own][graph.edge_is_substrate[own] & (coefficient[own] == 0)]
+    both = [graph.metabolite_name(int(metabolite)) for metabolite in unchanged]
+    left, right = (" + ".join(terms(graph, coefficient, reaction, sign, _DIGITS) + both) for sign in (-1, 1))
+    return f"{left} -> {right}".strip()
 
 
 def alternatives(recovery: xr.Dataset, graph: Graph) -> list[list[str]]:
@@ -31,7 +29,7 @@ def alternatives(recovery: xr.Dataset, graph: Graph) -> list[list[str]]:
         own = graph.edges_of(reaction)
         cost = recovery["alternative_cost"].values[:, reaction]
         possible = recovery["alternative"].values[np.isfinite(cost)]
-        found.append([equation(graph, reaction, row) for row in possible if (row[own] != answer[own]).any()])
+        found.append([equation(graph, row, reaction) for row in possible if (row[own] != answer[own]).any()])
     return found
 
 
@@ -50,7 +48,7 @@ def equation_table(recovery: xr.Dataset, graph: Graph) -> str:
         none_right = (
             float(recovery["no_column_probability"][reaction]) if "no_column_probability" in recovery else np.nan
         )
-        row = [graph.reaction_name(reaction), equation(graph, reaction, answer), ""]
+        row = [graph.reaction_name(reaction), equation(graph, answer, reaction), ""]
         row += [f"{confidence:.4f}", "" if np.isnan(none_right) else f"{none_right:.4f}"]
         table.writerow([*row, *others[reaction][:1]])
     return text.getvalue()

@@ -141,9 +141,9 @@ def _reaction(reaction: libsbml.Reaction, known: set[str], remarks: _Remarks, pa
     sides = (reaction.getListOfReactants(), -1.0), (reaction.getListOfProducts(), 1.0)
     for references, sign in sides:
         for reference in references:
-            species = _known(reference.getSpecies(), known, id_, path)
+            species = _of_model(reference.getSpecies(), known, id_, path)
             coefficients[species] += sign * _coefficient(reference, id_, remarks, path)
-    modifiers = {_known(each.getSpecies(), known, id_, path) for each in reaction.getListOfModifiers()}
+    modifiers = {_of_model(each.getSpecies(), known, id_, path) for each in reaction.getListOfModifiers()}
     drives = {each.getSpecies() for each in reaction.getListOfReactants()} | modifiers
     if reaction.isSetFast() and reaction.getFast():
         remarks.add("fast reactions, taken as any other", id_)
@@ -151,7 +151,7 @@ def _reaction(reaction: libsbml.Reaction, known: set[str], remarks: _Remarks, pa
     return Reaction(id_, every, frozenset(drives), reaction.getName() or id_, reversible=reaction.getReversible())
 
 
-def _known(species: str, known: set[str], reaction: str, path: str | Path) -> str:
+def _of_model(species: str, known: set[str], reaction: str, path: str | Path) -> str:
     if species not in known:
         raise BadInput(path, f"reaction {reaction}", f"species {species or '(none)'}", "a species of the model")
     return species

@@ -13,22 +13,24 @@ def signed_coefficient(value: float) -> str:
 def equation(graph: Graph, coefficient: np.ndarray, reaction: int) -> str:
     """A column as a chemist writes it: M3 + 2 M7 → M1. `coefficient`: (E,)."""
 
-    def side(sign: int) -> str:
-        terms = [
-            (f"{abs(float(value)):.6g} " if abs(value) != 1 else "") + graph.metabolite_name(metabolite)
-            for value, metabolite in _entries(graph, coefficient, reaction)
-            if np.sign(value) == sign
-        ]
-        return " + ".join(terms) or "∅"
+    left, right = (" + ".join(terms(graph, coefficient, reaction, sign)) or "∅" for sign in (-1, 1))
+    return f"{left} → {right}"
 
-    return f"{side(-1)} → {side(1)}"
+
+def terms(graph: Graph, coefficient: np.ndarray, reaction: int, sign: int, digits: int = 6) -> list[str]:
+    """One side of a column's equation, -1 the left one: M3, 2 M7."""
+    return [
+        (f"{abs(float(value)):.{digits}g} " if abs(value) != 1 else "") + graph.metabolite_name(metabolite)
+        for value, metabolite in _entries(graph, coefficient, reaction)
+        if np.sign(value) == sign
+    ]
 
 
 def column_text(graph: Graph, coefficient: np.ndarray, reaction: int) -> str:
     """The nonzero entries of a column, (E,) `coefficient`: −1 M12, −2 M40, +1 M7, +2 M88; substrates first."""
     entries = sorted(_entries(graph, coefficient, reaction), key=lambda entry: (entry[0] > 0, entry[1]))
-    terms = (f"{signed_coefficient(value)} {graph.metabolite_name(metabolite)}" for value, metabolite in entries)
-    return ", ".join(terms) or "nothing"
+    texts = (f"{signed_coefficient(value)} {graph.metabolite_name(metabolite)}" for value, metabolite in entries)
+    return ", ".join(texts) or "nothing"
 
 
 def _entries(graph: Graph, coefficient: np.ndarray, reaction: int) -> list[tuple[float, int]]:

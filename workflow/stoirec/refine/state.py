@@ -1,7 +1,7 @@
 """The numbers refinement works on."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,8 +48,7 @@ class State:
 
     def to(self, device: torch.device) -> "State":
         """The same on another device."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return State(**{name: part.to(device) if isinstance(part, Tensor) else part for name, part in parts.items()})
+        return replace(self, **{name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)})
 
     @property
     def committed(self) -> bool:

@@ -40,13 +40,14 @@ def reference_metrics(
     `flux`, `dcdt`: of `oracle.true_frames`.
     """
     graph = space.graph
-    unit = np.ones(graph.n_edges)
+    unit, sought = np.ones(graph.n_edges), np.isnan(space.known)
     result: dict[str, dict[str, dict[str, float]]] = {}
     for name, coefficient in (baseline_coefficients(space) | oracle_coefficients(space, flux, dcdt)).items():
         result[name] = {}
         for method in METHODS:
             found = decode(space, coefficient, unit, method).coefficient
-            metrics = recovery_metrics(graph, coefficient, found, truth.log_k, truth.stoichiometry, truth.log_k)
+            true = truth.stoichiometry, truth.log_k
+            metrics = recovery_metrics(graph, coefficient, found, truth.log_k, *true, sought)
             result[name][method] = metrics | {"log_k_r2": math.nan}
     return result
 

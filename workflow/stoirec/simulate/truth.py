@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from stoirec.config.regime import Regime
-from stoirec.data.graph_variables import space_variables
+from stoirec.data.data_file import network_dataset, with_trajectories
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
 from stoirec.kinetics.mechanistic import HALF_SATURATION
@@ -76,25 +76,9 @@ class Truth:
 
 def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, master_seed: int | None = None) -> None:
     """Write data.nc with its /truth group. `master_seed`: what the regime's seeds were derived from, if anything."""
-    trajectory = ("run", "time", "metabolite")
-    data = xr.Dataset(
-        {
-            "concentration": (
-                trajectory,
-                simulation.concentration,
-                {"long_name": "concentration", "units": "concentration unit"},
-            ),
-            "dcdt": (
-                trajectory,
-                simulation.dcdt,
-                {"long_name": "time derivative of the concentration", "units": "concentration unit / time unit"},
-            ),
-            "run_role": ("run", simulation.run_role, {"long_name": "0 training, 1 validation", "units": "1"}),
-            "time": ("time", simulation.time, {"long_name": "time", "units": "time unit"}),
-            **space_variables(simulation.space),
-        },
-        attrs={"title": "simulated metabolic network"},
-    )
+    network = network_dataset(simulation.space, "simulated metabolic network")
+    frames = (simulation.time, simulation.concentration, simulation.dcdt, simulation.run_role)
+    data = with_trajectories(network, *frames)
     netcdf.write(path, data, truth=_truth_group(simulation, regime, master_seed))
 
 
