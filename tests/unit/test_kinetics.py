@@ -46,13 +46,14 @@ def test_flux_is_the_written_equation(kinetics, rng):
 def test_textbook_fluxes_are_the_written_equations(tiny_regime, rng, name):
     regime = tiny_regime.model_copy(update={"kinetics": tiny_regime.kinetics.model_copy(update={"rate_law": name})})
     kinetics = random_kinetics(regime, random_stoichiometry(regime))
-    constants = kinetics.parameters.get("half_saturation", np.ones(16))
+    # in the order of the edges: by reaction, then metabolite
+    constants = iter(10 ** kinetics.parameters.get("log_half_saturation", np.zeros(100)))
     c = rng.uniform(0, 9, 10)
     expected = []
-    for column, log_k, constant in zip(kinetics.stoichiometry.T, kinetics.log_k, constants):
+    for column, log_k in zip(kinetics.stoichiometry.T, kinetics.log_k):
         rate = 10**log_k
         for i in np.flatnonzero(column < 0):
-            x, size = c[i] / constant, -column[i]
+            x, size = c[i] / next(constants), -column[i]
             rate *= x**size / (1 if name == "mass_action" else sum(x**n for n in range(size + 1)))
         expected.append(rate)
     assert kinetics.flux(c) == pytest.approx(np.array(expected), rel=1e-12)

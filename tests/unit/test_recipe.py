@@ -61,6 +61,8 @@ def test_unknown_signs_call_for_a_start_near_zero(tiny_regime, limited_regime, d
 
 
 def test_more_candidates_than_can_be_real_call_for_the_decoys_recipe(tiny_regime, limited_regime, data_of):
+    name, reason = choose(data_of(tiny_regime, decoy_edges=1.0, signs="unknown"))
+    assert name == "decoys" and "are not known" in reason
     crowded = data_of(tiny_regime, decoy_edges=1.0)
     name, reason = choose(crowded)
     assert name == "decoys" and f"{n_crowded(crowded)} of 16 reactions" in reason and "untested" not in reason

@@ -77,7 +77,7 @@ def test_rates_are_the_generators(setup, tiny_truth):
     )
     assert refinement.equations.cost(truth)[1] < 1e-20
     column = truth.integers[refinement.equations.graph.edges_of(3)]
-    assert refinement.functions.rates_of(3, truth, column[None], fitted)[0].numpy() == pytest.approx(
+    assert refinement.functions.rates_of(3, truth, column.abs()[None], fitted)[0].numpy() == pytest.approx(
         refinement.functions.rates(truth, fitted)[3].numpy()
     )
 
@@ -231,7 +231,7 @@ def brute_force_gain(equations, state, reaction, column, sizes=None):
     edges = graph.edges_of(reaction)
     rate = functions.rates(state, fitted)[..., 0].numpy()
     sizes = column if sizes is None else sizes
-    other = functions.rates_of(reaction, state, sizes[None], fitted)[0, :, 0].numpy()
+    other = functions.rates_of(reaction, state, sizes.abs()[None], fitted)[0, :, 0].numpy()
     residual = equations.matrix(state.linear).numpy() @ rate - fitted.dcdt.T.numpy()
     weight = ((residual**2).mean(1) + 1e-9) ** -0.5
 

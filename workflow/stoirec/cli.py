@@ -278,6 +278,15 @@ def score(
     _print_table(result["methods"])
 
 
+class RateLaw(StrEnum):
+    """What `graph_model.rate_law` may be, and the choice among them."""
+
+    pde_m1 = "pde_m1"
+    mass_action = "mass_action"
+    convenience = "convenience"
+    auto = "auto"
+
+
 class Recipe(StrEnum):
     """The files in recipes/, and the choice among them."""
 
@@ -299,6 +308,13 @@ def recover(
             "decoys: candidate edges may not be real; unsigned: who is consumed is not known."
         ),
     ] = Recipe.auto,
+    rate_law: Annotated[
+        RateLaw,
+        typer.Option(
+            help="pde_m1: functions that all reactions share; mass_action; convenience: Michaelis-Menten, a constant "
+            "for each substrate; auto: all three, and the one that predicts the validation runs best."
+        ),
+    ] = RateLaw.pde_m1,
     device: Device = "auto",
     threads: Threads = 1,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
@@ -309,17 +325,26 @@ def recover(
     from stoirec.data.dataset import read_data
     from stoirec.files import netcdf
     from stoirec.learn import recipe as recipes
+    from stoirec.learn.comparison import best_predicting
 
+    laws = [law.value for law in RateLaw if law is not RateLaw.auto] if rate_law is RateLaw.auto else [rate_law.value]
     fit = output.with_suffix(".fit.nc")
-    _not_over(output, data)
-    _not_over(fit, data)
+    of_law = {law: fit if len(laws) == 1 else output.with_suffix(f".{law}.fit.nc") for law in laws}
+    for written in (output, *of_law.values()):
+        _not_over(written, data)
     content = read_data(data)
     name, reason = recipes.choose(content) if recipe is Recipe.auto else (recipe.value, "as asked for")
     _log.info("recipe %s: %s", name, reason)
-    config = recipes.load(name).model_copy(update={"n_runs": content.n_training_runs})  # all there are
-    with from_file(data):
-        _train(content, config, device, threads, fit, checkpoint_seconds)
-    netcdf.write(output, decode_fit(read_fit(fit), str(fit)))
+    for law, path in of_law.items():
+        config = recipes.load(name).with_rate_law(law).model_copy(update={"n_runs": content.n_training_runs})
+        with from_file(data):
+            _train(content, config, device, threads, path, checkpoint_seconds)
+    fits = {law: read_fit(path) for law, path in of_law.items()}
+    best = best_predicting(fits)
+    if len(fits) > 1:
+        losses = ", ".join(f"{law} {float(each['val_loss']):.2g}" for law, each in fits.items())
+        _log.info("rate law %s: it predicts the validation runs best (val_loss: %s)", best, losses)
+    netcdf.write(output, decode_fit(fits[best], str(of_law[best])))
 
 
 @app.command(epilog="Example: stoirec check data.nc")

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from stoirec.config.judgement import Judgement
 from stoirec.config.reading import Strict, parse, read_yaml
-from stoirec.config.regime import Integration, Kinetics, Regime
+from stoirec.config.regime import Integration, Kinetics, RateLawName, Regime
 from stoirec.streams import MAX_SEED
 
 # What the same keys mean today. Names of fits follow from the first two: raise the one whose results change.
@@ -21,7 +21,11 @@ Decoder = Literal["auto", "nearest", "scaled", "mass_balanced", "scaled_mass_bal
 class GraphModel(Strict):
     """Architecture of the graph neural network."""
 
-    rate_law: Literal["pde_m1"] = Field("pde_m1", description="how rates depend on concentrations and |S|")
+    rate_law: RateLawName = Field(
+        "pde_m1",
+        description="how rates depend on concentrations and |S|: two networks that all reactions share, mass action, "
+        "or convenience kinetics with a half-saturation constant for each substrate",
+    )
     hidden_dim: int = Field(32, ge=1, description="width of the hidden layers")
     output_size: int = Field(16, ge=1, description="message dimension")
     n_layers: int = Field(3, ge=2, description="layers of units, input and output counted: 3 = two Linear layers")
@@ -109,6 +113,10 @@ class FitConfig(Strict):
         if self.refinement_rounds and self.graph_model.embedding_dim:
             raise ValueError("refinement_rounds needs graph_model.embedding_dim 0")
         return self
+
+    def with_rate_law(self, name: RateLawName) -> "FitConfig":
+        """The same with another rate law."""
+        return self.model_copy(update={"graph_model": self.graph_model.model_copy(update={"rate_law": name})})
 
     @property
     def meaning(self) -> int | tuple[int, int]:

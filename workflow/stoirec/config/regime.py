@@ -10,6 +10,7 @@ from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.errors import BadInput
 from stoirec.streams import MAX_SEED, derived_seed
 
+RateLawName = Literal["pde_m1", "mass_action", "convenience"]
 _Seed = Field(ge=0, le=MAX_SEED)
 
 
@@ -28,7 +29,7 @@ class Kinetics(Strict):
     substrate_func is an MLP([2, hidden, out]), rate_func an MLP([out, hidden, 1]).
     """
 
-    rate_law: Literal["pde_m1", "mass_action", "convenience"] = "pde_m1"
+    rate_law: RateLawName = "pde_m1"
     initialisation: Literal["monotone", "default"] = "monotone"
     hidden_dim: int = Field(32, ge=1)
     output_size: int = Field(16, ge=1)

@@ -1,11 +1,16 @@
 """The rate laws a fit can have, by the names a configuration gives them."""
 
 from stoirec.config.fit import GraphModel
+from stoirec.kinetics.mechanistic import ConvenienceKinetics, MassAction
 from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.kinetics.rate_law import LearnableLaw
 from stoirec.network.graph import Graph
 
-LAWS: dict[str, type[LearnableLaw]] = {"pde_m1": PdeM1}
+LAWS: dict[str, type[LearnableLaw]] = {
+    "pde_m1": PdeM1,
+    "mass_action": MassAction,
+    "convenience": ConvenienceKinetics,
+}
 
 
 def rate_law(graph: Graph, shape: GraphModel) -> LearnableLaw:

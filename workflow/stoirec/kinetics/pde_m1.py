@@ -29,6 +29,8 @@ class PdeM1(LearnableLaw):
         gate: whether messages are multiplied by g(|S|): then a coefficient of 0 silences a substrate.
     """
 
+    learns_sizes = True
+
     def __init__(
         self,
         graph: Graph,

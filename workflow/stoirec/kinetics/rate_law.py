@@ -48,9 +48,13 @@ class LearnableLaw(RateLaw):
 
     Attributes:
         allows_zero: whether a substrate of size 0 leaves its reaction alone, as if it were none.
+        learns_sizes: whether sizes are inputs of learned functions, to which other numbers could stand for 1, 2, ...
+        by_consumption: whether an edge whose sign is not known drives the rate only as far as it consumes.
     """
 
     allows_zero: bool = False
+    learns_sizes: bool = False
+    by_consumption: bool = False
 
     @classmethod
     @abstractmethod
@@ -65,20 +69,35 @@ class LearnableLaw(RateLaw):
     def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         """(R, frames, P) dF/dparameters, as one vector, and (S, frames) dF/dsize."""
 
-    @abstractmethod
-    def with_sizes(self, parameters: Parameters, at_zero: Tensor, slope: Tensor) -> dict[str, Tensor]:
-        """Parameters that make of a size s what `parameters` make of at_zero + slope s, the silence of 0 aside."""
+    def sizes(self, coefficient: Tensor, sign: Tensor) -> Tensor:
+        """Sizes of coefficients whose `sign` is known, or 0."""
+        size = coefficient.abs()
+        return torch.where((sign == 0) & (coefficient > 0), 0.0, size) if self.by_consumption else size
 
-    @abstractmethod
+    def with_sizes(self, parameters: Parameters, at_zero: Tensor, slope: Tensor) -> dict[str, Tensor]:
+        """Parameters that make of a size s what `parameters` make of at_zero + slope s, the silence of 0 aside.
+
+        Only of a law that learns sizes.
+        """
+        raise NotImplementedError
+
     def with_unit(self, parameters: Parameters, unit: float) -> dict[str, Tensor]:
-        """Parameters that make of concentrations c what `parameters` make of c / unit."""
+        """Parameters that make of concentrations c what `parameters` make of c / unit, up to unit^order."""
+        return dict(parameters)
+
+    def order(self, size: Tensor) -> Tensor:
+        """(R,) power of the unit of concentration that rates are in, at sizes (S,)."""
+        return size.new_zeros(len(self.ptr) - 1)
 
     @abstractmethod
     def part(self, edges: np.ndarray) -> "LearnableLaw":
         """The law on the graph with some of the edges (positions, in order)."""
 
-    def initial(self, name: str, rng: np.random.Generator) -> np.ndarray:
-        """A random start of a parameter: uniform within 1/sqrt(fan-in), as PyTorch initialises nn.Linear."""
+    def initial(self, name: str, rng: np.random.Generator, typical: np.ndarray | None = None) -> np.ndarray:
+        """A random start of a parameter: uniform within 1/sqrt(fan-in), as PyTorch initialises nn.Linear.
+
+        `typical`: (M,) concentrations, for laws whose constants are concentrations.
+        """
         weight = self.shapes[name.removesuffix("bias") + "weight" if name.endswith("bias") else name]
         bound = 1 / math.sqrt(weight[1])
         return rng.uniform(-bound, bound, self.shapes[name])

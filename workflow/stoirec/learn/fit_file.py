@@ -22,7 +22,7 @@ from stoirec.network.columns import ColumnSpace, small_integers
 from stoirec.refine import Evidence, State
 
 Variables = dict[str, tuple]
-_LEARNED = "learned_"
+LEARNED = "learned_"  # before the name of a parameter of the rate law
 
 
 def fit_content(
@@ -96,10 +96,17 @@ def _coefficients(data: Data, unit: float, model: MetabolismPropagation, se: np.
         "coefficient_se": ("edge", se, {"long_name": "standard error of the coefficient", "units": "1"}),
         "log_k": (
             "reaction",
-            _learned(model.log_k) + math.log10(unit),
+            _learned(model.log_k) + (1 - _order(model)) * math.log10(unit),
             {"long_name": "learned log10 rate constant", "units": "log10(1 / time unit)"},
         ),
     }
+
+
+@torch.no_grad()
+def _order(model: MetabolismPropagation) -> np.ndarray:
+    """(R,) power of the unit of concentration that the model's rates are in."""
+    sizes = model.law.sizes(model.sto_all, model.sign)[model.substrates]
+    return _learned(model.law.order(sizes))
 
 
 def _curves(history: History) -> Variables:
@@ -183,8 +190,8 @@ def _refined(space: ColumnSpace, allows_zero: bool, state: State, evidence: Evid
 def _rate_parameters(model: MetabolismPropagation, unit: float) -> Variables:
     """The rate law's parameters as variables learned_<name>, for concentrations in the unit of the file."""
     return {
-        _LEARNED + name: (
-            tuple(f"{_LEARNED}{name}_{axis}" for axis in range(parameter.ndim)),
+        LEARNED + name: (
+            tuple(f"{LEARNED}{name}_{axis}" for axis in range(parameter.ndim)),
             _learned(parameter),
             {"long_name": f"learned {name}", "units": "1"},
         )
@@ -199,7 +206,7 @@ def learned_model(fit: xr.Dataset, data: Data) -> MetabolismPropagation:
     model.sto_all.copy_(torch.as_tensor(fit["coefficient"].values))
     model.log_k.copy_(torch.as_tensor(fit["log_k"].values))
     for name, parameter in model.rate_parameters.items():
-        parameter.copy_(torch.as_tensor(fit[_LEARNED + name].values))
+        parameter.copy_(torch.as_tensor(fit[LEARNED + name].values))
     return model.eval()
 
 

@@ -30,11 +30,19 @@ class MetabolismPropagation(nn.Module):
         rate_parameters: those of the rate law, by its names.
 
     Buffers:
+        sign: (E,) signs that the fit is told, 0 unknown.
         substrates: (E_sub,) positions of the substrate edges among all edges.
         reaction_ptr: (R + 1,) edges by reaction; metabolite_ptr: (M + 1,) of `by_metabolite` by metabolite.
     """
 
-    def __init__(self, space: ColumnSpace, config: FitConfig, dt: float | None = None, log_k: float = -2.0) -> None:
+    def __init__(
+        self,
+        space: ColumnSpace,
+        config: FitConfig,
+        dt: float | None = None,
+        log_k: float = -2.0,
+        typical: np.ndarray | None = None,
+    ) -> None:
         super().__init__()
         graph = space.graph
         self.law = rate_law(graph, config.graph_model)
@@ -54,11 +62,12 @@ class MetabolismPropagation(nn.Module):
         }
         for name, values in buffers.items():
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
+        self.register_buffer("sign", torch.as_tensor(sign := told(space, config).sign), persistent=False)
         self.to(DTYPES[config.precision])
-        self._initialise(told(space, config).sign, config, log_k)
+        self._initialise(sign, config, log_k, typical)
 
     @torch.no_grad()
-    def _initialise(self, sign: np.ndarray, config: FitConfig, log_k: float) -> None:
+    def _initialise(self, sign: np.ndarray, config: FitConfig, log_k: float, typical: np.ndarray | None) -> None:
         """Draw every parameter from the learner's streams; `log_k` is the same for all reactions.
 
         Coefficients whose `sign` (E,) the fit is told have it; the others, where it is 0, have either.
@@ -66,7 +75,7 @@ class MetabolismPropagation(nn.Module):
         rng = learner_stream("initial weights", config.seed)
         for name, parameter in self.rate_parameters.items():
             if name != EMBEDDING:
-                parameter.copy_(torch.as_tensor(self.law.initial(name, rng)))
+                parameter.copy_(torch.as_tensor(self.law.initial(name, rng, typical)))
         self.log_k.fill_(log_k)
         start = sign * config.initial_magnitude
         if not sign.all():
@@ -83,7 +92,8 @@ class MetabolismPropagation(nn.Module):
     def flux(self, concentration: Tensor) -> Tensor:
         """(frames, M) concentrations -> (R, frames) fluxes, limited if the model has the limiter."""
         coefficient = self.sto_all[self.substrates]
-        rates = self.law.rates(self.rate_parameters, concentration, coefficient.abs())
+        size = self.law.sizes(coefficient, self.sign[self.substrates])
+        rates = self.law.rates(self.rate_parameters, concentration, size)
         flux = 10.0 ** self.log_k[:, None] * rates
         if self.limiter is None:
             return flux
@@ -104,7 +114,15 @@ def told(space: ColumnSpace, config: FitConfig) -> ColumnSpace:
 def new_model(data: Data, config: FitConfig) -> MetabolismPropagation:
     """The untrained model of a fit. Raises Unsuitable if it has the limiter and the frames are not equally spaced."""
     dt = data.dt if config.graph_model.flux_limiter else None
-    return MetabolismPropagation(data.space, config, dt, initial_log_k(data.dcdt[data.run_role == TRAINING]))
+    training = data.run_role == TRAINING
+    typical = typical_concentration(data.concentration[training])
+    return MetabolismPropagation(data.space, config, dt, initial_log_k(data.dcdt[training]), typical)
+
+
+def typical_concentration(concentration: np.ndarray) -> np.ndarray:
+    """(M,) RMS of concentrations (..., M); of a metabolite that is never there, that of all."""
+    size = np.sqrt(np.mean(concentration**2, axis=tuple(range(concentration.ndim - 1))))
+    return np.where(size > 0, size, max(float(np.sqrt(np.mean(size**2))), 1e-100))
 
 
 def initial_log_k(dcdt: np.ndarray) -> float:

@@ -26,17 +26,16 @@ def choose(data: Data) -> tuple[str, str]:
     """(name of the recipe for `data`, why), from what a learner may see."""
     crowded, limited = n_crowded(data), euler_steps(data)
     unsigned = int((data.space.sign == 0).sum())
-    if unsigned:
-        reason = f"the signs of {unsigned} of {data.graph.n_edges} edges are not known"
-        both = "; decoys, or a flux limiter, with unknown signs are untested"
-        return "unsigned", reason + (both if crowded or limited else "")
+    of_signs = f"the signs of {unsigned} of {data.graph.n_edges} edges are not known"
     if crowded > _CROWDED * data.graph.n_reactions:
         reason = (
             f"{crowded} of {data.graph.n_reactions} reactions have more than {PER_SIDE} candidate substrates or "
             "products, which cannot all be real"
         )
         both = "; the frames are explicit Euler steps as well: decoys with a flux limiter are untested"
-        return "decoys", reason + (both if limited else "")
+        return "decoys", reason + (f", and {of_signs}" if unsigned else "") + (both if limited else "")
+    if unsigned:
+        return "unsigned", of_signs + ("; a flux limiter with unknown signs is untested" if limited else "")
     if limited:
         return "flux_limited", "the frames are explicit Euler steps of dcdt, as with a flux limiter"
     few = f"only {crowded} of {data.graph.n_reactions} reactions have" if crowded else "no reaction has"

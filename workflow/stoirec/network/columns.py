@@ -260,8 +260,8 @@ def _listed(signature: Signature) -> np.ndarray:
 
 @lru_cache(maxsize=4096)
 def _side(values: tuple[tuple[float, ...], ...], most: int | None) -> np.ndarray:
-    """(sides, n) all coefficients of one side of a reaction; with `most`, one to as many that are not 0."""
-    n = len(values)
+    """(sides, n) all coefficients of one side of a reaction; with `most`, one to as many of a sign that are not 0."""
+    n, either = len(values), any(min(own) < 0 < max(own) for own in values)
     if most is None or not n:
         choices = [values]
     else:
@@ -270,7 +270,7 @@ def _side(values: tuple[tuple[float, ...], ...], most: int | None) -> np.ndarray
         may = [i for i in range(n) if 0 in values[i] and nonzero[i]]
         reals = [
             {*must, *others}
-            for number in range(max(0, 1 - len(must)), most - len(must) + 1)
+            for number in range(max(0, 1 - len(must)), (2 if either else 1) * most - len(must) + 1)
             for others in itertools.combinations(may, number)
         ]
         choices = [tuple(nonzero[i] if i in real else (0.0,) for i in range(n)) for real in reals]
@@ -278,7 +278,10 @@ def _side(values: tuple[tuple[float, ...], ...], most: int | None) -> np.ndarray
     bound = _SIDE if most is None else _SIDE_WITH_DECOYS
     if count > bound:
         raise TooManyColumns(f"a side of {n} candidate edges: {count:,} combinations, more than {bound:,}")
-    return np.array([side for own in choices for side in itertools.product(*own)], float).reshape(count, n)
+    found = np.array([side for own in choices for side in itertools.product(*own)], float).reshape(count, n)
+    if most is None or not either:
+        return found
+    return found[np.maximum((found < 0).sum(1), (found > 0).sum(1)) <= most]
 
 
 # --- search -----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ class ReactionColumns:
         drives: (n,) bool, which of its edges drive the rate.
         driving: (D, n_driving) their coefficients; others: (O, n_others) those of the others.
         conserved: (D, O) bool, which pairs conserve what is conserved.
-        size: (U, n_driving) different |S| of the edges that drive; size_of: (D,) which of them a side has.
+        size: (U, n_driving) different sizes, as the law takes them, of the edges that drive; size_of: (D,) which of
+            them a side has.
     """
 
     drives: Tensor
@@ -54,7 +55,7 @@ class Functions:
     def __init__(self, law: LearnableLaw, space: ColumnSpace, device: torch.device) -> None:
         self.law, self.space, self.device = law, space, device
         self.graph = graph = space.graph
-        self.allows_zero = space.allows_zero
+        self.allows_zero, self.learns_sizes = space.allows_zero, law.learns_sizes
         self.sign = torch.as_tensor(space.sign, dtype=torch.float64, device=device)  # (E,)
         self.metabolite, self.reaction, self.substrates = (
             torch.as_tensor(values, dtype=torch.int64, device=device)
@@ -76,15 +77,21 @@ class Functions:
             found = self.space.sides(reaction)
             if not found.conserved.size:
                 _log.warning("reaction %s has too many columns to be weighed", self.graph.reaction_name(reaction))
-            size, size_of = np.unique(np.abs(found.driving), axis=0, return_inverse=True)
-            drives = self.graph.edge_is_substrate[self.graph.edges_of(reaction)]
+            own = self.graph.edges_of(reaction)
+            drives = self.graph.edge_is_substrate[own]
+            sizes = self.law.sizes(torch.as_tensor(found.driving), self.sign[own].cpu()[drives]).numpy()
+            size, size_of = np.unique(sizes, axis=0, return_inverse=True)
             parts = (drives, found.driving, found.others, found.conserved, size, size_of.reshape(-1))
             self._sides[reaction] = ReactionColumns(*(torch.as_tensor(part, device=self.device) for part in parts))
         return self._sides[reaction]
 
     def size(self, state: State) -> Tensor:
-        """(E,) q: |S| of the integers, or the relaxed |S| while there are none."""
-        return state.integers.abs() if state.integers is not None else self.relaxed_size(state)[0]
+        """(E,) q: sizes of the integers, or relaxed ones while there are none."""
+        return self.sizes(state.integers) if state.integers is not None else self.relaxed_size(state)[0]
+
+    def sizes(self, column: Tensor, edges: slice = slice(None)) -> Tensor:
+        """(..., n) those that the law takes for coefficients (..., n) of some edges."""
+        return self.law.sizes(column, self.sign[edges])
 
     def size_slope(self, state: State) -> Tensor:
         """(E,) dq/d|S| for |S| = |B| / k: 0 where integers stand in the functions."""
@@ -93,14 +100,20 @@ class Functions:
     def relaxed_size(self, state: State) -> tuple[Tensor, Tensor]:
         """(E,) q for real coefficients s = B / k, signs taken off, and dq/ds; q is s where zeros are allowed."""
         s = self.signs(state) * state.linear / 10 ** state.log_k[self.reaction]
-        return (s, torch.ones_like(s)) if self.allows_zero else relaxed(s)
+        feels = self.sizes(torch.where(state.linear > 0, 1.0, -1.0))  # 0 where the rate does not
+        if self.allows_zero:
+            return feels * s, feels
+        size, slope = relaxed(s) if self.learns_sizes else exact_from_one(s)
+        return feels * size, feels * slope
 
     def signs(self, state: State) -> Tensor:
         """(E,) those of the space; where it knows none, those of B."""
         return torch.where(self.sign == 0, torch.sign(state.linear), self.sign)
 
     def with_sizes(self, weights: Tensor, one: Tensor, two: Tensor) -> Tensor:
-        """(P,) weights that make of the sizes 1 and 2 what `weights` make of `one` and `two`."""
+        """(P,) weights that make of sizes 1 and 2 what `weights` make of `one` and `two`; or as they are."""
+        if not self.learns_sizes:
+            return weights
         slope = two - one
         return self.law.pack(self.law.with_sizes(self.law.unpack(weights), one - slope, slope))
 
@@ -112,11 +125,11 @@ class Functions:
         return rate.unflatten(1, windows.concentration.shape[:2])
 
     @torch.no_grad()
-    def rates_of(self, reaction: int, state: State, columns: Tensor, windows: Windows) -> Tensor:
-        """(columns, windows, nodes) F of one reaction, were its column one of `columns` (columns, n), signs aside."""
+    def rates_of(self, reaction: int, state: State, sizes: Tensor, windows: Windows) -> Tensor:
+        """(columns, windows, nodes) F of one reaction, were the sizes of its edges one of `sizes` (columns, n)."""
         drives = torch.as_tensor(self.graph.edge_is_substrate[self.graph.edges_of(reaction)], device=self.device)
         concentration = windows.concentration.flatten(0, 1)
-        rate = self.law.rates_of(reaction, self.law.unpack(state.weights), concentration, columns[:, drives].abs())
+        rate = self.law.rates_of(reaction, self.law.unpack(state.weights), concentration, sizes[:, drives])
         return rate.unflatten(1, windows.concentration.shape[:2])
 
     def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,3 +146,10 @@ def relaxed(size: Tensor) -> tuple[Tensor, Tensor]:
     above = size - LOWEST
     root = (above**2 + _BEND**2).sqrt()
     return LOWEST + (above + root) / 2, (1 + above / root) / 2
+
+
+def exact_from_one(size: Tensor) -> tuple[Tensor, Tensor]:
+    """q and dq/d|S| where a size is what it is from 1 on, and levels off smoothly at LOWEST below."""
+    below = (1 - LOWEST) * ((size - 1) / (1 - LOWEST)).clamp(max=0).exp()
+    is_below = size < 1
+    return torch.where(is_below, LOWEST + below, size), torch.where(is_below, below / (1 - LOWEST), 1.0)

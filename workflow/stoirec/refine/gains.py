@@ -68,11 +68,11 @@ def log_elsewhere(equations: Equations, state: State, level: Tensor, reaction: i
     by what a column leaves out.
     """
     functions, sides = equations.functions, equations.functions.sides(reaction)
-    if functions.allows_zero:
+    if functions.allows_zero or (sides.size == 0).any():
         return None
     present = functions.size(state)[equations.graph.edges_of(reaction)][sides.drives]
     judgement = equations.judgement
-    far = (present / at_level(level, sides.driving.abs())).log() / judgement.near
+    far = (present / at_level(level, sides.size[sides.size_of])).log() / judgement.near
     return math.log(judgement.elsewhere) - far.square().log1p().sum(1)
 
 
@@ -121,9 +121,11 @@ def by_reaction(equations: Equations, values: Tensor, reduce: str) -> Tensor:
 def levels(equations: Equations, state: State) -> Tensor:
     """(largest + 1,) what stands for 0, 1, ... in the functions: median learned |S| in the faster half of reactions.
 
-    Of a number that no column has, that number times what stands for 1.
+    Of a number that no column has, that number times what stands for 1; the numbers where the law fixes sizes.
     """
     functions = equations.functions
+    if not functions.learns_sizes:
+        return torch.arange(functions.space.largest + 1, dtype=torch.float64, device=state.log_k.device)
     size = torch.zeros_like(state.log_k).index_add_(0, functions.reaction, state.linear.abs())
     learned, columns = functions.relaxed_size(state)[0], decode(equations, state)
     drives = torch.zeros_like(functions.sign, dtype=torch.bool).index_fill(0, functions.substrates, True)

@@ -34,6 +34,8 @@ def primitive(equations: Equations, state: State) -> State:
 
     Where nearly all coefficients are 1, few columns say what the functions are at 1 and at 2.
     """
+    if not equations.functions.learns_sizes:
+        return state
     columns = decode(equations, state).cpu().numpy()
     doubled = [_is_double(equations, columns, reaction) for reaction in range(equations.graph.n_reactions)]
     if np.mean(doubled) <= _MOST:
@@ -50,7 +52,7 @@ def as_large_as_integers(equations: Equations, state: State) -> State:
     """
     functions = equations.functions
     typical = (state.linear.abs() / 10 ** state.log_k[equations.reaction]).median()
-    if functions.allows_zero or typical > LOWEST:
+    if functions.allows_zero or not functions.learns_sizes or typical > LOWEST:
         return state
     factor = (1 + functions.space.largest) / 2 / typical
     weights = functions.with_sizes(state.weights, 1 / factor, 2 / factor)
@@ -68,8 +70,10 @@ def shortest(
         descend: fits the functions.
     """
     columns = column.cpu().numpy()
-    open_classes, every = _may_be_shorter(equations, state, columns)
     convention = np.zeros(equations.graph.n_reactions, bool)
+    if not equations.functions.learns_sizes:
+        return state, torch.as_tensor(convention, device=column.device)
+    open_classes, every = _may_be_shorter(equations, state, columns)
     for reactions in [np.concatenate(open_classes)] if every else open_classes:
         double = np.array([_is_double(equations, columns, reaction) for reaction in reactions], bool)
         if double.any():
@@ -130,6 +134,8 @@ def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evid
     One for each number of substrates. Functions that were fitted to the wrong lengths of most speak for them; no
     change of one length, nor of B beside it, undoes that.
     """
+    if not equations.functions.learns_sizes:
+        return
     unclear = (evidence.certainty <= equations.judgement.clear).cpu().numpy()
     columns = column.cpu().numpy()
     for reactions, is_open in _by_substrates(equations, state, columns):

@@ -39,7 +39,7 @@ class Others:
         self.weight = weight = (residual.square().mean(1) + _NOISE).rsqrt() if weight is None else weight
         self.functions, self.linear = functions, state.linear
         self.edges_of, self.same_rate = equations.graph.edges_of, equations.judgement.same_rate
-        self.share = kept / rates  # (R, windows, nodes)
+        self.share = torch.where(rates > 0, kept / rates, 1.0)  # (R, windows, nodes)
         self.rate = kept @ windows.weight
         self.left = -weight[:, None] * residual  # (M, windows)
         self.scale = weight / windows.scale  # (M,) a row's residuals per unit of dc/dt

@@ -164,7 +164,7 @@ class _Columns:
         as_it_is = Others(equations, state)
         self.level, self.weight, self.share = levels(equations, state), as_it_is.weight, as_it_is.share
         self.state = replace(state, tied=~state.is_outside)
-        sizes = replace(self.state, integers=at_level(self.level, column.abs()))
+        sizes = replace(self.state, integers=torch.sign(column) * at_level(self.level, column.abs()))
         self.rates = equations.functions.rates(sizes, equations.windows)
         self.unexplained = self._refit()
 
@@ -325,7 +325,7 @@ class _Columns:
         at = torch.arange(edges.start, edges.stop, device=column.device)
         self.column = self.column.index_copy(0, at, column)
         self.log_k = self.log_k.index_fill(0, torch.tensor(reaction, device=column.device), float(log_k))
-        sizes = at_level(self.level, column.abs())[None]
+        sizes = at_level(self.level, functions.sizes(column, edges))[None]
         self.rates = self.rates.clone()
         self.rates[reaction] = functions.rates_of(reaction, self.state, sizes, self.equations.windows)[0]
 

@@ -10,11 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from stoirec.answer.decode import decode
-from stoirec.data.graph_variables import graph_of
+from stoirec.data.graph_variables import graph_of, space_of
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
+from stoirec.score.matching import edges_of_matched, matched_reactions
 from stoirec.score.metrics import NAMES, r2, recovery_metrics
 from stoirec.simulate.truth import Truth
 
@@ -45,21 +46,22 @@ def answered_by(recovery: xr.Dataset) -> str:
 
 def score(recovery: xr.Dataset, truth: Truth, graph: Graph) -> dict[str, Any]:
     """The recovered answer's metrics; key `methods` holds those of every rounding method. NaN if the fit diverged."""
-    own = answered_by(recovery)
-    sought = np.isnan(recovery["edge_known"].values) if "edge_known" in recovery else None
-    methods = {}
+    own, space = answered_by(recovery), space_of(recovery, "recovery")
+    true = graph.on_edges(truth.stoichiometry)
+    matched = matched_reactions(space, graph.on_edges(recovery["stoichiometry"].values), true)
+    edges, methods = edges_of_matched(space, matched), {}
     for method in methods_in(recovery):
         if recovery.attrs["status"] != "ok":
             methods[method] = dict.fromkeys(NAMES, math.nan)
         else:
             methods[method] = recovery_metrics(
                 graph,
-                recovery["coefficient"].values,
-                graph.on_edges(recovery[_PREFIX + method].values),
-                recovery[f"log_k_{method}"].values,
+                recovery["coefficient"].values[edges],
+                graph.on_edges(recovery[_PREFIX + method].values)[edges],
+                recovery[f"log_k_{method}"].values[matched],
                 truth.stoichiometry,
                 truth.log_k,
-                sought,
+                np.isnan(space.known),
             )
     return {
         "status": recovery.attrs["status"],

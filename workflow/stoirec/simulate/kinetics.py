@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from stoirec.config.regime import Regime
+from stoirec.kinetics.laws import LAWS
 from stoirec.kinetics.limiter import FluxLimiter
-from stoirec.kinetics.mechanistic import MECHANISTIC
 from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.graph import Graph, from_pairs
@@ -84,7 +84,7 @@ def true_graph(stoichiometry: np.ndarray) -> Graph:
 def true_law(name: str, stoichiometry: np.ndarray, hidden: int, out: int) -> RateLaw:
     """The rate law of that name on the graph of (M, R); `hidden`, `out`: sizes of PDE_M1's functions."""
     graph = true_graph(stoichiometry)
-    return PdeM1(graph, hidden, out) if name == "pde_m1" else MECHANISTIC[name](graph)
+    return PdeM1(graph, hidden, out) if name == "pde_m1" else LAWS[name](graph)
 
 
 def monotone_substrate_func(rng: np.random.Generator, n_hidden: int, n_out: int) -> dict[str, np.ndarray]:

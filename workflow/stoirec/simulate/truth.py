@@ -10,7 +10,7 @@ from stoirec.config.regime import Regime
 from stoirec.data.data_file import network_dataset, with_trajectories
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
-from stoirec.kinetics.mechanistic import HALF_SATURATION
+from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION
 from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.graph import Graph
 from stoirec.simulate.kinetics import TrueKinetics, true_law
@@ -26,7 +26,7 @@ _FUNCTIONS = {
 _VARIABLES = {
     "pde_m1": _FUNCTIONS,
     "mass_action": {},
-    "convenience": {HALF_SATURATION: HALF_SATURATION},
+    "convenience": {LOG_HALF_SATURATION: LOG_HALF_SATURATION},
 }  # by rate law
 RECORDED = "recorded"  # no rate law of ours: the fluxes themselves are there
 _DIMS = {"weight1": ("hidden", "input"), "bias1": ("hidden",), "weight2": ("output", "hidden"), "bias2": ("output",)}
@@ -167,9 +167,9 @@ def _rate_law(
 
 def _parameter_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:
     """The weights of PDE_M1's two functions as variables `substrate_func_weight1` ...; constants of other laws."""
-    if HALF_SATURATION in parameters:
-        text = {"long_name": "half-saturation constant", "units": "concentration unit"}
-        return {HALF_SATURATION: ("reaction", parameters[HALF_SATURATION], text)}
+    if LOG_HALF_SATURATION in parameters:
+        text = {"long_name": "log10 half-saturation constant", "units": "log10(concentration unit)"}
+        return {LOG_HALF_SATURATION: ("substrate_edge", parameters[LOG_HALF_SATURATION], text)}
     found = {}
     for variable, name in _FUNCTIONS.items() if parameters else ():
         function, part = variable.rsplit("_", 1)

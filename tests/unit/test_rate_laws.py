@@ -1,0 +1,241 @@
+"""Every law a model can have, by the same questions; and the matrix of small networks by the law that holds."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from stoirec.answer.recovery import recover
+from stoirec.config.fit import GraphModel
+from stoirec.data.dataset import Data
+from stoirec.kinetics.laws import LAWS, rate_law
+from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION, ConvenienceKinetics, MassAction
+from stoirec.learn.comparison import best_predicting
+from stoirec.learn.fit_file import learned_model
+from stoirec.learn.recipe import choose, load
+from stoirec.learn.training import train
+from stoirec.network.columns import ColumnSpace
+from stoirec.network.graph import Graph, from_pairs
+from stoirec.score.matching import matched_reactions
+
+# A + B -> C, C -> A, -> B (a source), A + C -> B
+GRAPH = from_pairs(3, 4, [0, 1, 2, 2, 0, 1, 0, 2, 1], [0, 0, 0, 1, 1, 2, 3, 3, 3], [1, 1, 0, 1, 0, 0, 1, 1, 0])
+SHAPE = {"hidden_dim": 5, "output_size": 3}
+GATED = [("pde_m1", False), ("pde_m1", True), *((name, False) for name in LAWS if name != "pde_m1")]
+
+
+def law_and_parameters(name, rng, gate=False, graph=GRAPH):
+    law = rate_law(graph, GraphModel(rate_law=name, substrate_gate=gate, **SHAPE))
+    return law, {own: torch.as_tensor(law.initial(own, rng)) for own in law.shapes}
+
+
+def states(law, rng):
+    """Concentrations (frames, M), one of them where x = 1 for K = 1, and real sizes (S,)."""
+    c = torch.as_tensor(np.vstack([rng.uniform(0.2, 9, (6, 3)), np.ones((1, 3))]))
+    return c, torch.as_tensor(rng.uniform(0.6, 2.2, len(law.metabolite)))
+
+
+@pytest.mark.parametrize(("name", "gate"), GATED)
+def test_derivatives_are_those_of_automatic_differentiation(name, gate, rng):
+    law, parameters = law_and_parameters(name, rng, gate)
+    c, size = states(law, rng)
+    if LOG_HALF_SATURATION in parameters:
+        parameters[LOG_HALF_SATURATION][0] = 0.0  # x = 1 in a frame
+    vector = law.pack(parameters)
+    on_parameters, on_size = law.derivatives(parameters, c, size)
+    by_vector, by_size = torch.autograd.functional.jacobian(
+        lambda v, s: law.rates(law.unpack(v) if len(v) else {}, c, s), (vector, size)
+    )
+    assert torch.allclose(on_parameters, by_vector, rtol=1e-6, atol=1e-10)
+    own = torch.repeat_interleave(torch.arange(4), law.ptr.diff())
+    edge = torch.arange(len(size))
+    assert torch.allclose(on_size, by_size[own, :, edge], rtol=1e-6, atol=1e-10)
+    by_size[own, :, edge] = 0  # no other reaction feels it
+    assert not by_size.any()
+
+
+@pytest.mark.parametrize(("name", "gate"), GATED)
+def test_the_rates_of_one_reaction_are_those_of_all(name, gate, rng):
+    law, parameters = law_and_parameters(name, rng, gate)
+    c, _ = states(law, rng)
+    sizes = torch.as_tensor(rng.integers(1, 4, (5, len(law.metabolite))).astype(float))
+    whole = torch.stack([law.rates(parameters, c, size) for size in sizes])
+    for j in range(4):
+        own = slice(int(law.ptr[j]), int(law.ptr[j + 1]))
+        assert torch.allclose(law.rates_of(j, parameters, c, sizes[:, own]), whole[:, j], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "gate"), GATED)
+def test_a_part_of_the_graph_has_the_same_rates(name, gate, rng):
+    law, parameters = law_and_parameters(name, rng, gate)
+    c, size = states(law, rng)
+    kept = np.array([1, 2, 3, 4, 5, 7, 8])  # A drives neither the first nor the last any more
+    part = law.part(kept)
+    mine = torch.as_tensor(np.isin(GRAPH.substrate_edges, kept))
+    assert part.pack(parameters).shape == law.pack(parameters).shape
+    found = part.rates(parameters, c, size[mine])
+    whole = law.rates(parameters, c, size)
+    assert torch.allclose(found[1:3], whole[1:3], rtol=1e-12) and not torch.allclose(found[0], whole[0])
+    on_parameters, _ = part.derivatives(parameters, c, size[mine])
+    assert on_parameters.shape == (4, 7, len(law.pack(parameters)))
+
+
+@pytest.mark.parametrize(("name", "gate"), GATED)
+def test_another_unit_of_concentration_changes_rates_by_a_power_of_it(name, gate, rng):
+    law, parameters = law_and_parameters(name, rng, gate)
+    c, size = states(law, rng)
+    rates = law.rates(parameters, c, size)
+    other = law.rates(law.with_unit(parameters, 1000.0), 1000.0 * c, size)
+    assert torch.allclose(other, rates * 1000.0 ** law.order(size)[:, None], rtol=1e-9)
+
+
+@pytest.mark.parametrize("law", [MassAction(GRAPH), ConvenienceKinetics(GRAPH)])
+def test_textbook_laws_silence_zeros_and_hold_at_any_concentration(law, rng):
+    parameters = {name: torch.as_tensor(law.initial(name, rng)) for name in law.shapes}
+    c = torch.as_tensor(np.array([[0.0, 1e-300, 1e300], [3.0, 0.0, 2.0]]))
+    sizes = torch.tensor([0.0, 1.0, 2.0, 1.0, 0.0], dtype=torch.float64)
+    rates = law.rates(parameters, c, sizes)
+    assert (rates >= 0).all() and not rates.isnan().any()
+    assert rates[0, 1] == pytest.approx(0.0, abs=1e-200)  # A silenced, no B
+    assert (rates[2] == 1).all()  # a source
+
+
+def test_an_unknown_sign_drives_as_far_as_it_consumes():
+    coefficient, sign = torch.tensor([-2.0, 2.0, 2.0, -1.0]), torch.tensor([0, 0, 1, -1])
+    assert MassAction(GRAPH).sizes(coefficient, sign).tolist() == [2, 0, 2, 1]
+    assert rate_law(GRAPH, GraphModel(**SHAPE)).sizes(coefficient, sign).tolist() == [2, 2, 2, 1]
+
+
+# --- recovery ---------------------------------------------------------------------------------------------------------
+
+
+def simulated(S, flux, initial, times):
+    """Data on the exact graph of S (M, R), integrated from initial (runs, M), the last run for validation."""
+    runs = [
+        solve_ivp(lambda _, c: S @ flux(c), (0, times[-1]), c0, "LSODA", times, rtol=1e-9, atol=1e-11).y.T.clip(0)
+        for c0 in initial
+    ]
+    concentration = np.array(runs)
+    dcdt = np.array([[S @ flux(c) for c in run] for run in runs])
+    role = np.zeros(len(runs), np.int8)
+    role[-1] = 1
+    metabolite, reaction = np.nonzero(S)
+    graph = from_pairs(*S.shape, metabolite, reaction, S[metabolite, reaction] < 0)
+    return Data(ColumnSpace.of_roles(graph), times, concentration, dcdt, role)
+
+
+def all_candidates(data: Data, n_reactions: int) -> Data:
+    """The same frames where every species is a candidate of every reaction, of unknown role; nothing is conserved."""
+    n = data.concentration.shape[2]
+    graph = Graph(
+        n,
+        n_reactions,
+        np.tile(np.arange(n), n_reactions),
+        np.repeat(np.arange(n_reactions), n),
+        np.ones(n * n_reactions, bool),
+    )
+    space = ColumnSpace.of_roles(graph)
+    return replace(data, space=replace(space, sign=np.zeros(graph.n_edges, np.int8), conserved=np.zeros((0, n))))
+
+
+# 2A -> B, A -> C, C -> D, B + D -> E: Ji and Deng 2021, J. Phys. Chem. A 125, 1082, the first case
+CRNN = np.array([[-2, -1, 0, 0], [1, 0, 0, -1], [0, 1, -1, 0], [0, 0, 1, -1], [0, 0, 0, 1]], float)
+CRNN_K = np.array([0.1, 0.2, 0.13, 0.3])
+
+
+@pytest.fixture(scope="module")
+def crnn():
+    rng = np.random.default_rng(0)
+    initial = np.zeros((13, 5))
+    initial[:, :2] = rng.uniform(0.2, 1.2, (13, 2))
+    return simulated(
+        CRNN, lambda c: CRNN_K * [c[0] ** 2, c[0], c[2], c[1] * c[3]], initial, np.linspace(0.0, 40.0, 100)
+    )
+
+
+def fitted(data: Data, law: str):
+    recipe = load(choose(data)[0]).with_rate_law(law).model_copy(update={"n_runs": data.n_training_runs})
+    return train(data, recipe, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_mass_action_with_every_species_a_candidate_comes_out_exactly(crnn, rng, noise):
+    noisy = crnn.dcdt + noise * crnn.dcdt.std((0, 1)) * rng.normal(size=crnn.dcdt.shape)
+    data = all_candidates(replace(crnn, dcdt=noisy), 4)
+    assert choose(data)[0] == "decoys"
+    found = recover(fitted(data, "mass_action"), "fit.nc")
+    graph, true = data.graph, CRNN.T.ravel()
+    got = graph.on_edges(found["stoichiometry"].values)
+    order = matched_reactions(data.space, got, true)
+    assert sorted(order) == [0, 1, 2, 3]
+    assert np.array_equal(got.reshape(4, 5)[order], CRNN.T)
+    assert found["confidence"].values.min() > 0.99
+
+
+# S -> P1 -> P2 + P3, 2 P2 -> P4, P3 + P4 -> P5, P5 -> S, P1 -> P5
+ENZYMES = np.array(
+    [
+        [-1, 0, 0, 0, 1, 0],
+        [1, -1, 0, 0, 0, -1],
+        [0, 1, -2, 0, 0, 0],
+        [0, 1, 0, -1, 0, 0],
+        [0, 0, 1, -1, 0, 0],
+        [0, 0, 0, 1, -1, 1],
+    ],
+    float,
+)
+ENZYMES_V = np.array([0.8, 0.9, 0.5, 0.7, 0.6, 0.4])
+ENZYMES_K = {(0, 0): 0.5, (1, 1): 2.0, (2, 2): 1.0, (3, 3): 0.3, (4, 3): 4.0, (5, 4): 1.5, (1, 5): 0.7}  # (species, j)
+
+
+def enzyme_flux(c):
+    flux = ENZYMES_V.copy()
+    for (i, j), constant in ENZYMES_K.items():
+        x, size = c[i] / constant, int(-ENZYMES[i, j])
+        flux[j] *= x**size / sum(x**n for n in range(size + 1))
+    return flux
+
+
+@pytest.fixture(scope="module")
+def enzymes():
+    rng = np.random.default_rng(1)
+    data = simulated(ENZYMES, enzyme_flux, rng.uniform(0.1, 5.0, (5, 6)), np.linspace(0.0, 30.0, 300))
+    return replace(data, space=replace(data.space, conserved=np.zeros((0, 6))))
+
+
+def test_michaelis_menten_is_exact_by_its_law_and_not_sure_of_what_is_wrong_by_another(enzymes):
+    fits = {law: fitted(enzymes, law) for law in ("convenience", "mass_action")}
+    true = enzymes.graph.on_edges(ENZYMES)
+    for law, fit in fits.items():
+        found = recover(fit, "fit.nc")
+        right = enzymes.graph.on_edges(found["stoichiometry"].values) == true
+        sure = found["confidence"].values > 0.99
+        assert right[sure].all()
+        assert law != "convenience" or (right.all() and sure.all())
+    assert best_predicting(fits) == "convenience"
+
+
+def test_the_constants_are_those_of_the_truth_whatever_the_unit(enzymes):
+    scaled = replace(enzymes, concentration=1000 * enzymes.concentration, dcdt=1000 * enzymes.dcdt)
+    fit = fitted(scaled, "convenience")
+    learned, graph = fit["learned_log_half_saturation"].values, enzymes.graph
+    for place, edge in enumerate(graph.substrate_edges):
+        constant = ENZYMES_K[int(graph.edge_metabolite[edge]), int(graph.edge_reaction[edge])]
+        assert learned[place] == pytest.approx(math.log10(1000 * constant), abs=1e-3)
+    assert 10 ** fit["log_k"].values == pytest.approx(1000 * ENZYMES_V, rel=1e-2)
+    model = learned_model(fit, scaled)
+    with torch.no_grad():
+        predicted = model(torch.as_tensor(scaled.concentration[-1])).numpy()
+    assert predicted == pytest.approx(scaled.dcdt[-1], abs=1e-3 * np.abs(scaled.dcdt).max())
+
+
+def test_only_reactions_of_one_question_are_matched():
+    space = ColumnSpace.of_roles(from_pairs(3, 3, [0, 1, 0, 1, 0, 2], [0, 0, 1, 1, 2, 2], [1, 0, 1, 0, 1, 0]))
+    true = np.array([-1.0, 1, -2, 2, -1, 1])
+    swapped = np.array([-2.0, 2, -1, 1, -1, 1])
+    assert matched_reactions(space, swapped, true).tolist() == [1, 0, 2]
+    fixed = replace(space, known=np.array([-2.0, np.nan, np.nan, np.nan, np.nan, np.nan]))
+    assert matched_reactions(fixed, swapped, true).tolist() == [0, 1, 2]
