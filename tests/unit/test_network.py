@@ -81,11 +81,12 @@ def test_a_regime_with_its_own_reactions(tiny_regime, tmp_path):
         "reaction_shapes": {},
     }
     regime = Regime.model_validate(content)
-    matrix, metabolites, reactions = own_network(regime)
+    found = own_network(regime)
+    matrix, metabolites, reactions = found.matrix, found.metabolites, found.reactions
     assert (metabolites, reactions) == (("A", "B", "C", "D"), ("one", "two"))
     assert matrix.T.tolist() == [[-1, 1, 0, 0], [-1, 1, -2, 2]]
     free = regime.model_copy(update={"conserved": "nothing", "n_frames": 10})
-    assert own_network(free)[0].T.tolist() == [[-1, 1, 0, 0], [-1, 1, -2, 2], [0, -1, 1, 1]]
+    assert own_network(free).matrix.T.tolist() == [[-1, 1, 0, 0], [-1, 1, -2, 2], [0, -1, 1, 1]]
     write_simulation(tmp_path / "data.nc", simulate(free), free)
     data = read_data(tmp_path / "data.nc")
     assert data.graph.reaction_names == ("one", "two", "three") and data.space.conserved.shape == (0, 4)
@@ -98,7 +99,10 @@ def test_a_regime_with_its_own_reactions(tiny_regime, tmp_path):
     "changed, message",
     [
         ({"reactions": {"R": "A + B"}}, "one of .* between"),
-        ({"reactions": {"R": "A -> 3 B"}}, "whole numbers up to 2"),
+        ({"reactions": {"R": "A -> 1.5 B"}}, "whole numbers, but of `known`"),
+        ({"reactions": {"R": " -> "}}, "has no metabolite"),
+        ({"reactions": {"R": "A -> B"}, "known": ["Q"]}, "known: Q is none of the reactions"),
+        ({"both_ways": True}, "both_ways are of reactions"),
         ({"reactions": {"R": "A -> A"}}, "A stands there twice"),
         ({"reactions": {"R": "A -> x y"}}, "'x y' is no metabolite"),
         ({"reactions": {"R": "A -> 0 B"}}, "'0 B' is no metabolite"),
@@ -123,12 +127,12 @@ def test_equations_are_read_as_they_are_written(column):
         )
         for sign in (-1, 1)
     ]
-    assert parse_equation(f"{sides[0]} -> {sides[1]}") == column
+    assert parse_equation(f"{sides[0]} -> {sides[1]}") == (column, False)
 
 
 def test_the_core_of_e_coli():
     regimes = [load_regime(f"config/regimes/{name}.yaml") for name in ("e_coli_core", "e_coli_core_balanced")]
-    every, balanced = (own_network(regime)[0] for regime in regimes)
+    every, balanced = (own_network(regime).matrix for regime in regimes)
     assert every.shape == (71, 66) and balanced.shape == (69, 48)
     assert (balanced.sum(axis=0) == 0).all() and (every.sum(axis=0) != 0).sum() == 18
 

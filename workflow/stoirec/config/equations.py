@@ -48,16 +48,13 @@ def _side(side: str, text: str) -> tuple[tuple[float | None, str], ...]:
     return tuple(found)
 
 
-def parse_equation(text: str) -> dict[str, float]:
-    """Signed coefficients by metabolite of `A + 2 B -> C`.
+def parse_equation(text: str) -> tuple[dict[str, float], bool]:
+    """Signed coefficients by metabolite of `A + 2 B -> C`, and whether the arrow has two heads.
 
     Raises:
-        ValueError: as parse_sides; an arrow with two heads, a coefficient that is not said, or a metabolite that stands
-            there twice.
+        ValueError: as parse_sides; a coefficient that is not said, or a metabolite that stands there twice.
     """
     equation = parse_sides(text)
-    if equation.reversible:
-        raise ValueError(f"{text!r}: one -> between substrates and products")
     found: dict[str, float] = {}
     for sign, side in ((-1, equation.left), (1, equation.right)):
         for size, name in side:
@@ -66,4 +63,4 @@ def parse_equation(text: str) -> dict[str, float]:
             if name in found:
                 raise ValueError(f"{text!r}: {name} stands there twice")
             found[name] = sign * size
-    return found
+    return found, equation.reversible

@@ -55,8 +55,11 @@ class Regime(Strict):
     """A frozen simulation. Learners and their parameters vary, the data does not."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
-    # a network of its own: "A + 2 B -> C" by the name of the reaction; else one is drawn, of the sizes below
+    # a network of its own: "A + 2 B -> C" by the name of the reaction, "A <-> B" where it runs both ways, "A -> " where
+    # it is open; else one is drawn, of the sizes below
     reactions: dict[str, str] = {}
+    known: list[str] = []  # names of `reactions` whose columns a learner is told; they may be fractional, or unbalanced
+    both_ways: bool = False  # whether all `reactions` run both ways
     # what a learner is told; of `reactions`, those that do not conserve mass are left out
     conserved: Literal["mass", "nothing", "elements"] = "mass"
     species: dict[str, Composition] = {}  # formulas of the metabolites of `reactions`, for conserved: elements
@@ -97,6 +100,8 @@ class Regime(Strict):
             raise ValueError("species are the formulas of conserved: elements, which needs them")
         if self.reactions:
             self._own_network()
+        elif self.known or self.both_ways:
+            raise ValueError("known and both_ways are of reactions, which are not given")
         elif None in (self.n_metabolites, self.n_reactions) or not sum(self.reaction_shapes.values()) > 0:
             raise ValueError("reactions, or n_metabolites, n_reactions and reaction_shapes with a positive weight")
         if (self.integration.method == "Euler") != self.kinetics.flux_limiter:
@@ -109,11 +114,16 @@ class Regime(Strict):
                 raise ValueError(f"{key} has no meaning where reactions are given")
         for name, equation in self.reactions.items():
             try:
-                sizes = [abs(size) for size in parse_equation(equation).values()]
+                column, _ = parse_equation(equation)
             except ValueError as error:
                 raise ValueError(f"reactions: {name}: {error}") from None
-            if any(size > self.max_coefficient or size != round(size) for size in sizes):
-                raise ValueError(f"reactions: {name}: coefficients are whole numbers up to {self.max_coefficient}")
+            if not column:
+                raise ValueError(f"reactions: {name}: {equation!r} has no metabolite")
+            if name not in self.known and any(size != round(size) for size in column.values()):
+                raise ValueError(f"reactions: {name}: coefficients are whole numbers, but of `known` reactions")
+        for name in self.known:
+            if name not in self.reactions:
+                raise ValueError(f"known: {name} is none of the reactions")
 
     def with_master_seed(self, seed: int) -> "Regime":
         """The same regime with its four seeds derived from one (the command line's --seed)."""

@@ -9,11 +9,10 @@ import numpy as np
 from stoirec.errors import Unsuitable
 from stoirec.models.formulas import amounts_of_all
 from stoirec.models.model import REVERSE, Model, Reaction, Species, listing
-from stoirec.network.columns import LARGEST, ColumnSpace
+from stoirec.network.columns import LARGEST, LUMPED, ColumnSpace
 from stoirec.network.graph import Graph
 
 ALL = "all"
-_LUMPED = 8  # a reaction with a larger coefficient sums up many, as biomass does: nobody seeks its column
 _BALANCED = 1e-6  # of the amounts in a column: charges and masses may be real numbers
 
 
@@ -179,10 +178,10 @@ def _known(
         return said
     fixed = np.isin(origins, list(known))
     size = np.nan_to_num(np.abs(coefficient))
-    odd = graph.sum_by_reaction(((size % 1 != 0) | (size > _LUMPED)).astype(float)) > 0
+    odd = graph.sum_by_reaction(((size % 1 != 0) | (size > LUMPED)).astype(float)) > 0
     if (odd & ~fixed).any():
         ids = list(dict.fromkeys(origins[odd & ~fixed]))
-        remarks.append(f"fractional coefficients, or above {_LUMPED}: columns taken for known: {listing(ids)}")
+        remarks.append(f"fractional coefficients, or above {LUMPED}: columns taken for known: {listing(ids)}")
     return said & ((fixed | odd)[graph.edge_reaction] | (coefficient == 0))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from stoirec.network.graph import Graph
 
 LARGEST = 2  # |S| of an edge, at most, where nothing else is said
+LUMPED = 8  # a reaction with a larger coefficient sums up many, as biomass does: nobody seeks its column
 PER_SIDE = 3  # substrates of a reaction, and products, at most, where candidate edges may not be real
 _LISTED = 1 << 12  # columns of a reaction that are listed, at most
 _SIDE, _SIDE_WITH_DECOYS = 1 << 10, 1 << 16  # of one side; all of them are paired with those of the other

@@ -15,6 +15,7 @@ from stoirec.refine.equations import Equations
 from stoirec.refine.free import FreeEstimate, free_estimate
 from stoirec.refine.frequencies import SizeCounts
 from stoirec.refine.gains import Gains, by_reaction, gains, levels, log_elsewhere
+from stoirec.refine.opposite import joined
 from stoirec.refine.others import Others
 from stoirec.refine.outside import log_odds, odds_to_probability, probability_outside
 from stoirec.refine.state import State
@@ -135,13 +136,17 @@ def weigh_beside(equations: Equations, state: State, alike: float | None = None)
     """
     alike = equations.judgement.alike if alike is None else alike
     level, others = levels(equations, state), Others(equations, state)
-    found = {}
+    found, penalties = {}, {}
     for reaction in range(equations.graph.n_reactions):
         elsewhere = log_elsewhere(equations, state, level, reaction)
-        penalty = None if elsewhere is None else -2 * alike * elsewhere
+        penalties[reaction] = penalty = None if elsewhere is None else -2 * alike * elsewhere
         own = gains(equations, state, others, level, reaction, penalty)
         if own is not None:
             found[reaction] = own
+    for pair in equations.functions.reversals:
+        single, penalty = (tuple(of[reaction] for reaction in pair) for of in (found, penalties))
+        found |= zip(pair, joined(equations, state, others, level, pair, single, penalty))
+    found = {reaction: own for reaction, own in found.items() if own.gain.max() > -torch.inf}
     counts = SizeCounts(equations.functions)
     log_likelihood = counts.gathered({reaction: own.gain / (2 * alike) for reaction, own in found.items()})
     # which edges are real says far more than how large they are

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -63,6 +64,7 @@ class Functions:
         )
         self.amounts = torch.as_tensor(space.amounts, dtype=torch.float64, device=device)  # (quantities, E)
         self._sides: dict[int, ReactionColumns] = {}
+        self._mirrored: dict[tuple[int, int], Tensor | None] = {}
         rows = [np.flatnonzero(graph.edge_metabolite == i) for i in range(graph.n_metabolites)]
         self.edges_of_metabolite = [torch.as_tensor(edges, device=device) for edges in rows]
 
@@ -84,6 +86,39 @@ class Functions:
             parts = (drives, found.driving, found.others, found.conserved, size, size_of.reshape(-1))
             self._sides[reaction] = ReactionColumns(*(torch.as_tensor(part, device=self.device) for part in parts))
         return self._sides[reaction]
+
+    @cached_property
+    def reversals(self) -> list[tuple[int, int]]:
+        """Pairs of a forward and a backward reaction whose columns are each other's opposite."""
+        reverse_of = self.space.reverse_of
+        pairs = [] if reverse_of is None else [(int(reverse_of[j]), int(j)) for j in np.flatnonzero(reverse_of >= 0)]
+        return [pair for pair in pairs if self.mirrored(*pair) is not None]
+
+    @cached_property
+    def partner(self) -> dict[int, int]:
+        """Of the reactions in `reversals`, each other."""
+        return {a: b for pair in self.reversals for a, b in (pair, pair[::-1])}
+
+    def mirrored(self, forward: int, backward: int) -> Tensor | None:
+        """(D O,) where the flattened pairs of one reaction stand, turned round, among those of its reverse.
+
+        None where the two do not have the same metabolites and columns.
+        """
+        if (forward, backward) not in self._mirrored:
+            own, other = (self.graph.edges_of(reaction) for reaction in (forward, backward))
+            found = None
+            if torch.equal(self.metabolite[own], self.metabolite[other]):
+                columns = [
+                    side.columns(torch.arange(side.conserved.numel(), device=self.device)).cpu().numpy()
+                    for side in (self.sides(forward), self.sides(backward))
+                ]
+                orders = [np.lexsort(each.T) for each in (columns[0], -columns[1])]
+                if len(columns[0]) and np.array_equal(columns[0][orders[0]], -columns[1][orders[1]]):
+                    place = np.empty(len(orders[0]), np.int64)
+                    place[orders[0]] = orders[1]
+                    found = torch.as_tensor(place, device=self.device)
+            self._mirrored[forward, backward] = found
+        return self._mirrored[forward, backward]
 
     def size(self, state: State) -> Tensor:
         """(E,) q: sizes of the integers, or relaxed ones while there are none."""

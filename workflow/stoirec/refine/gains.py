@@ -13,7 +13,7 @@ from stoirec.refine.others import Others
 from stoirec.refine.state import State
 
 _ANYTHING = 1e6  # times its variance: of a B that is taken for unknown
-_NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
+NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,30 @@ def gains(
 ) -> Gains | None:
     """What columns of a reaction gain beside `others`, where `level` stands for |S| in the functions.
 
-    With a `penalty` (D,), at the present rate of the reaction, and less by that, where it is more. None where no column
-    explains anything.
+    With a `penalty` (D,), at the present rate of the reaction, and less by that, where it is more. None where there are
+    no columns.
     """
-    functions, windows, sides = equations.functions, equations.windows, equations.functions.sides(reaction)
+    sides = equations.functions.sides(reaction)
     if not sides.conserved.numel():
         return None
-    sizes = level.new_zeros(len(sides.size), len(sides.drives))
-    sizes[:, sides.drives] = at_level(level, sides.size)
-    rate = others.share[reaction] * functions.rates_of(reaction, state, sizes, windows)
-    rate = torch.cat([rate @ windows.weight, others.rate[reaction][None]])
+    rate = rates_at(equations, state, others, level, reaction)
     explained, size = _unshared(*others.beside(reaction, rate))
     k, gain = _gains_of(sides, explained[:-1], size[:-1])
-    if gain.max() == -torch.inf:
-        return None
     if penalty is not None:
         one_rate = replace(sides, size_of=torch.zeros_like(sides.size_of))
         present_k, at_present = _gains_of(one_rate, explained[-1:], size[-1:])
         at_present = at_present - penalty[:, None]
         k, gain = torch.where(at_present > gain, present_k, k), torch.maximum(gain, at_present)
     return Gains(k, gain, explained[:-1], size[:-1])
+
+
+def rates_at(equations: Equations, state: State, others: Others, level: Tensor, reaction: int) -> Tensor:
+    """(U + 1, windows) rates of a reaction by the sizes, in ReactionColumns, of what drives it; then its own."""
+    sides, windows = equations.functions.sides(reaction), equations.windows
+    sizes = level.new_zeros(len(sides.size), len(sides.drives))
+    sizes[:, sides.drives] = at_level(level, sides.size)
+    rate = others.share[reaction] * equations.functions.rates_of(reaction, state, sizes, windows)
+    return torch.cat([rate @ windows.weight, others.rate[reaction][None]])
 
 
 def log_elsewhere(equations: Equations, state: State, level: Tensor, reaction: int) -> Tensor | None:
@@ -102,7 +106,7 @@ def _gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[
     curvature = curvature + 2 * between @ others.T
     curvature = curvature + torch.einsum("pi,sij,pj->sp", others, of_others, others)[own]
     k = slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
-    return k, torch.where(sides.conserved & (k * slope > _NOTHING), k * slope, -torch.inf)
+    return k, torch.where(sides.conserved & (k * slope > NOTHING), k * slope, -torch.inf)
 
 
 def at_level(level: Tensor, sizes: Tensor) -> Tensor:

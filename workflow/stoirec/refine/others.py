@@ -90,17 +90,45 @@ class Others:
             shared: (columns, n) bool, edges whose effect the others can do as far as the functions tell: so it is
                 where two reactions that the same metabolites drive have both an edge.
         """
-        edges = self.edges_of(reaction)
-        metabolites = self.functions.metabolite[edges]
+        scale, target, effect, inverse, refitted = self._without(reaction)
+        absorbed = scale[:, None] * torch.einsum("cw,nuw->cnu", rate, effect)
+        return self._effects(rate, absorbed, scale, target, inverse, refitted)
+
+    def beside_both(self, forward: int, backward: int, rate: Tensor, back_rate: Tensor) -> tuple:
+        """The same for two reactions of the same metabolites, at rates (U, windows) and (V, windows), without both.
+
+        Returns:
+            explained (U, n), of the other (V, n), size (U, n, n), (V, n, n), and between, (U, V, n, n) P x_d times
+            P x_e; and whether others share an edge's effect.
+        """
+        scale, target, effect, inverse, refitted = self._without(forward, backward)
+        absorbed = [scale[:, None] * torch.einsum("cw,nuw->cnu", own, effect) for own in (rate, back_rate)]
+        found = [
+            self._effects(own, through, scale, target, inverse, refitted)
+            for own, through in zip((rate, back_rate), absorbed)
+        ]
+        between = torch.diag_embed((rate @ back_rate.T)[:, :, None] * scale**2)
+        between = between - torch.einsum("und,vmd->uvnm", absorbed[0] @ inverse, absorbed[1])
+        (explained, size, shared), (of_back, back_size, back_shared) = found
+        return explained, of_back, size, back_size, between, bool(shared.any() or back_shared.any())
+
+    def _without(self, *reactions: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Of the rows (n,) of reactions with the same metabolites, which are taken out: scale (n,), what is left there
+        (n, windows), effects (n, near, windows) of the unknowns near them, their inverse, and how these are refitted.
+        """
+        edges = [self.edges_of(reaction) for reaction in reactions]
+        metabolites = self.functions.metabolite[edges[0]]
         scale = self.scale[metabolites]
-        target = self.left[metabolites] + scale[:, None] * self.linear[edges, None] * self.rate[reaction]
+        target = self.left[metabolites]
+        for reaction, its in zip(reactions, edges):
+            target = target + scale[:, None] * self.linear[its, None] * self.rate[reaction]
         rows = [self.rows[metabolite] for metabolite in metabolites.tolist()]
 
-        own = self.unknown[edges]
+        own = torch.cat([self.unknown[its] for its in edges])
         own = own[own >= 0].unique()
         near = torch.cat([unknown for unknown, _ in rows]).unique()
         near = near[~torch.isin(near, own)]  # the unknowns beside it in its rows; those elsewhere are refitted too
-        effect = rate.new_zeros(len(rows), len(near), rate.shape[1])
+        effect = target.new_zeros(len(rows), len(near), target.shape[1])
         right = self.right.clone()
         for place, (unknown, by) in enumerate(rows):
             right.index_add_(0, unknown, by @ (target[place] - self.left[metabolites[place]]))
@@ -109,9 +137,11 @@ class Others:
         right[own] = 0.0
         through = self.inverse[near][:, own] @ torch.linalg.inv(self.inverse[own][:, own])
         inverse = self.inverse[near][:, near] - through @ self.inverse[own][:, near]
-        refitted = self.inverse[near] @ right - through @ (self.inverse[own] @ right)
+        return scale, target, effect, inverse, self.inverse[near] @ right - through @ (self.inverse[own] @ right)
 
-        absorbed = scale[:, None] * torch.einsum("cw,nuw->cnu", rate, effect)
+    def _effects(
+        self, rate: Tensor, absorbed: Tensor, scale: Tensor, target: Tensor, inverse: Tensor, refitted: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         explained = scale * (rate @ target.T) - absorbed @ refitted
         square = rate.square().sum(1)[:, None] * scale**2
         size = torch.diag_embed(square * (1 + _BESIDE)) - absorbed @ inverse @ absorbed.transpose(1, 2)

@@ -27,6 +27,7 @@ from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence
 from stoirec.refine.frequencies import SizeCounts, sizes_of
 from stoirec.refine.gains import at_level, by_reaction, gains, levels
+from stoirec.refine.opposite import joined
 from stoirec.refine.others import Others
 from stoirec.refine.state import State
 from stoirec.refine.subsets import best_subsets
@@ -169,13 +170,16 @@ class _Columns:
         self.unexplained = self._refit()
 
     def settled(self, order: Sequence[int]) -> "_Columns":
-        """These, after every reaction of `order` has, in turn, the column that leaves the least beside the others."""
+        """These, after every reaction of `order` has, in turn, the column that leaves the least beside the others.
+
+        One that runs backward has its column with the other sign.
+        """
         for _ in range(_SWEEPS):
             before = self.objective
-            for reaction in order:
-                best = self._best(reaction, self._beside([reaction]))
-                if best is not None:
-                    self.give(reaction, *best[1:])
+            for directions in self._directions(order):
+                best = self._best(directions, self._beside(directions))
+                for own in () if best is None else best[1]:
+                    self.give(*own)
             self.unexplained = self._refit()
             if before - self.objective < _SAME * self.unexplained:
                 break
@@ -203,22 +207,25 @@ class _Columns:
         All of them are then inside their space. A gain is looked at again only when it would be the largest: others
         that came before it made it smaller.
         """
+        units = self._directions(group)
+        group = [reaction for directions in units for reaction in directions]
         self.state = replace(self.state, tied=self.state.tied.index_fill(0, self.column.new_tensor(group).long(), True))
         others = self._beside(group)
-        found = ((self._best(reaction, others), reaction) for reaction in group)
-        waiting = [(-best[0], reaction) for best, reaction in found if best is not None]
+        found = ((self._best(directions, others), directions) for directions in units)
+        waiting = [(-best[0], directions) for best, directions in found if best is not None]
         of_group = torch.isin(self.equations.reaction, torch.tensor(group, device=self.column.device))
         self.column = torch.where(of_group, 0.0, self.column)
         heapq.heapify(waiting)
         while waiting:
-            _, reaction = heapq.heappop(waiting)
-            best = self._best(reaction, others)
+            _, directions = heapq.heappop(waiting)
+            best = self._best(directions, others)
             if best is None:
                 continue
             if waiting and -best[0] > waiting[0][0]:
-                heapq.heappush(waiting, (-best[0], reaction))
+                heapq.heappush(waiting, (-best[0], directions))
                 continue
-            self.give(reaction, *best[1:])
+            for own in best[1]:
+                self.give(*own)
             others = self._beside([])
         self.unexplained = self._refit()
         return self
@@ -232,12 +239,14 @@ class _Columns:
             for i, (metabolite, own) in enumerate(zip(graph.edge_metabolite[edges], space.sign[edges]))
             for sign in ((-1, 1) if own == 0 else (int(own),))
         }
-        for holder in range(graph.n_reactions):
+        partner = self.equations.functions.partner
+        for holder in range(graph.n_reactions) if owner not in partner else ():
             of = graph.edges_of(holder)
             real = of.start + torch.nonzero(self.column[of])[:, 0]
             signs = torch.sign(self.column[real]).int().tolist()
             keys = list(zip(graph.edge_metabolite[real.cpu().numpy()].tolist(), signs))
-            if self.state.tied[holder] and holder != owner and keys and place.keys() >= set(keys):
+            may = holder != owner and holder not in partner
+            if self.state.tied[holder] and may and keys and place.keys() >= set(keys):
                 at = torch.tensor([place[key] for key in keys], device=real.device)
                 yield holder, self.column.new_zeros(edges.stop - edges.start).index_copy(0, at, self.column[real])
 
@@ -246,9 +255,8 @@ class _Columns:
 
         Coefficients of one metabolite change, and of others as few as have to; rate constants are refitted beside them.
         """
-        changes = [
-            (one, column) for one in sorted(self.reactions_of([metabolite])) for column in self._near(one, metabolite)
-        ]
+        one_way = self.reactions_of([metabolite]) - self.equations.functions.partner.keys()
+        changes = [(one, column) for one in sorted(one_way) for column in self._near(one, metabolite)]
         if not changes:
             return []
         others = self._beside([])
@@ -309,15 +317,34 @@ class _Columns:
         linear = torch.where(emptied, 0.0, self.column * 10 ** self.log_k[reaction])
         return Others(self.equations, replace(self.state, linear=linear), self.rates, self.share, self.weight)
 
-    def _best(self, reaction: int, others: Others) -> tuple[float, Tensor, Tensor] | None:
-        """What the best column (n,) of a reaction gains, it and its log10 rate constant; None if none gains."""
-        found = gains(self.equations, self.state, others, self.level, reaction)
-        if found is None:
+    def _directions(self, reactions: Sequence[int]) -> list[tuple[int, ...]]:
+        """`reactions`, each with the one that runs the other way."""
+        partner = self.equations.functions.partner
+        pairs = ((one, partner[one]) if one in partner else (one,) for one in reactions)
+        return list(dict.fromkeys(tuple(sorted(pair)) for pair in pairs))
+
+    def _best(
+        self, directions: tuple[int, ...], others: Others
+    ) -> tuple[float, list[tuple[int, Tensor, Tensor]]] | None:
+        """What the best column of a reaction gains; its directions, with columns (n,) and log10 rate constants.
+
+        None if none gains.
+        """
+        functions = self.equations.functions
+        found = [gains(self.equations, self.state, others, self.level, reaction) for reaction in directions]
+        if len(directions) == 2:
+            pair = directions if directions in functions.reversals else directions[::-1]
+            ordered = tuple(found[directions.index(reaction)] for reaction in pair)
+            directions, found = pair, joined(self.equations, self.state, others, self.level, pair, ordered)
+        if found[0] is None or found[0].gain.max() == -torch.inf:
             return None
-        sides = self.equations.functions.sides(reaction)
-        gain = found.gain + 2 * self.alike * self.counts.of(reaction, self.log_prior)
+        gain = found[0].gain + 2 * self.alike * self.counts.of(directions[0], self.log_prior)
         best = gain.argmax()
-        return float(gain.max()), sides.columns(best[None])[0], found.k.flatten()[best].log10()
+        places = [best] if len(directions) == 1 else [best, functions.mirrored(*directions)[best]]
+        return float(gain.max()), [
+            (reaction, functions.sides(reaction).columns(at[None])[0], own.k.flatten()[at].log10())
+            for reaction, own, at in zip(directions, found, places)
+        ]
 
     def give(self, reaction: int, column: Tensor, log_k: Tensor) -> None:
         """Change the column of a reaction; what was shared with a copy is copied."""

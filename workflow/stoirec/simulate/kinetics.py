@@ -11,6 +11,7 @@ from stoirec.kinetics.laws import LAWS
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.kinetics.rate_law import RateLaw
+from stoirec.network.columns import LUMPED
 from stoirec.network.graph import Graph, from_pairs
 from stoirec.streams import generator_stream
 
@@ -130,12 +131,17 @@ def _vanishes(law: PdeM1, parameters: dict[str, np.ndarray], largest: int) -> bo
 def random_kinetics(regime: Regime, stoichiometry: np.ndarray) -> TrueKinetics:
     """The regime's kinetics on `stoichiometry`: log-uniform rate constants and a rate law with random parameters.
 
+    Those of lumped reactions, such as biomass, are as much smaller as their coefficients are larger.
+
     Monotone functions are drawn again until every reaction stops when a substrate is gone: concentrations stay
     positive.
     """
     log_k = generator_stream("rate constants", regime.seeds.rate_constants).uniform(
         *regime.log_k, stoichiometry.shape[1]
     )
+    size = np.abs(stoichiometry).max(0, initial=1)
+    lumped = size > LUMPED
+    log_k = log_k - np.where(lumped, np.log10(size / regime.max_coefficient), 0.0)
     rng = generator_stream("mlps", regime.seeds.mlps)
     hidden, out = regime.kinetics.hidden_dim, regime.kinetics.output_size
     law = true_law(regime.kinetics.rate_law, stoichiometry, hidden, out)
@@ -143,6 +149,7 @@ def random_kinetics(regime: Regime, stoichiometry: np.ndarray) -> TrueKinetics:
         parameters = {name: law.initial(name, rng) for name in law.shapes}
     else:
         parameters = monotone_substrate_func(rng, hidden, out) | monotone_rate_func(rng, out, hidden)
-        while not _vanishes(law, parameters, max(regime.max_coefficient, np.abs(stoichiometry).max())):
+        largest = max(regime.max_coefficient, *np.abs(stoichiometry[:, ~lumped]).max(0, initial=1))
+        while not _vanishes(law, parameters, int(largest)):
             parameters = monotone_substrate_func(rng, hidden, out) | monotone_rate_func(rng, out, hidden)
     return TrueKinetics(stoichiometry, log_k, law, parameters, regime.dt if regime.kinetics.flux_limiter else None)

@@ -1,13 +1,14 @@
 """The network of a simulation, random or of reactions of its own: a stoichiometric matrix and its candidate graph."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stoirec.config.equations import parse_equation
 from stoirec.config.regime import Regime
 from stoirec.models.formulas import CHARGE, amounts_of_all, elements
-from stoirec.network.columns import ColumnSpace
+from stoirec.models.model import REVERSE
+from stoirec.network.columns import LARGEST, ColumnSpace, small_integers
 from stoirec.network.graph import Graph, from_pairs
 from stoirec.streams import generator_stream
 
@@ -119,27 +120,54 @@ def _with_odd(regime: Regime, matrix: np.ndarray) -> np.ndarray | None:
     return found if len(np.unique(np.sign(found), axis=1).T) == regime.n_reactions else None
 
 
-def own_network(regime: Regime) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """(M, R) int8 matrix of the regime's own `reactions`, names of metabolites and of reactions.
+@dataclass(frozen=True)
+class OwnNetwork:
+    """The regime's own `reactions`.
 
-    Metabolites come in the order in which they are named first.
+    Attributes:
+        matrix: (M, R), int8 where all coefficients are whole.
+        metabolites: names, in the order in which they come first; reactions: names.
+        reversible, known, is_open: (R,) bool.
+    """
+
+    matrix: np.ndarray
+    metabolites: tuple[str, ...]
+    reactions: tuple[str, ...]
+    reversible: np.ndarray
+    known: np.ndarray
+    is_open: np.ndarray
+
+
+def own_network(regime: Regime) -> OwnNetwork:
+    """The network of a regime that has `reactions`.
 
     Raises:
         ValueError: no reaction conserves what the regime says is conserved.
     """
-    columns = {name: parse_equation(equation) for name, equation in regime.reactions.items()}
-    if regime.conserved == "mass":
-        columns = {name: column for name, column in columns.items() if sum(column.values()) == 0}
+    columns, reversible = {}, {}
+    for name, equation in regime.reactions.items():
+        column, reversible[name] = parse_equation(equation)
+        sums_to_zero = regime.conserved != "mass" or name in regime.known or _one_sided(column)
+        if sums_to_zero or sum(column.values()) == 0:
+            columns[name] = column
     if not columns:
         raise ValueError("reactions: none conserves mass, the sum of its coefficients")
     if regime.conserved == "elements":
         _refuse_unbalanced(regime, columns)
     metabolites = tuple(dict.fromkeys(metabolite for column in columns.values() for metabolite in column))
-    matrix = np.zeros((len(metabolites), len(columns)), np.int8)
+    matrix = np.zeros((len(metabolites), len(columns)))
     for reaction, column in enumerate(columns.values()):
         for metabolite, coefficient in column.items():
             matrix[metabolites.index(metabolite), reaction] = coefficient
-    return matrix, metabolites, tuple(columns)
+    of_each = (
+        (regime.both_ways or reversible[name], name in regime.known, name in regime.known or _one_sided(column))
+        for name, column in columns.items()
+    )
+    return OwnNetwork(small_integers(matrix), metabolites, tuple(columns), *np.array(list(of_each), bool).T)
+
+
+def _one_sided(column: dict[str, float]) -> bool:
+    return len(set(np.sign(list(column.values())))) < 2
 
 
 def candidate_space(regime: Regime) -> tuple[np.ndarray, ColumnSpace, np.ndarray]:
@@ -148,24 +176,73 @@ def candidate_space(regime: Regime) -> tuple[np.ndarray, ColumnSpace, np.ndarray
     Raises:
         ValueError: the regime admits no network, or not as many decoys.
     """
-    if regime.reactions:
-        stoichiometry, metabolites, reactions = own_network(regime)
-    else:
-        stoichiometry, metabolites, reactions = random_stoichiometry(regime), (), ()
+    own = own_network(regime) if regime.reactions else None
+    stoichiometry = random_stoichiometry(regime) if own is None else own.matrix
     graph, is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network)
-    space = ColumnSpace.of_roles(replace(graph, metabolite_names=metabolites, reaction_names=reactions))
+    space = ColumnSpace.of_roles(graph)
+    if own is not None:
+        space = _of_own(space, own, stoichiometry)
     if regime.signs == "unknown":
         space = space.without_signs()
     if regime.conserved == "nothing":
         space = replace(space, conserved=np.zeros((0, graph.n_metabolites)))
     if regime.conserved == "elements":
-        quantities, conserved = amounts_of_all([_made_of(regime, name) for name in metabolites])
+        quantities, conserved = amounts_of_all([_made_of(regime, name) for name in own.metabolites])
         space = replace(space, conserved=conserved, quantities=quantities)
+    if own is not None and own.reversible.any():
+        space, edges = both_ways(space, own.reversible)
+        direction = np.where(space.reverse_of >= 0, -1, 1)[space.graph.edge_reaction]
+        turned = direction * graph.on_edges(stoichiometry)[edges]
+        stoichiometry, is_true = small_integers(space.graph.matrix(turned)), is_true[edges]
     return stoichiometry, space, is_true
+
+
+def _of_own(space: ColumnSpace, own: OwnNetwork, stoichiometry: np.ndarray) -> ColumnSpace:
+    graph = replace(space.graph, metabolite_names=own.metabolites, reaction_names=own.reactions)
+    coefficient, known = graph.on_edges(stoichiometry).astype(float), own.known[graph.edge_reaction]
+    largest = np.abs(coefficient[~known]).max(initial=LARGEST)
+    return replace(
+        space,
+        graph=graph,
+        known=np.where(known, coefficient, np.nan),
+        bound=np.maximum(int(largest), np.ceil(np.where(known, np.abs(coefficient), 0)).astype(int)),
+        is_open=own.is_open,
+    )
+
+
+def both_ways(space: ColumnSpace, reversible: np.ndarray) -> tuple[ColumnSpace, np.ndarray]:
+    """`space` with a backward reaction after each of those that are `reversible` (R,), and (E,) whose edge each has."""
+    graph = space.graph
+    origin = np.repeat(np.arange(graph.n_reactions), 1 + reversible)
+    backward = np.r_[False, origin[1:] == origin[:-1]]
+    edges = np.concatenate([np.arange(*graph.reaction_ptr[[j, j + 1]]) for j in origin])
+    reaction = np.repeat(np.arange(len(origin)), np.diff(graph.reaction_ptr)[origin])
+    turned = backward[reaction]
+    names = tuple(graph.reaction_name(j) + (REVERSE if back else "") for j, back in zip(origin, backward))
+    found = Graph(
+        graph.n_metabolites,
+        len(origin),
+        graph.edge_metabolite[edges],
+        reaction,
+        graph.edge_is_substrate[edges] ^ turned,
+        graph.metabolite_names,
+        names,
+    )
+    return replace(
+        space,
+        graph=found,
+        sign=np.where(turned, -1, 1).astype(np.int8) * space.sign[edges],
+        bound=space.bound[edges],
+        known=np.where(turned, -1, 1) * space.known[edges],
+        is_open=space.is_open[origin],
+        reverse_of=np.where(backward, np.arange(len(origin)) - 1, -1),
+    ), edges
 
 
 def _refuse_unbalanced(regime: Regime, columns: dict[str, dict[str, float]]) -> None:
     for name, column in columns.items():
+        if name in regime.known or _one_sided(column):
+            continue
         _, amounts = amounts_of_all([_made_of(regime, metabolite) for metabolite in column])
         if np.abs(amounts @ np.array(list(column.values()))).max(initial=0) > 0:
             raise ValueError(f"reactions: {name} does not balance by the formulas of species")
