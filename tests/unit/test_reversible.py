@@ -7,13 +7,20 @@ import pytest
 import torch
 from scipy.optimize import nnls
 
+from stoirec.answer.recovery import recover
+from stoirec.config.fit import FitConfig
 from stoirec.config.judgement import DEFAULT
 from stoirec.config.regime import Regime
+from stoirec.data.dataset import Data
 from stoirec.data.windows import Windows
 from stoirec.kinetics.pde_m1 import PdeM1
+from stoirec.learn.model import MetabolismPropagation
+from stoirec.learn.recipe import load
+from stoirec.learn.training import train
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import from_pairs
 from stoirec.refine import Refinement, State
+from stoirec.refine.descent import _moved, free_equations
 from stoirec.refine.evidence import weigh
 from stoirec.refine.gains import gains, levels
 from stoirec.refine.opposite import joined
@@ -175,3 +182,47 @@ def test_known_columns_are_known_both_ways():
     space, edges = both_ways(replace(ColumnSpace.of_roles(graph), known=known), np.array([True, False]))
     assert edges.tolist() == [0, 1, 0, 1, 2, 3]
     assert np.array_equal(space.known, [-1.5, 2.0, 1.5, -2.0, np.nan, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize("tied", [(), (0, 1, 2)])
+def test_a_step_moves_both_directions_by_one_column(setup, rng, tied):
+    """J'r against differences of the objective, where B of backward reactions follows that of the forward ones."""
+    equations, truth = setup
+    functions = equations.functions
+    state = _moved(
+        equations, disturbed(truth, rng, tied), truth.weights.new_zeros(len(truth.weights) + len(truth.linear))
+    )
+    n_weights = len(state.weights)
+    matrix, gradient = free_equations(equations, state)
+    held = (gradient == 0) & (matrix.diagonal() == 1)
+    untied = ~state.tied[functions.reaction[functions.backward]]
+    assert held[n_weights + functions.backward].all()  # they follow: their column, or the forward reaction
+    assert not held[n_weights + functions.forward[untied]].any()
+    for at in rng.permutation(torch.nonzero(~held)[:, 0].numpy())[:12]:
+        step = torch.zeros_like(gradient)
+        step[at] = 1e-6
+        up, down = (equations.cost(_moved(equations, state, sign * step))[0] for sign in (-1, 1))
+        assert (up - down) / 4e-6 == pytest.approx(float(gradient[at]), rel=1e-4, abs=1e-7)
+    moved = _moved(equations, state, 1e-2 * torch.as_tensor(rng.normal(size=len(gradient))))
+    s = moved.linear / 10 ** moved.log_k[functions.reaction]
+    backward, forward = functions.backward[untied], functions.forward[untied]
+    assert torch.allclose(s[backward], -s[forward], rtol=1e-12)
+
+
+def test_a_model_has_one_column_for_both_directions(simulation):
+    model = MetabolismPropagation(simulation.space, FitConfig(role_prior=True)).double()
+    with torch.no_grad():
+        model.sto_all.copy_(torch.as_tensor(np.random.default_rng(3).normal(size=len(model.sto_all))))
+    forward = simulation.space.opposite_edge
+    turned = forward >= 0
+    coefficient = model.coefficient.detach().numpy()
+    assert np.array_equal(coefficient[turned], -coefficient[forward[turned]])
+    model(torch.as_tensor(simulation.concentration[0, :3])).sum().backward()
+    assert not model.sto_all.grad[torch.as_tensor(turned)].any()
+
+
+def test_a_reversible_network_comes_out_exactly(simulation):
+    data = Data(simulation.space, simulation.time, simulation.concentration, simulation.dcdt, simulation.run_role)
+    recipe = load("best").model_copy(update={"n_runs": 3, "n_epochs": 3})
+    found = recover(train(data, recipe, torch.device("cpu")), "fit.nc")
+    assert np.array_equal(found["stoichiometry"].values, simulation.kinetics.stoichiometry)

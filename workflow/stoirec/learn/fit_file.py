@@ -90,7 +90,7 @@ def _coefficients(data: Data, unit: float, model: MetabolismPropagation, se: np.
     return {
         "coefficient": (
             "edge",
-            _learned(model.sto_all),
+            _learned(model.coefficient),
             {"long_name": "learned stoichiometric coefficient", "units": "1"},
         ),
         "coefficient_se": ("edge", se, {"long_name": "standard error of the coefficient", "units": "1"}),
@@ -105,7 +105,7 @@ def _coefficients(data: Data, unit: float, model: MetabolismPropagation, se: np.
 @torch.no_grad()
 def _order(model: MetabolismPropagation) -> np.ndarray:
     """(R,) power of the unit of concentration that the model's rates are in."""
-    sizes = model.law.sizes(model.sto_all, model.sign)[model.substrates]
+    sizes = model.law.sizes(model.coefficient, model.sign)[model.substrates]
     return _learned(model.law.order(sizes))
 
 

@@ -77,7 +77,7 @@ class GradientDescent:
 
     def _components(self, concentration: Tensor, dcdt: Tensor) -> list[Tensor]:
         found = [losses.prediction(self.model(concentration), dcdt, self.scale)]
-        return found + [term.value(self.model.sto_all, self.columns) for term in losses.REGULARISERS]
+        return found + [term.value(self.model.coefficient, self.columns) for term in losses.REGULARISERS]
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it, the model aside."""

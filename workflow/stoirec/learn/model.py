@@ -25,7 +25,8 @@ class MetabolismPropagation(nn.Module):
     Edges come in the graph's order, by reaction; `by_metabolite` sorts them by metabolite.
 
     Parameters:
-        sto_all: (E,) signed stoichiometric coefficient of each edge.
+        sto_all: (E,) signed stoichiometric coefficient of each edge; a backward reaction has those of the forward one
+            with the other sign, see `coefficient`, and its own say nothing.
         log_k: (R,) log10 rate constants [1/time unit].
         rate_parameters: those of the rate law, by its names.
 
@@ -53,11 +54,14 @@ class MetabolismPropagation(nn.Module):
         self.log_k = nn.Parameter(torch.empty(graph.n_reactions))
         self.limiter = FluxLimiter(graph, dt) if config.graph_model.flux_limiter else None
 
+        self.turns, own = bool((space.opposite_edge >= 0).any()), np.arange(graph.n_edges)
+        self.register_buffer("is_turned", torch.as_tensor(space.opposite_edge >= 0), persistent=False)
         order = np.argsort(graph.edge_metabolite, kind="stable")
         buffers = {
             "substrates": graph.substrate_edges,
             "reaction_ptr": graph.reaction_ptr,
             "by_metabolite": order,
+            "stands_in": np.where(space.opposite_edge >= 0, space.opposite_edge, own),
             "metabolite_ptr": np.searchsorted(graph.edge_metabolite[order], np.arange(graph.n_metabolites + 1)),
         }
         for name, values in buffers.items():
@@ -86,12 +90,17 @@ class MetabolismPropagation(nn.Module):
             embedding.copy_(torch.as_tensor(rng.normal(0.0, 0.1, embedding.shape)))
 
     @property
+    def coefficient(self) -> Tensor:
+        """(E,) signed stoichiometric coefficients."""
+        return torch.where(self.is_turned, -self.sto_all[self.stands_in], self.sto_all) if self.turns else self.sto_all
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.sto_all.dtype
 
     def flux(self, concentration: Tensor) -> Tensor:
         """(frames, M) concentrations -> (R, frames) fluxes, limited if the model has the limiter."""
-        coefficient = self.sto_all[self.substrates]
+        coefficient = self.coefficient[self.substrates]
         size = self.law.sizes(coefficient, self.sign[self.substrates])
         rates = self.law.rates(self.rate_parameters, concentration, size)
         flux = 10.0 ** self.log_k[:, None] * rates
@@ -102,7 +111,7 @@ class MetabolismPropagation(nn.Module):
 
     def forward(self, concentration: Tensor) -> Tensor:
         """(frames, M) concentrations -> (frames, M) dc/dt."""
-        contribution = self.sto_all[:, None] * segment_expand(self.flux(concentration), self.reaction_ptr)
+        contribution = self.coefficient[:, None] * segment_expand(self.flux(concentration), self.reaction_ptr)
         return segment_sum(contribution[self.by_metabolite], self.metabolite_ptr).T
 
 

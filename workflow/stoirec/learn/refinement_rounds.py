@@ -83,7 +83,7 @@ class RefinementRounds:
     def _trained(self) -> State:
         """The model as gradient descent left it."""
         model = self.model
-        coefficient, log_k = model.sto_all.detach(), model.log_k.detach()
+        coefficient, log_k = model.coefficient.detach(), model.log_k.detach()
         reaction = torch.as_tensor(self.space.graph.edge_reaction, device=log_k.device)
         state = State(model.law.pack(model.rate_parameters), coefficient * 10 ** log_k[reaction], log_k)
         return state.to(torch.device("cpu"))

@@ -97,7 +97,7 @@ class Training:
         validation = self.observed.validation
         loss = val_loss(self.model, validation, max(1, len(validation) // _SNAPSHOT_FRAMES))
         components = self.descent.current_losses() if self.history.is_fresh() else None
-        return self.history.snapshot(self.n_steps, self.model.sto_all, components, loss)
+        return self.history.snapshot(self.n_steps, self.model.coefficient, components, loss)
 
     def content(self) -> xr.Dataset:
         """Of fit.nc."""

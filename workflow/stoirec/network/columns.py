@@ -120,6 +120,26 @@ class ColumnSpace:
         held = ~self.is_open & (self.graph.sum_by_reaction(np.isnan(amounts).astype(float)) == 0)
         return np.where(held[:, self.graph.edge_reaction], amounts, 0.0)
 
+    @cached_property
+    def opposite_edge(self) -> np.ndarray:
+        """(E,) of an edge of a backward reaction, that of the forward one; of others -1.
+
+        Only where both have the same metabolites and, with the other sign, the same columns.
+        """
+        graph, found = self.graph, np.full(self.graph.n_edges, -1)
+        for backward in np.flatnonzero(self.reverse_of >= 0) if self.reverse_of is not None else ():
+            own, other = graph.edges_of(backward), graph.edges_of(self.reverse_of[backward])
+            if not np.array_equal(graph.edge_metabolite[own], graph.edge_metabolite[other]):
+                continue
+            turned = (
+                np.array_equal(self.sign[own], -self.sign[other])
+                and np.array_equal(self.bound[own], self.bound[other])
+                and np.array_equal(self.known[own], -self.known[other], equal_nan=True)
+            )
+            if turned:
+                found[own] = np.arange(other.start, other.stop)
+        return found
+
     def nearest(self, coefficient: np.ndarray) -> np.ndarray:
         """(E,) the integers nearest to `coefficient`, within signs and bounds; known ones as they are known."""
         sign = np.where((self.sign == 0) & (not self.allows_zero), np.where(coefficient < 0, -1, 1), self.sign)

@@ -22,11 +22,12 @@ _RESOLVED = 4  # solutions of a step with bounds, at most; what still leaves the
 _LN10 = math.log(10)
 
 
-def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
+def free_equations(equations: Equations, state: State, opposite: bool = True) -> tuple[Tensor, Tensor]:
     """J'J and J'r of the whole objective over the free parameters (weights, B, log_k).
 
     While there are no integers in the functions, q moves with B / k. Edges held at zero, or to their column, have the
-    identity in J'J and 0 in J'r, half the gradient.
+    identity in J'J and 0 in J'r, half the gradient; so have those of backward reactions, which move with the forward
+    ones, if `opposite`.
     """
     functions = equations.functions
     n_weights, n_edges, n_reactions = len(state.weights), equations.graph.n_edges, equations.graph.n_reactions
@@ -47,7 +48,12 @@ def free_equations(equations: Equations, state: State) -> tuple[Tensor, Tensor]:
         tie = _sparse([(moved_by, n_weights + own, _LN10 * state.linear[own])], matrix.shape)
         along = tie @ matrix
         matrix, gradient = matrix + along + along.T + tie @ along.T, gradient + tie @ gradient
-    held = n_weights + torch.nonzero(_held(functions, state, gradient[n_weights : n_weights + n_edges]))[:, 0]
+    turned = torch.zeros_like(state.linear, dtype=torch.bool)
+    if opposite:
+        backward = _turning(functions, state)
+        turned[functions.backward[backward]] = True
+        matrix, gradient = _with_backward(functions, state, backward, matrix, gradient)
+    held = n_weights + torch.nonzero(turned | _held(functions, state, gradient[n_weights : n_weights + n_edges]))[:, 0]
     matrix[held], matrix[:, held], gradient[held] = 0.0, 0.0, 0.0
     matrix[held, held] = 1.0
     return matrix, gradient
@@ -75,6 +81,31 @@ def _through_sizes(functions: Functions, state: State, normal: Normal) -> tuple[
     matrix[others, others] = chain.T @ (chain.T @ normal.matrix[others, others]).T
     gradient[others] = chain.T @ normal.gradient[others]
     return matrix, gradient
+
+
+def _turning(functions: Functions, state: State) -> Tensor:
+    """(n,) bool, of `functions.backward`, those whose reaction is not tied: their column is that of the forward one."""
+    if state.tied is None:
+        return torch.ones_like(functions.backward, dtype=torch.bool)
+    return ~state.tied[functions.reaction[functions.backward]]
+
+
+def _with_backward(
+    functions: Functions, state: State, turning: Tensor, matrix: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """J'J and J'r with what B of backward reactions, -B k_b / k_f of the forward ones, add to those and to log_k."""
+    backward, forward = functions.backward[turning], functions.forward[turning]
+    if not len(backward):
+        return matrix, gradient
+    n_weights = len(state.weights)
+    log_k = n_weights + len(state.linear) + functions.reaction
+    own = n_weights + backward
+    ratio = -(10 ** (state.log_k[functions.reaction[backward]] - state.log_k[functions.reaction[forward]]))
+    by_log_k = _LN10 * state.linear[backward]
+    parts = [(n_weights + forward, own, ratio), (log_k[backward], own, by_log_k), (log_k[forward], own, -by_log_k)]
+    turn = _sparse(parts, matrix.shape)
+    along = turn @ matrix
+    return matrix + along + along.T + turn @ along.T, gradient + turn @ gradient
 
 
 def _held(functions: Functions, state: State, gradient: Tensor) -> Tensor:
@@ -164,7 +195,10 @@ def _step(functions: Functions, state: State, matrix: Tensor, gradient: Tensor, 
 
 
 def _moved(equations: Equations, state: State, step: Tensor) -> State:
-    """`state` less `step`; where a zero has a meaning, B is kept to the signs that are known."""
+    """`state` less `step`; where a zero has a meaning, B is kept to the signs that are known.
+
+    Backward reactions that are not tied have the column of the forward ones.
+    """
     on_weights, on_linear, on_log_k = step.tensor_split([len(state.weights), len(state.weights) + len(state.linear)])
     log_k = state.log_k - on_log_k.clamp(-_LONGEST, _LONGEST) if len(on_log_k) else state.log_k
     linear = state.linear - on_linear
@@ -174,6 +208,11 @@ def _moved(equations: Equations, state: State, step: Tensor) -> State:
     if equations.functions.allows_zero:
         sign = equations.functions.sign
         linear = torch.where(sign == 0, linear, sign * (sign * linear).clamp(min=0))
+    turning = _turning(equations.functions, state)
+    backward, forward = equations.functions.backward[turning], equations.functions.forward[turning]
+    if len(backward):
+        ratio = 10 ** (log_k[equations.reaction[backward]] - log_k[equations.reaction[forward]])
+        linear = linear.index_copy(0, backward, -ratio * linear[forward])
     return replace(state, weights=state.weights - on_weights, linear=linear, log_k=log_k)
 
 

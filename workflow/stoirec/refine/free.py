@@ -38,7 +38,9 @@ def free_estimate(equations: Equations, state: State) -> FreeEstimate | None:
     if residual >= equations.judgement.described:
         return None
     everything = torch.ones_like(state.log_k, dtype=torch.bool)
-    matrix, gradient = free_equations(equations, replace(state, tied=None, closed=None, outside=everything))
+    matrix, gradient = free_equations(
+        equations, replace(state, tied=None, closed=None, outside=everything), opposite=False
+    )
     moves = (gradient != 0) | (matrix.diagonal() != 1)  # the others are held, as free_equations marks them
     factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING))
     if failed:

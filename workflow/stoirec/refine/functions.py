@@ -63,8 +63,12 @@ class Functions:
             for values in (graph.edge_metabolite, graph.edge_reaction, graph.substrate_edges)
         )
         self.amounts = torch.as_tensor(space.amounts, dtype=torch.float64, device=device)  # (quantities, E)
+        opposite = space.opposite_edge
+        # (n,) edges of backward reactions, and those of the forward ones
+        self.backward = torch.as_tensor(np.flatnonzero(opposite >= 0), device=device)
+        self.forward = torch.as_tensor(opposite[opposite >= 0], device=device)
         self._sides: dict[int, ReactionColumns] = {}
-        self._mirrored: dict[tuple[int, int], Tensor | None] = {}
+        self._mirrored: dict[tuple[int, int], Tensor] = {}
         rows = [np.flatnonzero(graph.edge_metabolite == i) for i in range(graph.n_metabolites)]
         self.edges_of_metabolite = [torch.as_tensor(edges, device=device) for edges in rows]
 
@@ -90,34 +94,30 @@ class Functions:
     @cached_property
     def reversals(self) -> list[tuple[int, int]]:
         """Pairs of a forward and a backward reaction whose columns are each other's opposite."""
-        reverse_of = self.space.reverse_of
-        pairs = [] if reverse_of is None else [(int(reverse_of[j]), int(j)) for j in np.flatnonzero(reverse_of >= 0)]
-        return [pair for pair in pairs if self.mirrored(*pair) is not None]
+        backward = np.unique(self.graph.edge_reaction[self.space.opposite_edge >= 0])
+        return [(int(self.space.reverse_of[j]), int(j)) for j in backward]
 
     @cached_property
     def partner(self) -> dict[int, int]:
         """Of the reactions in `reversals`, each other."""
         return {a: b for pair in self.reversals for a, b in (pair, pair[::-1])}
 
-    def mirrored(self, forward: int, backward: int) -> Tensor | None:
-        """(D O,) where the flattened pairs of one reaction stand, turned round, among those of its reverse.
+    def in_either_direction(self, chosen: Tensor) -> Tensor:
+        """(R,) bool, `chosen` reactions and those that run the other way."""
+        found = chosen.clone()
+        for pair in self.reversals:
+            found[list(pair)] = bool(chosen[list(pair)].any())
+        return found
 
-        None where the two do not have the same metabolites and columns.
-        """
+    def mirrored(self, forward: int, backward: int) -> Tensor:
+        """(D O,) where the flattened pairs of one of `reversals` stand, turned round, among those of its reverse."""
         if (forward, backward) not in self._mirrored:
-            own, other = (self.graph.edges_of(reaction) for reaction in (forward, backward))
-            found = None
-            if torch.equal(self.metabolite[own], self.metabolite[other]):
-                columns = [
-                    side.columns(torch.arange(side.conserved.numel(), device=self.device)).cpu().numpy()
-                    for side in (self.sides(forward), self.sides(backward))
-                ]
-                orders = [np.lexsort(each.T) for each in (columns[0], -columns[1])]
-                if len(columns[0]) and np.array_equal(columns[0][orders[0]], -columns[1][orders[1]]):
-                    place = np.empty(len(orders[0]), np.int64)
-                    place[orders[0]] = orders[1]
-                    found = torch.as_tensor(place, device=self.device)
-            self._mirrored[forward, backward] = found
+            sides = [self.sides(reaction) for reaction in (forward, backward)]
+            every = [side.columns(torch.arange(side.conserved.numel(), device=self.device)).cpu() for side in sides]
+            own, other = (np.lexsort(columns.T) for columns in (every[0].numpy(), -every[1].numpy()))
+            place = np.empty(len(own), np.int64)
+            place[own] = other
+            self._mirrored[forward, backward] = torch.as_tensor(place, device=self.device)
         return self._mirrored[forward, backward]
 
     def size(self, state: State) -> Tensor:

@@ -116,6 +116,7 @@ class Refinement:
         n_free = max(1, round((1 - self.equations.judgement.most) * len(state.log_k)))
         free = torch.zeros_like(state.tied)
         free[weigh(self.equations, state).certainty.argsort(stable=True)[:n_free]] = True
+        free = self.functions.in_either_direction(free)
         closed = state.closed & ~free[self.equations.reaction]
         trial = replace(state, tied=state.tied & ~free, outside=state.is_outside | free, closed=closed, settled=0)
         found = self._descend(trial, steps)
@@ -197,7 +198,7 @@ class Refinement:
     def coefficient_se(self, state: State) -> Tensor:
         """(E,) standard errors of coefficients that are free beside integers in the functions, weights uncertain."""
         n_free = len(state.weights) + len(state.linear)
-        matrix = free_equations(self.equations, replace(state, tied=None))[0][:n_free, :n_free]
+        matrix = free_equations(self.equations, replace(state, tied=None), opposite=False)[0][:n_free, :n_free]
         factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING))
         if failed:
             return torch.full_like(state.linear, math.inf)

@@ -35,8 +35,9 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
     outside = evidence.outside > judgement.taken_for_none
     if state.committed and state.cost > state.loose_cost:  # some ties are wrong: they say nothing for others
         outside |= state.is_outside
+    outside = equations.functions.in_either_direction(outside)
     real = outside | (evidence.misfit > judgement.taken_for_none)
-    tied = (evidence.certainty > judgement.clear) & ~real
+    tied = ~equations.functions.in_either_direction((evidence.certainty <= judgement.clear) | real)
     no_more = state.tied is not None and tied.sum() <= state.tied.sum() and is_noise(equations, state)
     most = (tied | outside).double().mean() > judgement.most
     if stage == "conclude" or (stage == "tie" and (state.spent or most or no_more)):

@@ -168,7 +168,7 @@ def _messages(
     c = concentration[:, graph.edge_metabolite[edges]].ravel()
     learned_size, true_size = (
         np.tile(np.abs(x[edges]).astype(float), len(concentration))
-        for x in (model.sto_all.detach().numpy(), graph.on_edges(truth.stoichiometry))
+        for x in (model.coefficient.detach().numpy(), graph.on_edges(truth.stoichiometry))
     )
     kinetics = truth.kinetics
     learned = _messages_of(model.law, model.rate_parameters, c, learned_size, metabolite)
