@@ -13,6 +13,7 @@ import numpy as np
 from stoirec.network.columns import ColumnSpace, small_integers
 
 AUTO = "auto"  # what refinement decided, where a fit was refined, else mass_balanced
+ROLES = "roles"  # no decoder: -1 and +1 by role, balanced, where a fit describes nothing
 REFINED = "refined"  # no decoder: the integers that refinement decided, where a fit was refined
 _SCALES = np.geomspace(0.4, 2.5, 61)
 _SCALE_PRIOR = 1e-3  # how many units of squared sine one unit of (log scale)^2 weighs
@@ -44,6 +45,12 @@ def decode(space: ColumnSpace, coefficient: np.ndarray, weight: np.ndarray, meth
     if method not in _DECODERS:
         raise ValueError(f"method {method}; allowed: {', '.join(METHODS)}")
     return _DECODERS[method](space.of_any_sign(), coefficient, weight)
+
+
+def by_roles(space: ColumnSpace) -> Decoded:
+    """The columns nearest to -1 for what is consumed and +1 for what is produced that conserve what is conserved."""
+    sign = np.where(space.sign == 0, space.graph.role_sign, space.sign).astype(float)
+    return decode(space, sign, np.ones_like(sign), "mass_balanced")
 
 
 def _nearest(space: ColumnSpace, coefficient: np.ndarray, weight: np.ndarray) -> Decoded:

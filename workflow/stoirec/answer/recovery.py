@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from stoirec.answer.confidence import edge_weights, likely_columns
-from stoirec.answer.decode import AUTO, METHODS, REFINED, Decoded, decode
+from stoirec.answer.decode import AUTO, METHODS, REFINED, ROLES, Decoded, by_roles, decode
 from stoirec.data.graph_variables import space_of, space_variables
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
@@ -59,7 +59,7 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None) -> xr.Datase
     """
     space = space_of(fit, path)
     decoder = decoder or json.loads(fit.attrs["config"])["decoder"]
-    method = decoder if decoder != AUTO else REFINED if "refined_coefficient" in fit else "mass_balanced"
+    method = _method(fit) if decoder == AUTO else decoder
     try:
         answer = _diverged(space, method) if fit.attrs["status"] != "ok" else _answer(space, fit, method)
     except TooManyColumns as error:
@@ -69,6 +69,17 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None) -> xr.Datase
     return xr.Dataset(
         _variables(space, fit, answer), attrs=attributes | {name: fit.attrs[name] for name in ("status", "config")}
     )
+
+
+def _method(fit: xr.Dataset) -> str:
+    """That of the answer, where none is asked for: refinement of functions that describe nothing decides nothing."""
+    if "refined_coefficient" not in fit:
+        return "mass_balanced"
+    return ROLES if _describes_nothing(fit) else REFINED
+
+
+def _describes_nothing(fit: xr.Dataset) -> bool:
+    return bool(min(fit["train_loss"], fit["val_loss"]) >= _WORTHLESS)
 
 
 def _warn(space: ColumnSpace, fit: xr.Dataset, path: str) -> None:
@@ -85,6 +96,8 @@ def _warn(space: ColumnSpace, fit: xr.Dataset, path: str) -> None:
             if overfitted
             else "the training runs are not described either: by this rate law, or by no columns that are allowed"
         )
+        if _method(fit) == ROLES:
+            advice += "; the answer is what roles and balance alone say; --rate-law has other laws"
         text = "%s: val_loss %.1e, worse than the mean of dc/dt, train_loss %.1e: nothing is sure; %s"
         _log.warning(text, path, fit["val_loss"], fit["train_loss"], advice)
     if "no_column_probability" not in fit:
@@ -113,6 +126,8 @@ def _answer(space: ColumnSpace, fit: xr.Dataset, method: str) -> _Answer:
     by_method = {name: decode(space, coefficient, weight, name) for name in METHODS}
     if "refined_coefficient" in fit:
         by_method[REFINED] = Decoded(fit["refined_coefficient"].values, np.ones(space.graph.n_reactions))
+    if method == ROLES:
+        by_method[ROLES] = by_roles(space)
     answer = by_method[method]
     if "column_probability" in fit:
         columns, probability = fit["column"].values, fit["column_probability"].values

@@ -203,8 +203,13 @@ def _probabilities(log_chance: Tensor) -> Tensor:
 
 def _misfit(equations: Equations, found: Gains, column: Tensor, alike: float) -> float:
     """Probability that not even the likeliest column (n,) is right, beside the free one that explains most."""
-    free = torch.linalg.solve(found.size, found.explained[..., None])[..., 0]
-    best = (free * found.explained).sum(1).argmax()
+    free, failed = torch.linalg.solve_ex(found.size, found.explained[..., None])
+    gain = torch.where(
+        failed != 0, -torch.inf, (free[..., 0] * found.explained).sum(1)
+    )  # a rate that is 0 explains nothing
+    best = gain.argmax()
+    if gain[best] == -torch.inf:
+        return 0.0
     limits = equations.functions.space.largest, equations.judgement.function_error
-    odds = log_odds(free[best], alike * torch.linalg.inv(found.size[best]), column, *limits)
+    odds = log_odds(free[best, :, 0], alike * torch.linalg.inv(found.size[best]), column, *limits)
     return odds_to_probability(odds, equations.judgement.none_right)

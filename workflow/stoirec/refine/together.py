@@ -105,7 +105,8 @@ def regrouped(equations: Equations, state: State, evidence: Evidence) -> tuple[T
 def _changed(columns: "_Columns", changes: Sequence[tuple[int, Tensor]]) -> "_Columns":
     """Other columns for a few reactions, at the same rate constants."""
     for reaction, column in changes:
-        columns.give(reaction, column, columns.log_k[reaction])
+        for own in columns.in_both_directions(reaction, column):
+            columns.give(*own)
     return columns.settled([reaction for reaction, _ in changes])
 
 
@@ -255,8 +256,8 @@ class _Columns:
 
         Coefficients of one metabolite change, and of others as few as have to; rate constants are refitted beside them.
         """
-        one_way = self.reactions_of([metabolite]) - self.equations.functions.partner.keys()
-        changes = [(one, column) for one in sorted(one_way) for column in self._near(one, metabolite)]
+        forward = {directions[0] for directions in self._directions(sorted(self.reactions_of([metabolite])))}
+        changes = [(one, column) for one in sorted(forward) for column in self._near(one, metabolite)]
         if not changes:
             return []
         others = self._beside([])
@@ -283,15 +284,15 @@ class _Columns:
         return columns[(number == number.min()) & (number <= differs.shape[1])] if len(columns) else columns
 
     def _effect(self, others: Others, reaction: int, column: Tensor) -> Tensor:
-        """(M, windows) what another column (n,) of a reaction at its rate constant adds to the weighted residuals."""
-        trial = copy(self)
-        trial.give(reaction, column, self.log_k[reaction])
-        k, weight = 10 ** self.log_k[reaction], self.equations.windows.weight
-        edges = self.equations.graph.edges_of(reaction)
-        after, before = ((self.share[reaction] * one.rates[reaction]) @ weight for one in (trial, self))
-        change = k * (column[:, None] * after - self._own(reaction)[:, None] * before)
-        metabolites = self.equations.metabolite[edges]
-        return torch.zeros_like(others.left).index_add(0, metabolites, others.scale[metabolites, None] * change)
+        """(M, windows) what another column (n,) of a reaction at its rate constants adds to the weighted residuals."""
+        trial, weight, found = copy(self), self.equations.windows.weight, torch.zeros_like(others.left)
+        for own, its, log_k in self.in_both_directions(reaction, column):
+            trial.give(own, its, log_k)
+            after, before = ((self.share[own] * one.rates[own]) @ weight for one in (trial, self))
+            change = 10**log_k * (its[:, None] * after - self._own(own)[:, None] * before)
+            metabolites = self.equations.metabolite[self.equations.graph.edges_of(own)]
+            found = found.index_add(0, metabolites, others.scale[metabolites, None] * change)
+        return found
 
     def _own(self, reaction: int) -> Tensor:
         return self.column[self.equations.graph.edges_of(reaction)]
@@ -322,6 +323,12 @@ class _Columns:
         partner = self.equations.functions.partner
         pairs = ((one, partner[one]) if one in partner else (one,) for one in reactions)
         return list(dict.fromkeys(tuple(sorted(pair)) for pair in pairs))
+
+    def in_both_directions(self, reaction: int, column: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+        """A reaction with another column (n,), and the one that runs the other way; with their rate constants."""
+        found = [(reaction, column, self.log_k[reaction])]
+        partner = self.equations.functions.partner.get(reaction)
+        return found if partner is None else [*found, (partner, -column, self.log_k[partner])]
 
     def _best(
         self, directions: tuple[int, ...], others: Others

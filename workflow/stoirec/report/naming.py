@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stoirec.answer.decode import REFINED
+from stoirec.answer.decode import REFINED, ROLES
 from stoirec.score.references import comparable_method
 
 _SHORTER = {  # in labels of figures and tables; headers and lists of parameters have the full names
@@ -68,7 +68,8 @@ def configuration_labels(answers: pd.DataFrame, grids: dict[str, list[str]]) -> 
 
 def decided_by(method: str) -> str:
     """How an answer's integers came about: "decoded by mass balanced", "decided by refinement"."""
-    return "decided by refinement" if method == REFINED else f"decoded by {method.replace('_', ' ')}"
+    named = {REFINED: "decided by refinement", ROLES: "from roles alone, because the fit describes nothing"}
+    return named[method] if method in named else f"decoded by {method.replace('_', ' ')}"
 
 
 def compared_by(method: str) -> str:

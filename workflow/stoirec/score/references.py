@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from stoirec.answer.decode import METHODS, REFINED, decode
+from stoirec.answer.decode import METHODS, decode
 from stoirec.network.columns import ColumnSpace
 from stoirec.score.metrics import recovery_metrics
 from stoirec.score.oracle import oracle_coefficients
@@ -55,6 +55,7 @@ def reference_metrics(
 def comparable_method(method: str) -> str:
     """The rounding method that references are decoded by beside an answer of `method`.
 
-    Columns that refinement decided are balanced and have the signs of the roles, as mass_balanced ones mostly do.
+    Columns that refinement decided, or roles alone, are balanced and have the signs of the roles, as mass_balanced ones
+    mostly do.
     """
-    return "mass_balanced" if method == REFINED else method
+    return method if method in METHODS else "mass_balanced"

@@ -78,7 +78,11 @@ def integrate(
     """`n_runs` runs of the `model` in an SBML file, each from initial amounts of its own.
 
     Amounts are those of the file times factors, log-uniform within 1 + `variation`; one that is 0 there starts within
-    the smallest of the others. Raises BadInput: no kinetic laws, or amounts that get negative or out of bounds.
+    the smallest of the others. They hold a step before the first of `times`, which start at 0: fast reactions relax at
+    once from amounts that were set by hand, and one such frame would outweigh all others.
+
+    Raises:
+        BadInput: no kinetic laws, or amounts that get negative or out of bounds.
     """
     runner = _runner(path, sbml_text(path))
     species = [each.id for each in model.species if each.followed]
@@ -96,7 +100,7 @@ def integrate(
         runner.model.setFloatingSpeciesAmounts(_varied(start, variation, rng))
         runner.timeCourseSelections = ["time", *species, *reactions]
         try:
-            runs.append(np.array(runner.simulate(times=times.tolist())))
+            runs.append(np.array(runner.simulate(times=[0.0, *(times + times[1])]))[1:])
         except RuntimeError as error:
             raise BadInput(path, "kineticLaw", f"run {run}: {error}", "laws that can be integrated") from None
         progress(run)
