@@ -137,12 +137,15 @@ def load_regime(path: str | Path) -> Regime:
 
     One that is `like` another file beside it has that file's keys, and its own over them.
     """
+    return parse(Regime, _content(Path(path), ()), path)
+
+
+def _content(path: Path, likes: tuple[Path, ...]) -> dict:
+    """The keys of a file; `likes`: those that are like it, one like the next."""
     content = read_yaml(path)
-    if "like" in content:
-        own = {key: value for key, value in content.items() if key != "like"}
-        like = Path(path).parent / str(content["like"])
-        content = read_yaml(like)
-        if "like" in content:
-            raise BadInput(path, "like", like, "a regime that is not itself like another")
-        content |= own
-    return parse(Regime, content, path)
+    if "like" not in content:
+        return content
+    like = path.parent / str(content.pop("like"))
+    if like in (path, *likes):
+        raise BadInput(path, "like", like, "a regime that is not like this one")
+    return _content(like, (path, *likes)) | content
