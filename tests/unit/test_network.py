@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +8,8 @@ from hypothesis import strategies as st
 from stoirec.config.equations import parse_equation
 from stoirec.config.regime import Regime, load_regime
 from stoirec.data.dataset import read_data
+from stoirec.errors import BadInput
+from stoirec.simulate.kinetics import random_kinetics
 from stoirec.simulate.network import (
     balanced_columns,
     candidate_graph,
@@ -151,3 +155,35 @@ def test_elements_are_conserved_where_a_regime_has_formulas():
     del wrong["h_c"]
     with pytest.raises(ValueError, match="species: h_c has none"):
         candidate_space(regime.model_copy(update={"species": wrong}))
+
+
+def test_known_and_open_reactions_of_a_regime(tiny_regime):
+    sizes = ("n_metabolites", "n_reactions", "reaction_shapes")
+    content = {key: value for key, value in tiny_regime.model_dump().items() if key not in sizes}
+    reactions = {"R": "A -> B", "EX_A": "A <->", "GROW": "12.5 A + B -> 2 C", "D": "2 C -> A + 4 B"}
+    own = {"reactions": reactions, "known": ["EX_A", "GROW"], "conserved": "nothing"}
+    regime = Regime.model_validate(content | own)
+    matrix, space, is_true = candidate_space(regime)
+    assert space.graph.reaction_names == ("R", "EX_A", "EX_A_reverse", "GROW", "D")
+    assert np.array_equal(matrix.T, [[-1, 1, 0], [-1, 0, 0], [1, 0, 0], [-12.5, -1, 2], [1, 4, -2]])
+    known = space.graph.matrix(np.where(np.isnan(space.known), 0, space.known))
+    assert np.array_equal(known.T, [[0, 0, 0], [-1, 0, 0], [1, 0, 0], [-12.5, -1, 2], [0, 0, 0]])
+    assert space.is_open.tolist() == [False, True, True, True, False] and is_true.all()
+    assert space.bound[np.isnan(space.known)].tolist() == [4] * 5
+    kinetics = random_kinetics(regime, matrix)
+    plain = random_kinetics(regime, np.sign(matrix))
+    slower = plain.log_k - kinetics.log_k
+    assert slower.tolist() == pytest.approx([0, 0, 0, np.log10(12.5 / regime.max_coefficient), 0])
+
+
+def test_a_regime_may_be_like_one_that_is_like_another(tmp_path):
+    folder = Path("config/regimes")
+    for name in ("e_coli_core.yaml", "e_coli_core_formulas.yaml", "e_coli_core_formulas_decoys.yaml"):
+        (tmp_path / name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
+    found = load_regime(tmp_path / "e_coli_core_formulas_decoys.yaml")
+    assert (found.name, found.decoy_edges, found.conserved) == ("e_coli_core_formulas_decoys", 1.0, "elements")
+    assert len(found.reactions) == 66
+    (tmp_path / "round.yaml").write_text("like: about.yaml", encoding="utf-8")
+    (tmp_path / "about.yaml").write_text("like: round.yaml", encoding="utf-8")
+    with pytest.raises(BadInput, match="like.*not like this one"):
+        load_regime(tmp_path / "round.yaml")

@@ -6,13 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from scipy.integrate import solve_ivp
 
+from stoirec import cli
 from stoirec.answer.recovery import recover
 from stoirec.config.fit import GraphModel
+from stoirec.data.data_file import network_dataset, with_trajectories
 from stoirec.data.dataset import Data
+from stoirec.files import netcdf
 from stoirec.kinetics.laws import LAWS, rate_law
 from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION, ConvenienceKinetics, MassAction
+from stoirec.learn import recipe
 from stoirec.learn.comparison import best_predicting
 from stoirec.learn.fit_file import learned_model
 from stoirec.learn.recipe import choose, load
@@ -230,6 +235,31 @@ def test_the_constants_are_those_of_the_truth_whatever_the_unit(enzymes):
     with torch.no_grad():
         predicted = model(torch.as_tensor(scaled.concentration[-1])).numpy()
     assert predicted == pytest.approx(scaled.dcdt[-1], abs=1e-3 * np.abs(scaled.dcdt).max())
+
+
+def test_recover_compares_the_laws_and_says_which_it_took(enzymes, tmp_path, caplog, monkeypatch):
+    dataset = with_trajectories(
+        network_dataset(enzymes.space, "enzymes"), enzymes.time, enzymes.concentration, enzymes.dcdt, enzymes.run_role
+    )
+    netcdf.write(tmp_path / "data.nc", dataset)
+    monkeypatch.setattr(recipe, "load", lambda name: load(name).model_copy(update={"n_epochs": 3}))
+    caplog.set_level("INFO")
+    cli.recover(tmp_path / "data.nc", tmp_path / "answer.nc", rate_law=cli.RateLaw.auto, device="cpu")
+    assert "rate law convenience: it predicts the validation runs best (val_loss: pde_m1 " in caplog.text
+    with xr.open_dataset(tmp_path / "answer.nc") as answer:
+        assert np.array_equal(answer["stoichiometry"].values, ENZYMES)
+    for law in LAWS:
+        with xr.open_dataset(tmp_path / f"answer.{law}.fit.nc") as fit:
+            assert f'"rate_law":"{law}"' in fit.attrs["config"]
+
+
+def test_the_law_with_fewer_parameters_is_taken_where_both_predict_as_well():
+    def fit(loss, n):
+        return xr.Dataset({"val_loss": ((), loss), "learned_a": ("i", np.zeros(n))})
+
+    assert best_predicting({"large": fit(1.0, 9), "small": fit(1.05, 2), "bad": fit(3.0, 0)}) == "small"
+    assert best_predicting({"large": fit(1e-9, 9), "small": fit(1e-7, 2)}) == "small"  # both are exact
+    assert best_predicting({"large": fit(1.0, 9), "diverged": fit(math.nan, 2)}) == "large"
 
 
 def test_only_reactions_of_one_question_are_matched():

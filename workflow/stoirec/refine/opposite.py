@@ -16,7 +16,7 @@ from stoirec.refine.state import State
 _AT_ONCE = 1 << 15  # columns
 _LARGEST = 1 << 24  # numbers between two sets of rates: where there are more, directions are weighed one by one
 _WEAK = 1e-6  # of the rate constant of the other direction, at least
-_PARALLEL = 1e-9  # of the product of squares: less is left of two effects that are the same
+_PARALLEL = 1e-9  # of a square, or of the product of two: less is left of effects that are the same
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,8 @@ def _best_of_two(effects: _Effects, column: Tensor, u: Tensor, v: Tensor) -> tup
     tiny = torch.finfo(column.dtype).tiny
     slope = torch.stack([(column * effects.forward[u]).sum(1), -(column * effects.backward[v]).sum(1)])
     square = torch.stack([quadratic(effects.of_forward[u]), quadratic(effects.of_backward[v])]).clamp(min=tiny)
+    # what the others can do as well is rounding: nothing is said of it
+    slope = torch.where(square > _PARALLEL * square.max(1, keepdim=True).values, slope, 0.0)
     between = -quadratic(effects.between[u, v])
     k = slope.clamp(min=0) / square  # one direction alone
     is_first = k[0] * slope[0] >= k[1] * slope[1]
