@@ -187,3 +187,13 @@ def test_a_regime_may_be_like_one_that_is_like_another(tmp_path):
     (tmp_path / "about.yaml").write_text("like: round.yaml", encoding="utf-8")
     with pytest.raises(BadInput, match="like.*not like this one"):
         load_regime(tmp_path / "round.yaml")
+
+
+def test_every_metabolite_can_be_a_candidate_of_every_reaction():
+    regime = load_regime("config/regimes/crnn.yaml")
+    matrix, space, is_true = candidate_space(regime)
+    assert matrix.T.tolist() == [[-2, 1, 0, 0, 0], [-1, 0, 1, 0, 0], [0, 0, -1, 1, 0], [0, -1, 0, -1, 1]]
+    assert space.graph.n_edges == 20 and space.graph.edge_is_substrate.all() and not space.sign.any()
+    assert np.array_equal(is_true, matrix.T.ravel() != 0) and not len(space.conserved)
+    with pytest.raises(ValueError, match="leaves no place"):
+        Regime.model_validate(regime.model_dump() | {"decoy_edges": 1.0})

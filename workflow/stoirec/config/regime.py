@@ -63,6 +63,8 @@ class Regime(Strict):
     # what a learner is told; of `reactions`, those that do not conserve mass are left out
     conserved: Literal["mass", "nothing", "elements"] = "mass"
     species: dict[str, Composition] = {}  # formulas of the metabolites of `reactions`, for conserved: elements
+    # the candidate edges: the true ones and decoys, or every metabolite of every reaction, in a role that is not told
+    candidates: Literal["true", "all"] = "true"
     signs: Literal["roles", "unknown"] = "roles"  # those that a learner is told; else only who drives a rate
     n_metabolites: int | None = Field(None, ge=2)
     n_reactions: int | None = Field(None, ge=1)
@@ -96,6 +98,8 @@ class Regime(Strict):
             sizes = shape.split("-")
             if len(sizes) != 2 or not all(s in ("1", "2", "3") for s in sizes) or weight < 0:
                 raise ValueError("reaction_shapes must map 'substrates-products' (1-3 each) to a weight >= 0")
+        if self.candidates == "all" and (self.decoy_edges or self.known or self.runs_both_ways):
+            raise ValueError("candidates: all leaves no place for decoy_edges, known and reversible reactions")
         if (self.conserved == "elements") != bool(self.species):
             raise ValueError("species are the formulas of conserved: elements, which needs them")
         if self.reactions:
@@ -107,6 +111,11 @@ class Regime(Strict):
         if (self.integration.method == "Euler") != self.kinetics.flux_limiter:
             raise ValueError("kinetics.flux_limiter needs integration.method Euler, and Euler needs the limiter")
         return self
+
+    @property
+    def runs_both_ways(self) -> bool:
+        """Whether some of its own reactions do."""
+        return self.both_ways or any("<" in equation for equation in self.reactions.values())
 
     def _own_network(self) -> None:
         for key in ("n_metabolites", "n_reactions", "reaction_shapes", "odd_reactions"):

@@ -178,11 +178,14 @@ def candidate_space(regime: Regime) -> tuple[np.ndarray, ColumnSpace, np.ndarray
     """
     own = own_network(regime) if regime.reactions else None
     stoichiometry = random_stoichiometry(regime) if own is None else own.matrix
-    graph, is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network)
+    if regime.candidates == "all":
+        graph, is_true = every_candidate(stoichiometry)
+    else:
+        graph, is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network)
     space = ColumnSpace.of_roles(graph)
     if own is not None:
         space = _of_own(space, own, stoichiometry)
-    if regime.signs == "unknown":
+    if regime.signs == "unknown" or regime.candidates == "all":
         space = space.without_signs()
     if regime.conserved == "nothing":
         space = replace(space, conserved=np.zeros((0, graph.n_metabolites)))
@@ -254,6 +257,14 @@ def _made_of(regime: Regime, metabolite: str) -> dict[str, float]:
     if species is None or (found := elements(species.formula)) is None:
         raise ValueError(f"species: {metabolite} has {'none' if species is None else species.formula} for a formula")
     return found | {CHARGE: float(species.charge)}
+
+
+def every_candidate(stoichiometry: np.ndarray) -> tuple[Graph, np.ndarray]:
+    """The graph in which all metabolites are candidates of all reactions and drive them; (E,) bool, true edges."""
+    n_metabolites, n_reactions = stoichiometry.shape
+    metabolite, reaction = (part.ravel() for part in np.indices(stoichiometry.shape))
+    graph = from_pairs(n_metabolites, n_reactions, metabolite, reaction, np.ones(stoichiometry.size, bool))
+    return graph, graph.on_edges(stoichiometry) != 0
 
 
 def candidate_graph(stoichiometry: np.ndarray, decoy_edges: float, seed: int) -> tuple[Graph, np.ndarray]:
