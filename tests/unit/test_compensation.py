@@ -150,3 +150,18 @@ def test_where_the_true_law_has_no_shared_functions_fluxes_alone_are_compared(si
     assert np.isfinite(found.curves["learned"]).all() and np.isnan(found.curves["true"]).all()
     assert np.isnan([found.message_r2, found.shape_r2, *found.curve_r2.values()]).all()
     assert len(compensation.summary(found)) == 9
+
+
+@pytest.mark.parametrize("name", ["mass_action", "convenience"])
+def test_where_the_learned_law_has_no_shared_functions_fluxes_alone_are_compared(simulated, name):
+    data, truth = simulated
+    config = CONFIG.with_rate_law(name)
+    model = MetabolismPropagation(data.space, config)
+    fit = fit_with_true_weights(data, truth, config).drop_vars(
+        [f"learned_{own}" for own in truth.kinetics.parameters], errors="ignore"
+    )
+    for own, values in model.rate_parameters.items():
+        fit[f"learned_{own}"] = (f"{own}_0", values.detach().numpy())
+    found = compensation.compare(fit, data, truth)
+    assert np.isfinite(found.reactions["flux_r2"]).all()
+    assert np.isnan(found.message_r2) and np.isnan(found.shape_r2)

@@ -75,7 +75,7 @@ def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
     low, high = np.percentile(concentration, _CONCENTRATION_RANGE)
     curves = response_curves(model, truth.kinetics, np.linspace(low, high, _GRID), gauge)
     learned, true = curves["learned"].values, curves["true"].values
-    has_messages = isinstance(truth.kinetics.law, PdeM1)
+    has_messages = isinstance(truth.kinetics.law, PdeM1) and isinstance(model.law, PdeM1)
     return Compensation(
         reactions,
         curves,
@@ -128,7 +128,7 @@ def response_curves(
 ) -> pd.DataFrame:
     """F(c; |S|) of a reaction with one substrate, for |S| = 1 and 2, the learned one times 10^gauge.
 
-    Metabolite embeddings, where a model has them, enter as their mean. NaN for a true law without shared functions.
+    Metabolite embeddings, where a model has them, enter as their mean. NaN for a law without shared functions.
     """
     learned = dict(model.rate_parameters)
     if EMBEDDING in learned:
