@@ -237,20 +237,36 @@ def test_the_constants_are_those_of_the_truth_whatever_the_unit(enzymes):
     assert predicted == pytest.approx(scaled.dcdt[-1], abs=1e-3 * np.abs(scaled.dcdt).max())
 
 
+def written_for_a_quick_fit(data, path, monkeypatch, n_epochs):
+    frames = (data.time, data.concentration, data.dcdt, data.run_role)
+    netcdf.write(path, with_trajectories(network_dataset(data.space, "a user's own"), *frames))
+    monkeypatch.setattr(recipe, "load", lambda name: load(name).model_copy(update={"n_epochs": n_epochs}))
+
+
 def test_recover_compares_the_laws_and_says_which_it_took(enzymes, tmp_path, caplog, monkeypatch):
-    dataset = with_trajectories(
-        network_dataset(enzymes.space, "enzymes"), enzymes.time, enzymes.concentration, enzymes.dcdt, enzymes.run_role
-    )
-    netcdf.write(tmp_path / "data.nc", dataset)
-    monkeypatch.setattr(recipe, "load", lambda name: load(name).model_copy(update={"n_epochs": 3}))
+    written_for_a_quick_fit(enzymes, tmp_path / "data.nc", monkeypatch, 3)
     caplog.set_level("INFO")
     cli.recover(tmp_path / "data.nc", tmp_path / "answer.nc", rate_law=cli.RateLaw.auto, device="cpu")
-    assert "rate law convenience: it predicts the validation runs best (val_loss: pde_m1 " in caplog.text
+    assert "convenience is taken: it predicts the validation runs best (val_loss: pde_m1 " in caplog.text
     with xr.open_dataset(tmp_path / "answer.nc") as answer:
         assert np.array_equal(answer["stoichiometry"].values, ENZYMES)
     for law in LAWS:
         with xr.open_dataset(tmp_path / f"answer.{law}.fit.nc") as fit:
             assert f'"rate_law":"{law}"' in fit.attrs["config"]
+
+
+def test_recover_takes_the_best_of_several_starts(enzymes, tmp_path, caplog, monkeypatch):
+    written_for_a_quick_fit(enzymes, tmp_path / "data.nc", monkeypatch, 1)
+    caplog.set_level("INFO")
+    cli.recover(tmp_path / "data.nc", tmp_path / "answer.nc", rate_law=cli.RateLaw.mass_action, starts=2, device="cpu")
+    losses = []
+    for seed in (1, 2):
+        with xr.open_dataset(tmp_path / f"answer.mass_action.{seed}.fit.nc") as fit:
+            assert f'"seed":{seed}' in fit.attrs["config"]
+            losses.append(float(fit["val_loss"]))
+    with xr.open_dataset(tmp_path / "answer.nc") as answer:
+        assert float(answer["val_loss"]) in losses
+    assert losses[0] != losses[1] and "mass_action." in caplog.text
 
 
 def test_the_law_with_fewer_parameters_is_taken_where_both_predict_as_well():

@@ -315,6 +315,9 @@ def recover(
             "for each substrate; auto: all three, and the one that predicts the validation runs best."
         ),
     ] = RateLaw.pde_m1,
+    starts: Annotated[
+        int, typer.Option(min=1, help="Fits from as many random starts; that which predicts the validation runs best.")
+    ] = 1,
     device: Device = "auto",
     threads: Threads = 1,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
@@ -328,23 +331,24 @@ def recover(
     from stoirec.learn.comparison import best_predicting
 
     laws = [law.value for law in RateLaw if law is not RateLaw.auto] if rate_law is RateLaw.auto else [rate_law.value]
-    fit = output.with_suffix(".fit.nc")
-    of_law = {law: fit if len(laws) == 1 else output.with_suffix(f".{law}.fit.nc") for law in laws}
-    for written in (output, *of_law.values()):
+    tried = {law if starts == 1 else f"{law}.{seed}": (law, seed) for law in laws for seed in range(1, starts + 1)}
+    paths = {fit: output.with_suffix(f".{fit}.fit.nc" if len(tried) > 1 else ".fit.nc") for fit in tried}
+    for written in (output, *paths.values()):
         _not_over(written, data)
     content = read_data(data)
     name, reason = recipes.choose(content) if recipe is Recipe.auto else (recipe.value, "as asked for")
     _log.info("recipe %s: %s", name, reason)
-    for law, path in of_law.items():
-        config = recipes.load(name).with_rate_law(law).model_copy(update={"n_runs": content.n_training_runs})
+    for fit, (law, seed) in tried.items():
+        config = recipes.load(name).with_rate_law(law)
+        config = config.model_copy(update={"n_runs": content.n_training_runs, "seed": seed})
         with from_file(data):
-            _train(content, config, device, threads, path, checkpoint_seconds)
-    fits = {law: read_fit(path) for law, path in of_law.items()}
+            _train(content, config, device, threads, paths[fit], checkpoint_seconds)
+    fits = {fit: read_fit(path) for fit, path in paths.items()}
     best = best_predicting(fits)
     if len(fits) > 1:
-        losses = ", ".join(f"{law} {float(each['val_loss']):.2g}" for law, each in fits.items())
-        _log.info("rate law %s: it predicts the validation runs best (val_loss: %s)", best, losses)
-    netcdf.write(output, decode_fit(fits[best], str(of_law[best])))
+        losses = ", ".join(f"{fit} {float(each['val_loss']):.2g}" for fit, each in fits.items())
+        _log.info("%s is taken: it predicts the validation runs best (val_loss: %s)", best, losses)
+    netcdf.write(output, decode_fit(fits[best], str(paths[best])))
 
 
 @app.command(epilog="Example: stoirec check data.nc")
