@@ -31,14 +31,16 @@ def spaces(draw) -> ColumnSpace:
         conserved=np.array(quantities, float).reshape(-1, n),
         is_open=np.array([draw(st.booleans())]),
         allows_zero=draw(st.booleans()),
+        real=draw(st.sampled_from([None, np.array([draw(st.booleans()) for _ in range(n)])])),
     )
 
 
 def every_column(space: ColumnSpace) -> list[tuple[float, ...]]:
     """By the definition, one candidate at a time."""
     values = []
-    for sign, bound, known in zip(space.sign, space.bound, space.known):
-        sizes = range(0 if space.allows_zero else 1, bound + 1)
+    real = np.zeros(len(space.sign), bool) if space.real is None else space.real
+    for sign, bound, known, is_real in zip(space.sign, space.bound, space.known, real):
+        sizes = range(0 if space.allows_zero and not is_real else 1, bound + 1)
         either = {s * size for size in sizes for s in ((sign,) if sign else (-1, 1))}
         values.append([known] if not np.isnan(known) else sorted(either))
     found = []
@@ -141,3 +143,16 @@ def test_a_part_keeps_what_is_said_of_its_edges():
     space = space_of(4, 2, bound=np.array([1, 2, 3, 4]), known=np.array([np.nan, -2, np.nan, np.nan]))
     part = space.part(np.array([1, 3]))
     assert part.bound.tolist() == [2, 4] and part.known[0] == -2 and part.graph.edge_metabolite.tolist() == [1, 3]
+
+
+def test_what_is_real_is_not_zero_and_may_be_more_than_a_side_holds_else():
+    real = np.array([True, True, True, True, False, False])
+    space = space_of(6, 5, conserved=np.zeros((0, 6)), real=real).with_decoys()
+    columns = space.columns(0)
+    assert (columns[:, :4] != 0).all() and (columns[:, 4] == 0).all() and not (columns[:, 5] != 0).all()
+    assert {tuple(row) for row in columns} == {
+        tuple(row) for row in space.best(np.ones(6), np.ones(6), 99)[0][: len(columns)]
+    }
+    assert space.nearest(np.zeros(6)).tolist() == [-1, -1, -1, -1, 0, 0]
+    assert (space.sides(0).driving[:, :4] != 0).all() and len(space.sides(0).driving)
+    assert not replace(space, real=None).columns(0)[:, :4].all(1).any()

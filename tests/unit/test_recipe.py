@@ -120,3 +120,12 @@ def test_a_real_reaction_is_as_large_as_the_refinement_assumes():
     graph = from_pairs(2 * PER_SIDE + 4, 1, range(2 * PER_SIDE + 4), [0] * (2 * PER_SIDE + 4), np.arange(10) < 5)
     sides = ColumnSpace.of_roles(graph).with_decoys().sides(0)
     assert (sides.driving < 0).sum(1).max() == (sides.others > 0).sum(1).max() == PER_SIDE
+
+
+def test_a_file_that_says_which_edges_are_real_decides(tiny_regime, data_of):
+    crowded = data_of(tiny_regime, decoy_edges=1.0)
+    real = replace(crowded, space=replace(crowded.space, real=np.ones(crowded.graph.n_edges, bool)))
+    assert choose(real)[0] == "best"
+    some = data_of(tiny_regime)
+    doubtful = replace(some, space=replace(some.space, real=np.arange(some.graph.n_edges) != 3))
+    assert choose(doubtful) == ("decoys", f"1 of {some.graph.n_edges} edges may not be real")

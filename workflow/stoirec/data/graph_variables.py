@@ -18,6 +18,7 @@ _SPACE = {
     "reaction_is_open": (("reaction",), "1: not held to A S = 0"),
 }
 _REVERSE = "reaction_reverse_of"
+_REAL = "edge_is_real"
 _GRAPH = ("edge_metabolite", "edge_reaction", "edge_is_substrate")
 
 
@@ -87,6 +88,9 @@ def space_variables(space: ColumnSpace) -> dict[str, xr.Variable]:
     if space.quantities:
         text = {"long_name": "what is conserved", "units": "1"}
         variables["quantity"] = xr.Variable("quantity", np.array(space.quantities, object), text)
+    if space.real is not None:
+        text = {"long_name": "1: the coefficient is not 0; 0: it may be, where the recipe lets it", "units": "1"}
+        variables[_REAL] = xr.Variable("edge", space.real.astype(np.int8), text)
     if space.reverse_of is not None:
         text = {"long_name": "its column is minus that reaction's; -1: none", "units": "1"}
         variables[_REVERSE] = xr.Variable("reaction", space.reverse_of, text)
@@ -123,7 +127,17 @@ def space_of(dataset: xr.Dataset, path: str | Path) -> ColumnSpace:
         given.get("reaction_is_open", default.is_open).astype(bool),
         quantities=_names(dataset, "quantity"),
         reverse_of=_reverse_of(dataset, graph, path),
+        real=_real(dataset, path),
     )
+
+
+def _real(dataset: xr.Dataset, path: str | Path) -> np.ndarray | None:
+    if _REAL not in dataset.variables:
+        return None
+    found = _numbers(dataset, _REAL, ("edge",), path)
+    if not np.isin(found, (0, 1)).all():
+        raise BadInput(path, _REAL, f"{found[~np.isin(found, (0, 1))][0]:g}", "0 or 1")
+    return found.astype(bool)
 
 
 def _reverse_of(dataset: xr.Dataset, graph: Graph, path: str | Path) -> np.ndarray | None:

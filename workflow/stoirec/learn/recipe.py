@@ -26,6 +26,10 @@ def choose(data: Data) -> tuple[str, str]:
     """(name of the recipe for `data`, why), from what a learner may see."""
     crowded, limited = n_crowded(data), euler_steps(data)
     unsigned = int((data.space.sign == 0).sum())
+    doubtful = 0 if data.space.real is None else int((~data.space.real & np.isnan(data.space.known)).sum())
+    if doubtful:
+        reason = f"{doubtful} of {data.graph.n_edges} edges may not be real"
+        return "decoys", reason + ("; a flux limiter beside them is untested" if limited else "")
     of_signs = f"the signs of {unsigned} of {data.graph.n_edges} edges are not known"
     if crowded > _CROWDED * data.graph.n_reactions:
         reason = (
@@ -44,8 +48,10 @@ def choose(data: Data) -> tuple[str, str]:
 
 
 def n_crowded(data: Data) -> int:
-    """Reactions with more candidates on a side than can be real."""
+    """Reactions with more candidates on a side than can be real, if nobody says that they are."""
     graph = data.graph
+    if data.space.real is not None:
+        return 0
     sides = (
         np.bincount(graph.edge_reaction[of], minlength=graph.n_reactions)
         for of in (graph.edge_is_substrate, ~graph.edge_is_substrate)

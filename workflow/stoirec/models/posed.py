@@ -92,6 +92,7 @@ def pose(model: Model, known: Iterable[str] = ()) -> Posed:
         is_open=is_open | unbalanced,
         quantities=quantities,
         reverse_of=_reverse_of(graph.reaction_names, origins),
+        real=np.nan_to_num(coefficient) != 0,  # what a file writes takes part; candidates may not
     )
     return Posed(space, coefficient, tuple(remarks))
 

@@ -61,6 +61,7 @@ class ColumnSpace:
         per_side: substrates, and products, of a reaction at most; None: as many as there are candidates.
         quantities: names of what is conserved, if a file says them.
         reverse_of: (R,) the reaction whose column a reaction has with the other sign, -1 for none; None: no such pairs.
+        real: (E,) bool, edges whose coefficient is not 0, whatever is allowed for others; None: nothing is said.
     """
 
     graph: Graph
@@ -73,6 +74,7 @@ class ColumnSpace:
     per_side: int | None = None
     quantities: tuple[str, ...] = ()
     reverse_of: np.ndarray | None = None
+    real: np.ndarray | None = None
 
     @classmethod
     def of_roles(cls, graph: Graph, bound: int = LARGEST) -> "ColumnSpace":
@@ -96,7 +98,7 @@ class ColumnSpace:
 
     def of_any_sign(self) -> "ColumnSpace":
         """The same whatever the candidate roles say: signs unknown, zeros allowed."""
-        return replace(self.without_signs(), allows_zero=True, per_side=None)
+        return replace(self.without_signs(), allows_zero=True, per_side=None, real=None)
 
     def part(self, edges: np.ndarray) -> "ColumnSpace":
         """The space of the graph with some of the edges (positions, in order)."""
@@ -106,7 +108,22 @@ class ColumnSpace:
             sign=self.sign[edges],
             bound=self.bound[edges],
             known=self.known[edges],
+            real=None if self.real is None else self.real[edges],
         )
+
+    @cached_property
+    def may_be_zero(self) -> np.ndarray:
+        """(E,) bool, edges whose coefficient may be 0, known ones aside."""
+        return np.full(self.graph.n_edges, self.allows_zero) & (~self.real if self.real is not None else True)
+
+    @cached_property
+    def most_per_side(self) -> list[int | None]:
+        """By reaction, `per_side`, or as many as are known or real at least, if these are more."""
+        if self.per_side is None:
+            return [None] * self.graph.n_reactions
+        fixed = ~self.may_be_zero | (np.nan_to_num(self.known) != 0)
+        sides = (self.graph.sum_by_reaction((fixed & (side * self.sign >= 0)).astype(float)) for side in (-1, 1))
+        return np.maximum(np.maximum(*sides), self.per_side).astype(int).tolist()
 
     @property
     def largest(self) -> int:
@@ -143,15 +160,15 @@ class ColumnSpace:
     def nearest(self, coefficient: np.ndarray) -> np.ndarray:
         """(E,) the integers nearest to `coefficient`, within signs and bounds; known ones as they are known."""
         sign = np.where((self.sign == 0) & (not self.allows_zero), np.where(coefficient < 0, -1, 1), self.sign)
-        low = np.where(sign > 0, 0 if self.allows_zero else 1, -self.bound)
-        high = np.where(sign < 0, 0 if self.allows_zero else -1, self.bound)
+        low = np.where(sign > 0, ~self.may_be_zero, -self.bound)
+        high = np.where(sign < 0, self.may_be_zero - 1, self.bound)
         return small_integers(np.where(np.isnan(self.known), np.clip(np.round(coefficient), low, high), self.known))
 
     def values(self, edge: int) -> tuple[float, ...]:
         """What the coefficient of an edge may be, small sizes first where the sign is known."""
         if not np.isnan(self.known[edge]):
             return (float(self.known[edge]),)
-        sizes = range(0 if self.allows_zero else 1, int(self.bound[edge]) + 1)
+        sizes = range(0 if self.may_be_zero[edge] else 1, int(self.bound[edge]) + 1)
         if self.sign[edge]:
             return tuple(float(self.sign[edge]) * size for size in sizes)
         return tuple(sorted({float(sign * size) for size in sizes for sign in (-1, 1)}))
@@ -181,8 +198,9 @@ class ColumnSpace:
             found = _listed(tuple(signature))
         except TooManyColumns as error:
             raise self._named(error, reaction) from None
-        if real is None and self.per_side is not None:
-            found = found[(np.maximum((found < 0).sum(1), (found > 0).sum(1)) <= self.per_side)]
+        most = self.most_per_side[reaction]
+        if real is None and most is not None:
+            found = found[(np.maximum((found < 0).sum(1), (found > 0).sum(1)) <= most)]
         return found
 
     def sides(self, reaction: int) -> Sides:
@@ -194,7 +212,7 @@ class ColumnSpace:
             places = np.flatnonzero(own) + edges.start
             values = tuple(self.values(edge) for edge in places)
             try:
-                halves.append(_side(values, self.per_side if self.allows_zero else None))
+                halves.append(_side(values, self.most_per_side[reaction] if self.allows_zero else None))
             except TooManyColumns:
                 halves.append(np.zeros((0, len(places))))
             sums.append(halves[-1] @ self.amounts[:, places].T)
@@ -233,10 +251,10 @@ class ColumnSpace:
         """
         columns = np.zeros((n_best, self.graph.n_edges))
         costs = np.full((n_best, self.graph.n_reactions), np.inf)
-        for signature, reactions in self._alike.items():
+        for (signature, most), reactions in self._alike.items():
             edges = self.graph.reaction_ptr[reactions][:, None] + np.arange(len(signature))
             try:
-                steps = _lattice(signature, self.per_side)
+                steps = _lattice(signature, most)
             except TooManyColumns as error:
                 raise self._named(error, reactions[0]) from None
             found, cost = _best_paths(steps, coefficient[edges], weight[edges], n_best)
@@ -245,16 +263,15 @@ class ColumnSpace:
         return small_integers(columns), costs
 
     @cached_property
-    def _alike(self) -> dict[Signature, np.ndarray]:
+    def _alike(self) -> dict[tuple[Signature, int | None], np.ndarray]:
         """Reactions by what their edges may be: they are searched together."""
-        groups: dict[Signature, list[int]] = {}
+        groups: dict[tuple[Signature, int | None], list[int]] = {}
         for reaction in np.flatnonzero(np.diff(self.graph.reaction_ptr)):
             edges = self.graph.edges_of(reaction)
             edges = range(edges.start, edges.stop)
-            groups.setdefault(tuple((self.values(edge), tuple(self.amounts[:, edge])) for edge in edges), []).append(
-                reaction
-            )
-        return {signature: np.array(reactions) for signature, reactions in groups.items()}
+            signature = tuple((self.values(edge), tuple(self.amounts[:, edge])) for edge in edges)
+            groups.setdefault((signature, self.most_per_side[reaction]), []).append(reaction)
+        return {alike: np.array(reactions) for alike, reactions in groups.items()}
 
     def _named(self, error: TooManyColumns, reaction: int) -> TooManyColumns:
         n = int(np.diff(self.graph.reaction_ptr)[reaction])

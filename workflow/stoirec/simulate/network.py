@@ -238,6 +238,7 @@ def both_ways(space: ColumnSpace, reversible: np.ndarray) -> tuple[ColumnSpace, 
         bound=space.bound[edges],
         known=np.where(turned, -1, 1) * space.known[edges],
         is_open=space.is_open[origin],
+        real=None if space.real is None else space.real[edges],
         reverse_of=np.where(backward, np.arange(len(origin)) - 1, -1),
     ), edges
 
