@@ -12,6 +12,7 @@ from stoirec.data.graph_variables import space_of, space_variables
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
 from stoirec.network.columns import ColumnSpace
+from stoirec.network.graph import from_pairs
 from stoirec.simulate.trajectories import simulate
 from stoirec.simulate.truth import read_truth, write_simulation
 
@@ -89,7 +90,24 @@ def test_names_and_column_space_go_through_a_file(tiny_data, tmp_path):
     for name in ("sign", "bound", "known", "conserved", "is_open"):
         assert np.array_equal(getattr(found, name), getattr(space, name), equal_nan=name == "known"), name
     usual = space_variables(tiny_data.space)
-    assert "edge_bound" not in usual and "conserved" not in usual  # the default needs no words
+    assert not usual.keys() & {"edge_bound", "conserved", "edge_is_real", "reaction_reverse_of"}  # the default
+
+
+@pytest.mark.parametrize("reverse_of", [[-1, 0, 1], [1, 0, -1], [-1, 0, 0], [-1, 3, -1], [0, -1, -1], [-1, 0.5, -1]])
+def test_which_reaction_is_whose_reverse_has_to_make_sense(reverse_of):
+    graph = from_pairs(2, 3, [0, 1] * 3, np.repeat(range(3), 2), [1, 0, 0, 1, 1, 0])
+    space = dataclasses.replace(ColumnSpace.of_roles(graph), reverse_of=np.array(reverse_of))
+    with pytest.raises(BadInput, match="data.nc: reaction_reverse_of"):
+        space_of(xr.Dataset(space_variables(space)), "data.nc")
+
+
+def test_a_files_word_on_what_is_real_is_0_or_1(tiny_data):
+    real = np.arange(tiny_data.graph.n_edges) % 2 == 0
+    dataset = xr.Dataset(space_variables(dataclasses.replace(tiny_data.space, real=real)))
+    assert np.array_equal(space_of(dataset, "data.nc").real, real)
+    dataset["edge_is_real"] = dataset["edge_is_real"] * 2
+    with pytest.raises(BadInput, match="edge_is_real: found 2; allowed: 0 or 1"):
+        space_of(dataset, "data.nc")
 
 
 def test_round_trip(tiny_simulation, tiny_data, tiny_truth):

@@ -176,6 +176,19 @@ def test_directions_with_other_candidates_are_weighed_one_by_one():
     assert functions.reversals == [] and functions.partner == {}
 
 
+def test_reactions_with_too_many_columns_are_left_as_they_are(simulation, setup, rng, monkeypatch):
+    """Both directions of one of them: the others are weighed all the same."""
+    equations, truth = setup
+    functions, pair = equations.functions, equations.functions.reversals[0]
+    for reaction in pair:
+        sides = functions.sides(reaction)
+        functions._sides[reaction] = replace(sides, conserved=sides.conserved[:0])
+    found = weigh(equations, disturbed(truth, rng))
+    assert not found.chances[:, list(pair)].any()
+    assert (found.chances[0, [j for j in range(12) if j not in pair]] > 0).all()
+    chosen_together(equations, replace(disturbed(truth, rng), tied=None), found)
+
+
 def test_known_columns_are_known_both_ways():
     graph = from_pairs(2, 2, [0, 1, 0, 1], [0, 0, 1, 1], [1, 0, 1, 0])
     known = np.array([-1.5, 2.0, np.nan, np.nan])

@@ -149,7 +149,12 @@ def _reverse_of(dataset: xr.Dataset, graph: Graph, path: str | Path) -> np.ndarr
         raise BadInput(
             path, _REVERSE, f"{found[bad][0]:g}", f"another reaction's index below {graph.n_reactions}, or -1"
         )
-    return found.astype(np.int64)
+    found = found.astype(np.int64)
+    forward = found[found >= 0]
+    if (found[forward] >= 0).any() or len(np.unique(forward)) < len(forward):
+        text = "a reaction that is a reverse itself, or has two"
+        raise BadInput(path, _REVERSE, text, "for each backward reaction a forward one of its own; -1 for that")
+    return found
 
 
 def _numbers(dataset: xr.Dataset, name: str, dims: tuple[str, ...], path: str | Path) -> np.ndarray:

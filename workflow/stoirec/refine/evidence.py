@@ -144,6 +144,8 @@ def weigh_beside(equations: Equations, state: State, alike: float | None = None)
         if own is not None:
             found[reaction] = own
     for pair in equations.functions.reversals:
+        if not all(reaction in found for reaction in pair):
+            continue
         single, penalty = (tuple(of[reaction] for reaction in pair) for of in (found, penalties))
         found |= zip(pair, joined(equations, state, others, level, pair, single, penalty))
     found = {reaction: own for reaction, own in found.items() if own.gain.max() > -torch.inf}

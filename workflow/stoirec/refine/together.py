@@ -339,11 +339,13 @@ class _Columns:
         """
         functions = self.equations.functions
         found = [gains(self.equations, self.state, others, self.level, reaction) for reaction in directions]
+        if any(each is None for each in found):
+            return None
         if len(directions) == 2:
             pair = directions if directions in functions.reversals else directions[::-1]
             ordered = tuple(found[directions.index(reaction)] for reaction in pair)
             directions, found = pair, joined(self.equations, self.state, others, self.level, pair, ordered)
-        if found[0] is None or found[0].gain.max() == -torch.inf:
+        if found[0].gain.max() == -torch.inf:
             return None
         gain = found[0].gain + 2 * self.alike * self.counts.of(directions[0], self.log_prior)
         best = gain.argmax()
