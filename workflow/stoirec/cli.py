@@ -348,7 +348,7 @@ def recover(
     if len(fits) > 1:
         losses = ", ".join(f"{fit} {float(each['val_loss']):.2g}" for fit, each in fits.items())
         _log.info("%s is taken: it predicts the validation runs best (val_loss: %s)", best, losses)
-    netcdf.write(output, decode_fit(fits[best], str(paths[best])))
+    netcdf.write(output, decode_fit(fits[best], str(paths[best]), fall_back=True))
 
 
 @app.command(epilog="Example: stoirec check data.nc")

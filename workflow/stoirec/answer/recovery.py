@@ -46,7 +46,7 @@ class _Answer:
     confidence: np.ndarray
 
 
-def recover(fit: xr.Dataset, path: str, decoder: str | None = None) -> xr.Dataset:
+def recover(fit: xr.Dataset, path: str, decoder: str | None = None, fall_back: bool = False) -> xr.Dataset:
     """The content of recovery.nc for the content of fit.nc.
 
     The answer is by `decoder` (default: that of the fit's configuration); by `auto` it is what refinement decided,
@@ -54,35 +54,34 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None) -> xr.Datase
     well where val_loss says that the functions hold on no other trajectory: evidence from such functions is certain of
     much that is wrong.
 
+    With `fall_back`, where functions describe not even the training runs, the answer is what roles and balance say
+    alone: for who has one fit, not for a comparison of fits.
+
     Raises:
         BadInput: the graph does not match, or a reaction has too many candidate edges to be searched.
     """
     space = space_of(fit, path)
     decoder = decoder or json.loads(fit.attrs["config"])["decoder"]
-    method = _method(fit) if decoder == AUTO else decoder
+    method = _method(fit, fall_back) if decoder == AUTO else decoder
     try:
         answer = _diverged(space, method) if fit.attrs["status"] != "ok" else _answer(space, fit, method)
     except TooManyColumns as error:
         raise BadInput(path, "edge_reaction", error, "reactions with fewer candidate edges") from None
-    _warn(space, fit, path)
+    _warn(space, fit, path, method)
     attributes = {"title": "recovered stoichiometric matrix", "decoder": decoder, "method": method}
     return xr.Dataset(
         _variables(space, fit, answer), attrs=attributes | {name: fit.attrs[name] for name in ("status", "config")}
     )
 
 
-def _method(fit: xr.Dataset) -> str:
-    """That of the answer, where none is asked for: refinement of functions that describe nothing decides nothing."""
-    if "refined_coefficient" not in fit:
-        return "mass_balanced"
-    return ROLES if _describes_nothing(fit) else REFINED
+def _method(fit: xr.Dataset, fall_back: bool) -> str:
+    """That of the answer, where none is asked for."""
+    if fall_back and fit.attrs["status"] == "ok" and min(fit["train_loss"], fit["val_loss"]) >= _WORTHLESS:
+        return ROLES
+    return REFINED if "refined_coefficient" in fit else "mass_balanced"
 
 
-def _describes_nothing(fit: xr.Dataset) -> bool:
-    return bool(min(fit["train_loss"], fit["val_loss"]) >= _WORTHLESS)
-
-
-def _warn(space: ColumnSpace, fit: xr.Dataset, path: str) -> None:
+def _warn(space: ColumnSpace, fit: xr.Dataset, path: str, method: str) -> None:
     """Warnings: that nothing is sure, and why; reactions whose column cannot be any that is allowed."""
     contradicted = "free_residual" in fit and fit["integer_residual"] > FAR_MORE * fit["free_residual"]
     if contradicted:
@@ -96,7 +95,7 @@ def _warn(space: ColumnSpace, fit: xr.Dataset, path: str) -> None:
             if overfitted
             else "the training runs are not described either: by this rate law, or by no columns that are allowed"
         )
-        if _method(fit) == ROLES:
+        if method == ROLES:
             advice += "; the answer is what roles and balance alone say; --rate-law has other laws"
         text = "%s: val_loss %.1e, worse than the mean of dc/dt, train_loss %.1e: nothing is sure; %s"
         _log.warning(text, path, fit["val_loss"], fit["train_loss"], advice)
