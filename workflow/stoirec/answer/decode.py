@@ -49,8 +49,7 @@ def decode(space: ColumnSpace, coefficient: np.ndarray, weight: np.ndarray, meth
 
 def by_roles(space: ColumnSpace) -> Decoded:
     """The columns nearest to -1 for what is consumed and +1 for what is produced that conserve what is conserved."""
-    sign = np.where(space.sign == 0, space.graph.role_sign, space.sign).astype(float)
-    return decode(space, sign, np.ones_like(sign), "mass_balanced")
+    return decode(space, space.likely_sign, np.ones(space.graph.n_edges), "mass_balanced")
 
 
 def _nearest(space: ColumnSpace, coefficient: np.ndarray, weight: np.ndarray) -> Decoded:

@@ -111,6 +111,11 @@ class ColumnSpace:
             real=None if self.real is None else self.real[edges],
         )
 
+    @property
+    def likely_sign(self) -> np.ndarray:
+        """(E,) the sign, or that of the candidate role where it is not known."""
+        return np.where(self.sign == 0, self.graph.role_sign, self.sign).astype(float)
+
     @cached_property
     def may_be_zero(self) -> np.ndarray:
         """(E,) bool, edges whose coefficient may be 0, known ones aside."""

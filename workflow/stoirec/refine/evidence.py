@@ -206,9 +206,8 @@ def _probabilities(log_chance: Tensor) -> Tensor:
 def _misfit(equations: Equations, found: Gains, column: Tensor, alike: float) -> float:
     """Probability that not even the likeliest column (n,) is right, beside the free one that explains most."""
     free, failed = torch.linalg.solve_ex(found.size, found.explained[..., None])
-    gain = torch.where(
-        failed != 0, -torch.inf, (free[..., 0] * found.explained).sum(1)
-    )  # a rate that is 0 explains nothing
+    # a rate that is 0 explains nothing
+    gain = torch.where(failed != 0, -torch.inf, (free[..., 0] * found.explained).sum(1))
     best = gain.argmax()
     if gain[best] == -torch.inf:
         return 0.0

@@ -19,7 +19,7 @@ def baseline_coefficients(space: ColumnSpace) -> dict[str, np.ndarray]:
         conserved; 1 in reactions where nothing is.
     """
     graph = space.graph
-    sign = np.where(space.sign == 0, graph.role_sign, space.sign).astype(float)
+    sign = space.likely_sign
     conserves = graph.sum_by_reaction(np.abs(space.amounts)).sum(0) > 0
     middle = np.where(conserves[graph.edge_reaction], (1 + space.bound) / 2, 1.0)
     consumed, produced = (
