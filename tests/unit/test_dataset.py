@@ -77,7 +77,10 @@ def test_too_few_frames_to_hold_any_out_are_named(tiny_data, n_frames):
 
 def test_names_and_column_space_go_through_a_file(tiny_data, tmp_path):
     graph = dataclasses.replace(
-        tiny_data.graph, metabolite_names=tuple("ABCDEFGHIJ"), reaction_names=tuple(f"r {j}" for j in range(16))
+        tiny_data.graph,
+        metabolite_names=tuple("ABCDEFGHIJ"),
+        reaction_names=tuple(f"r {j}" for j in range(16)),
+        metabolite_labels=("glucose",) * 10,
     )
     space = ColumnSpace.of_roles(graph, bound=3)
     known = np.where(np.arange(graph.n_edges) == 2, -1.5, np.nan)
@@ -87,10 +90,17 @@ def test_names_and_column_space_go_through_a_file(tiny_data, tmp_path):
     found = space_of(netcdf.read(tmp_path / "space.nc"), "space.nc")
     assert found.graph.metabolite_names == graph.metabolite_names
     assert found.graph.reaction_names == graph.reaction_names
+    assert found.graph.metabolite_labels == graph.metabolite_labels and found.graph.reaction_labels == ()
     for name in ("sign", "bound", "known", "conserved", "is_open"):
         assert np.array_equal(getattr(found, name), getattr(space, name), equal_nan=name == "known"), name
     usual = space_variables(tiny_data.space)
     assert not usual.keys() & {"edge_bound", "conserved", "edge_is_real", "reaction_reverse_of"}  # the default
+
+
+def test_labels_are_text_one_for_each(tiny_data):
+    dataset = xr.Dataset(space_variables(tiny_data.space)).assign(reaction_label=("reaction", np.arange(16)))
+    with pytest.raises(BadInput, match="data.nc: reaction_label: found int64"):
+        space_of(dataset, "data.nc")
 
 
 @pytest.mark.parametrize("reverse_of", [[-1, 0, 1], [1, 0, -1], [-1, 0, 0], [-1, 3, -1], [0, -1, -1], [-1, 0.5, -1]])

@@ -251,6 +251,12 @@ def test_what_is_exported_is_imported_as_it_was(name, tmp_path):
     assert by_name(after.space.graph, after.space.graph.edge_is_substrate) == by_name(graph, graph.edge_is_substrate)
     assert after.space.quantities == before.space.quantities
     order = [after.space.graph.metabolite_names.index(each) for each in graph.metabolite_names]
+    assert [after.space.graph.metabolite_label(place) for place in order] == [
+        graph.metabolite_label(metabolite) for metabolite in range(graph.n_metabolites)
+    ]
+    assert {after.space.graph.reaction_label(j) for j in range(after.space.graph.n_reactions)} == {
+        graph.reaction_label(j) for j in range(graph.n_reactions)
+    }
     np.testing.assert_array_equal(after.space.conserved[:, order], before.space.conserved)
 
 

@@ -205,9 +205,9 @@ def test_the_page_stands_alone(page):
 
 
 def test_figures_and_chapters_are_numbered(page):
-    assert [f"<b>Figure {chapter}.{number}</b>" in page for chapter in range(1, 6) for number in (1, 2)] == [True] * 10
+    assert [f"<b>Figure {chapter}.{number}</b>" in page for chapter in range(1, 7) for number in (1, 2)] == [True] * 12
     assert "1 Chapter 1_data" in page
-    assert page.count("Cause &amp; effect") == 10 and "&amp;amp;" not in page  # in the chapter and in the navigation
+    assert page.count("Cause &amp; effect") == 12 and "&amp;amp;" not in page  # in the chapter and in the navigation
     assert all('alt="' in image for image in re.findall(r"<img[^>]*>", page))
 
 
@@ -523,13 +523,13 @@ def test_a_new_notebook_is_a_new_chapter(found, store, tmp_path, monkeypatch):
         write_notebooks(folder)
     assert contents.chapter_names(sources) == contents.chapter_names()
     monkeypatch.setattr(pages, "chapter_names", lambda folder=sources: contents.chapter_names(folder))
-    (sources / "6_more.ipynb").write_text((sources / "1_data.ipynb").read_text())
-    with pytest.raises(BadInput, match="6_more.ipynb"):
+    (sources / "7_more.ipynb").write_text((sources / "1_data.ipynb").read_text())
+    with pytest.raises(BadInput, match="7_more.ipynb"):
         pages.write(found, executed, store / "study.yaml", tmp_path / "report.html")
-    (executed / "6_more.ipynb").write_text((sources / "1_data.ipynb").read_text())
-    assert [chapter.title[0] for chapter in pages.chapters(executed)] == list("123456")
-    (sources / "6_more.ipynb").unlink()  # what was executed once and is no chapter any more is left out
-    assert len(pages.chapters(executed)) == 5
+    (executed / "7_more.ipynb").write_text((sources / "1_data.ipynb").read_text())
+    assert [chapter.title[0] for chapter in pages.chapters(executed)] == list("1234567")
+    (sources / "7_more.ipynb").unlink()  # what was executed once and is no chapter any more is left out
+    assert len(pages.chapters(executed)) == 6
 
 
 @pytest.mark.parametrize("name", contents.chapter_names())

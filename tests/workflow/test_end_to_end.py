@@ -172,7 +172,7 @@ def test_report_shows_the_numbers_of_the_metrics(page, metrics):
 def test_report_has_navigation_captions_and_provenance(page, report, finished):
     assert "nav" in page.tags
     anchors = [link[1:] for link in page.links if link.startswith("#")]
-    assert len(anchors) >= 6 and set(anchors) <= page.ids  # the answer, five chapters, provenance
+    assert len(anchors) >= 7 and set(anchors) <= page.ids  # the answer, six chapters, provenance
     assert page.tags.count("img") + page.tags.count("svg") >= 4
     assert page.tags.count("figure") == page.tags.count("figcaption") >= 4
     text = " ".join(page.text)
@@ -186,7 +186,7 @@ def test_report_has_navigation_captions_and_provenance(page, report, finished):
 
 
 def test_chapters_ran_with_the_studys_parameters(finished):
-    for chapter in ("1_data", "2_training", "3_recovery", "4_study", "5_limits"):
+    for chapter in ("1_data", "2_training", "3_recovery", "4_study", "5_limits", "6_networks"):
         notebook = nbformat.read(finished.results / f"tiny/notebooks/{chapter}.ipynb", as_version=4)
         given = notebook.metadata.papermill["parameters"]
         assert given == {

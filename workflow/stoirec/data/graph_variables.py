@@ -37,12 +37,15 @@ def graph_variables(graph: Graph) -> dict[str, xr.Variable]:
         )
         for name, text in describe.items()
     }
-    for dim, size, names in (
-        ("metabolite", graph.n_metabolites, graph.metabolite_names),
-        ("reaction", graph.n_reactions, graph.reaction_names),
+    for dim, size, names, labels in (
+        ("metabolite", graph.n_metabolites, graph.metabolite_names, graph.metabolite_labels),
+        ("reaction", graph.n_reactions, graph.reaction_names, graph.reaction_labels),
     ):
         values = np.array(names, dtype=object) if names else np.arange(size)
         variables[dim] = xr.Variable(dim, values, {"long_name": f"{dim} {'name' if names else 'index'}", "units": "1"})
+        if labels:
+            text = {"long_name": f"what people call the {dim}", "units": "1"}
+            variables[f"{dim}_label"] = xr.Variable(dim, np.array(labels, dtype=object), text)
     return variables
 
 
@@ -69,6 +72,8 @@ def graph_of(dataset: xr.Dataset, path: str | Path) -> Graph:
             dataset["edge_is_substrate"].values.astype(bool),
             _names(dataset, "metabolite"),
             _names(dataset, "reaction"),
+            _labels(dataset, "metabolite", path),
+            _labels(dataset, "reaction", path),
         )
     except ValueError as error:
         raise BadInput(
@@ -171,3 +176,12 @@ def _names(dataset: xr.Dataset, dim: str) -> tuple[str, ...]:
     if dim not in dataset.coords or dataset[dim].dtype.kind not in "OUS":
         return ()
     return tuple(str(name) for name in dataset[dim].values)
+
+
+def _labels(dataset: xr.Dataset, dim: str, path: str | Path) -> tuple[str, ...]:
+    name = f"{dim}_label"
+    if name not in dataset.variables:
+        return ()
+    if dataset[name].dims != (dim,) or dataset[name].dtype.kind not in "OUS":
+        raise BadInput(path, name, f"{dataset[name].dtype} {dataset[name].dims}", f"text ({dim})")
+    return tuple(str(label) for label in dataset[name].values)

@@ -143,8 +143,12 @@ def _graph(species: list[Species], reactions: list[Reaction]) -> Graph:
         for id_ in sorted({*reaction.coefficients, *(reaction.sought or ())}, key=place.__getitem__)
     ]
     metabolite, of, drives = (np.array(part) for part in zip(*edges))
-    names = tuple(each.id for each in species), tuple(each.id for each in reactions)
-    return Graph(len(species), len(reactions), metabolite, of, drives, *names)
+    both = species, reactions
+    names = (tuple(each.id for each in some) for some in both)
+    # an id is no label: a model without names has none
+    labels = (tuple(each.name or each.id for each in some) for some in both)
+    labels = (() if all(each.name in ("", each.id) for each in some) else own for some, own in zip(both, labels))
+    return Graph(len(species), len(reactions), metabolite, of, drives, *names, *labels)
 
 
 def _on_edges(graph: Graph, species: list[Species], reactions: list[Reaction]) -> tuple[np.ndarray, np.ndarray]:

@@ -239,10 +239,10 @@ def _write_species(model: libsbml.Model, space: ColumnSpace) -> list[str]:
     graph = space.graph
     names = [graph.metabolite_name(metabolite) for metabolite in range(graph.n_metabolites)]
     ids = _ids(names, "M")
-    for place, (id_, name) in enumerate(zip(ids, names)):
+    for place, id_ in enumerate(ids):
         species = model.createSpecies()
         species.setId(id_)
-        species.setName(name)
+        species.setName(graph.metabolite_label(place))
         species.setCompartment("compartment")
         for set_false in (species.setHasOnlySubstanceUnits, species.setBoundaryCondition, species.setConstant):
             set_false(False)
@@ -265,7 +265,7 @@ def _write_reactions(model: libsbml.Model, recovered: Recovered, species: list[s
     for j in (j for j in range(graph.n_reactions) if j not in merged):
         reaction = model.createReaction()
         reaction.setId(ids[j])
-        reaction.setName(graph.reaction_name(j))
+        reaction.setName(graph.reaction_label(j))
         reversible = j in merged.values()
         reaction.setReversible(reversible)
         reaction.setFast(False)

@@ -15,9 +15,12 @@ class Graph:
         edge_metabolite, edge_reaction: (E,) int64 indices of each edge's ends.
         edge_is_substrate: (E,) bool candidate role; True: the reaction's rate depends on the metabolite.
         metabolite_names, reaction_names: (M,), (R,) names where a user gave them, else empty.
+        metabolite_labels, reaction_labels: (M,), (R,) what people call them where a model says, else empty; they may
+            repeat.
 
     Raises:
-        ValueError: an index out of range, a repeated pair, edges out of order, or a name missing or given twice.
+        ValueError: an index out of range, a repeated pair, edges out of order, a name missing or given twice, or a
+            label missing.
     """
 
     n_metabolites: int
@@ -27,6 +30,8 @@ class Graph:
     edge_is_substrate: np.ndarray
     metabolite_names: tuple[str, ...] = ()
     reaction_names: tuple[str, ...] = ()
+    metabolite_labels: tuple[str, ...] = ()
+    reaction_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         metabolite, reaction = self.edge_metabolite, self.edge_reaction
@@ -42,12 +47,14 @@ class Graph:
             raise ValueError(f"edge_reaction {reaction.min()}..{reaction.max()} outside 0..{self.n_reactions - 1}")
         if not (np.diff(reaction * self.n_metabolites + metabolite) > 0).all():
             raise ValueError("edges not unique and sorted by reaction, then metabolite")
-        for kind, names, size in (
-            ("metabolite", self.metabolite_names, self.n_metabolites),
-            ("reaction", self.reaction_names, self.n_reactions),
+        for kind, names, labels, size in (
+            ("metabolite", self.metabolite_names, self.metabolite_labels, self.n_metabolites),
+            ("reaction", self.reaction_names, self.reaction_labels, self.n_reactions),
         ):
             if names and (len(names) != size or len(set(names)) != size):
                 raise ValueError(f"{len(set(names))} different {kind} names for {size} {kind}s")
+            if labels and len(labels) != size:
+                raise ValueError(f"{len(labels)} {kind} labels for {size} {kind}s")
 
     def metabolite_name(self, metabolite: int) -> str:
         """The name a user gave, else M and the index."""
@@ -56,6 +63,14 @@ class Graph:
     def reaction_name(self, reaction: int) -> str:
         """The name a user gave, else R and the index."""
         return self.reaction_names[reaction] if self.reaction_names else f"R{reaction}"
+
+    def metabolite_label(self, metabolite: int) -> str:
+        """What people call it, else its name."""
+        return self.metabolite_labels[metabolite] if self.metabolite_labels else self.metabolite_name(metabolite)
+
+    def reaction_label(self, reaction: int) -> str:
+        """What people call it, else its name."""
+        return self.reaction_labels[reaction] if self.reaction_labels else self.reaction_name(reaction)
 
     @property
     def n_edges(self) -> int:

@@ -10,11 +10,11 @@ def signed_coefficient(value: float) -> str:
     return f"{float(value):+.6g}".replace("-", "−", 1) if value else "0"
 
 
-def equation(graph: Graph, coefficient: np.ndarray, reaction: int) -> str:
+def equation(graph: Graph, coefficient: np.ndarray, reaction: int, arrow: str = "→") -> str:
     """A column as a chemist writes it: M3 + 2 M7 → M1. `coefficient`: (E,)."""
 
     left, right = (" + ".join(terms(graph, coefficient, reaction, sign)) or "∅" for sign in (-1, 1))
-    return f"{left} → {right}"
+    return f"{left} {arrow} {right}"
 
 
 def terms(graph: Graph, coefficient: np.ndarray, reaction: int, sign: int, digits: int = 6) -> list[str]:

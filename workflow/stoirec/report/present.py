@@ -52,6 +52,7 @@ def table(
     marked: tuple[Any, ...] = (),
     muted: tuple[Any, ...] = (),
     index: str | None = None,
+    anchors: list[str] | None = None,
 ) -> Html:
     """A table with its caption.
 
@@ -59,6 +60,7 @@ def table(
         frame: what to show; numbers are formatted by column.
         marked, muted: index labels of rows to stress (the result) or to set back (references).
         index: header of the index column; None leaves the index out.
+        anchors: ids of the rows, for links to them.
     """
     numeric = {
         column: pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column])
@@ -69,13 +71,14 @@ def table(
         for column in frame.columns
     ]
     rows = []
-    for label, values in zip(frame.index, frame.itertuples(index=False, name=None)):
+    ids = [""] * len(frame) if anchors is None else [f' id="{escape(anchor)}"' for anchor in anchors]
+    for id_, label, values in zip(ids, frame.index, frame.itertuples(index=False, name=None)):
         kind = ' class="marked"' if label in marked else ' class="muted"' if label in muted else ""
         cells = ([f"<th>{escape(str(label))}</th>"] if index is not None else []) + [
             f"<td{' class=number' if numeric[column] else ''}>{escape(cell(value, column))}</td>"
             for column, value in zip(frame.columns, values)
         ]
-        rows.append(f"<tr{kind}>{''.join(cells)}</tr>")
+        rows.append(f"<tr{id_}{kind}>{''.join(cells)}</tr>")
     return Html(
         f'<div class="table"><table><caption>{escape(caption)}</caption>'
         f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"

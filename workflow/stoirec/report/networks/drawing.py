@@ -1,0 +1,95 @@
+"""A metabolic map as SVG on a page: a picture without a script; with one, names are searched and it is enlarged."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from stoirec.network.graph import Graph
+from stoirec.report.networks.layout import Layout
+from stoirec.report.networks.reactions import NONE_FITS, SURE_OF, UNSURE, RecoveredReaction
+from stoirec.report.present import Html
+
+MOST_DRAWN = 400  # reactions
+_CURVE = 30.0  # how far a line keeps a reaction's direction [px]
+_GAP = 7.0  # between an arrow and its metabolite's middle [px]
+
+
+def anchor(index: int) -> str:
+    """The id of a reaction's row in the table beside the map, by its place among the recovered reactions."""
+    return f"reaction-{index}"
+
+
+def drawing(graph: Graph, reactions: list[RecoveredReaction], where: Layout, caption: str) -> Html:
+    """The map of `reactions`, each a link to its row in the table."""
+    environment = Environment(
+        loader=PackageLoader("stoirec.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    states = Counter(reaction.state for reaction in reactions)
+    page = environment.get_template("map.html").render(
+        width=where.size[0],
+        height=where.size[1],
+        metabolites=[
+            {"name": graph.metabolite_name(index), "label": graph.metabolite_label(index), "place": place}
+            for index, place in where.metabolites.items()
+        ],
+        reactions=[_drawn(graph, reaction, where, index) for index, reaction in enumerate(reactions)],
+        states=[(state, states[state]) for state in (SURE_OF, UNSURE, NONE_FITS) if states[state]],
+        n_wrong=sum(not reaction.right for reaction in reactions),
+        caption=caption,
+    )
+    return Html(page)
+
+
+def _drawn(graph: Graph, reaction: RecoveredReaction, where: Layout, index: int) -> dict[str, Any]:
+    """A reaction as the template wants it: lines to its metabolites, copies beside it, and what it is found by."""
+    centre, direction = where.reactions[index], where.directions[index]
+    lines, names = [], [reaction.name, reaction.label]
+    for metabolite, value in zip(reaction.metabolites.tolist(), reaction.coefficient):
+        if value:
+            names += [graph.metabolite_name(metabolite), graph.metabolite_label(metabolite)]
+        if metabolite in where.metabolites and value and not _is_copied(where, index, metabolite):
+            lines.append(_line(centre, direction, where.metabolites[metabolite], float(value), reaction.reversible))
+    copies = [
+        {
+            "text": (f"{abs(copy.coefficient):.6g} " if abs(copy.coefficient) not in (0, 1) else "")
+            + graph.metabolite_name(copy.metabolite),
+            "label": graph.metabolite_label(copy.metabolite),
+            "place": copy.place,
+            "knee": centre + np.sign(copy.coefficient) * direction * _CURVE,
+            "unchanged": copy.coefficient == 0,
+        }
+        for copy in where.copies[index]
+    ]
+    return {
+        "anchor": anchor(index),
+        "reaction": reaction,
+        "find": " ".join(dict.fromkeys(names)).lower(),
+        "centre": centre,
+        "lines": lines,
+        "copies": copies,
+        # the name stands across the direction, on the side that the copies leave free
+        "name_at": centre + 11.0 * np.array([direction[1], -direction[0]]),
+        "anchor_at": "start" if direction[1] > 0.3 else "end" if direction[1] < -0.3 else "middle",
+    }
+
+
+def _is_copied(where: Layout, index: int, metabolite: int) -> bool:
+    return any(copy.metabolite == metabolite for copy in where.copies[index])
+
+
+def _line(centre: np.ndarray, direction: np.ndarray, end: np.ndarray, value: float, reversible: bool) -> dict[str, Any]:
+    """From a reaction to one of its metabolites, leaving along the reaction's direction."""
+    knee = centre + np.sign(value) * direction * _CURVE
+    towards = (end - knee) / max(float(np.linalg.norm(end - knee)), 1e-9)
+    return {
+        "path": (centre, knee, end - _GAP * towards),
+        "arrow": value > 0 or reversible,
+        "coefficient": "" if abs(value) == 1 else f"{abs(value):.6g}",
+        "coefficient_at": end - 20.0 * towards + 6.0 * np.array([-towards[1], towards[0]]),
+    }

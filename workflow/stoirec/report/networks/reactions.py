@@ -1,0 +1,102 @@
+"""The recovered reactions of one fit, as a map and a table show them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from stoirec.answer.recovery import NAMED_FROM
+from stoirec.network.columns import ColumnSpace
+from stoirec.network.notation import equation
+from stoirec.report.calibration import SURE
+
+SURE_OF, UNSURE, NONE_FITS = "sure", "unsure", "none fits"
+
+
+@dataclass(frozen=True)
+class RecoveredReaction:
+    """A column of the answer; the two directions of a reversible reaction are one.
+
+    Attributes:
+        name, label: of the graph.
+        metabolites: indices of its candidate edges; coefficient: their recovered coefficients; drives: whether the
+            rate depends on them: one of coefficient 0 that does is a catalyst or an inhibitor.
+        equation: as a chemist writes it.
+        reversible: whether it runs both ways.
+        confidence: the lowest of its entries.
+        state: SURE_OF, UNSURE, or NONE_FITS where no allowed column seems right.
+        alternatives: the next best columns with their probabilities, where it is not sure.
+        right: whether every entry is that of the truth.
+    """
+
+    name: str
+    label: str
+    metabolites: np.ndarray
+    coefficient: np.ndarray
+    drives: np.ndarray
+    equation: str
+    reversible: bool
+    confidence: float
+    state: str
+    alternatives: list[str]
+    right: bool
+
+
+def recovered_reactions(space: ColumnSpace, recovery: xr.Dataset, true: np.ndarray) -> list[RecoveredReaction]:
+    """Every reaction of a recovery, in the order of the graph. `true`: (E,) coefficients."""
+    graph = space.graph
+    answer = graph.on_edges(recovery["stoichiometry"].values).astype(float)
+    confidence, found = recovery["confidence"].values, []
+    none_fits = np.zeros(graph.n_reactions)
+    if "no_column_probability" in recovery:
+        none_fits = recovery["no_column_probability"].values
+    reverse_of = np.full(graph.n_reactions, -1) if space.reverse_of is None else space.reverse_of
+    forward = {int(of) for of in reverse_of if of >= 0}
+    for reaction in np.flatnonzero(reverse_of < 0):
+        edges = graph.edges_of(reaction)
+        lowest, reversible = float(confidence[edges].min(initial=1.0)), int(reaction) in forward
+        state = NONE_FITS if none_fits[reaction] > NAMED_FROM else SURE_OF if lowest >= SURE else UNSURE
+        found.append(
+            RecoveredReaction(
+                graph.reaction_name(reaction),
+                graph.reaction_label(reaction),
+                graph.edge_metabolite[edges],
+                answer[edges],
+                graph.edge_is_substrate[edges],
+                equation(graph, answer, reaction, "⇌" if reversible else "→"),
+                reversible,
+                lowest,
+                state,
+                [] if state == SURE_OF else list(_alternatives(space, recovery, answer, reaction)),
+                bool((answer[edges] == true[edges]).all()),
+            )
+        )
+    return found
+
+
+def _alternatives(
+    space: ColumnSpace, recovery: xr.Dataset, answer: np.ndarray, reaction: int, most: int = 2
+) -> Iterator[str]:
+    """The likeliest columns that are not the answer's."""
+    graph, edges = space.graph, space.graph.edges_of(reaction)
+    columns, costs = recovery["alternative"].values, recovery["alternative_cost"].values[:, reaction]
+    for rank in np.flatnonzero((columns[:, edges] != answer[edges]).any(axis=1) & np.isfinite(costs))[:most]:
+        yield f"{equation(graph, columns[rank], reaction)} ({np.exp(-costs[rank] / 2):.2g})"
+
+
+def listed(reactions: list[RecoveredReaction]) -> pd.DataFrame:
+    """One row per reaction, indexed by name; with what people call it, where a model says so."""
+    rows = pd.DataFrame(
+        {
+            "called": [each.label for each in reactions],
+            "equation": [each.equation for each in reactions],
+            "state": [each.state for each in reactions],
+            "confidence": [each.confidence for each in reactions],
+            "next best": ["; ".join(each.alternatives) or "–" for each in reactions],
+            "right": [each.right for each in reactions],
+        },
+        index=[each.name for each in reactions],
+    )
+    return rows if any(each.label != each.name for each in reactions) else rows.drop(columns="called")
