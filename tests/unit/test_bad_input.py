@@ -215,9 +215,7 @@ def test_a_graph_that_does_not_match_the_data(stoirec, variable, index, value, n
     assert not unnamed(refusal(stoirec, "train"), "data.nc", *named)
 
 
-@pytest.mark.parametrize(
-    "variable", ["concentration", "dcdt", "time", "edge_metabolite", "edge_reaction", "edge_is_substrate"]
-)
+@pytest.mark.parametrize("variable", ["concentration", "time", "edge_metabolite", "edge_reaction", "edge_is_substrate"])
 def test_a_missing_variable(stoirec, variable):
     with netCDF4.Dataset("data.nc", "a") as data:
         data.renameVariable(variable, "other")

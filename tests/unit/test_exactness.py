@@ -238,20 +238,20 @@ def test_what_refinement_found_is_what_the_model_predicts_with(small):
         fitted, state = training.rounds.refinement().equations.windows, training.rounds.state
         assert training.model.log_k.tolist() == state.log_k.tolist()
     with torch.no_grad():
-        residual = training.model(fitted.centre) / fitted.scale - fitted.dcdt
+        residual = training.model(fitted.points) / fitted.scale - fitted.target
     assert float(residual.square().mean()) == pytest.approx(state.cost, rel=1e-6)
 
 
 def test_standard_errors_say_how_far_coefficients_scatter(small):
     """Over draws of the noise, the mean squared deviation is that of the standard errors."""
     refinement, truth = truth_of(small.model_copy(update={"n_runs": 2}))
-    equations, clean = refinement.equations, refinement.equations.windows.dcdt
+    equations, clean = refinement.equations, refinement.equations.windows.target
     true = refinement.coefficient(truth)
     truth = replace(truth, integers=true)
     rng, ratios = np.random.default_rng(0), []
     for _ in range(6):
         noise = 1e-4 * torch.as_tensor(rng.normal(size=clean.shape))
-        equations.windows = replace(equations.windows, dcdt=clean + noise)
+        equations.windows = replace(equations.windows, target=clean + noise)
         found = descend(equations, truth, 12)
         ratios.append(((refinement.coefficient(found) - true) / refinement.coefficient_se(found)).square())
     assert 0.2 < float(torch.stack(ratios).median() / 0.455) < 5  # the median of a chi-square of one degree

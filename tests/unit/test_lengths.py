@@ -178,7 +178,7 @@ def test_coefficients_that_started_near_zero_become_as_large_as_integers():
     found = as_large_as_integers(equations, small)
     before, after = (one.linear.abs() / 10 ** one.log_k[functions.reaction] for one in (small, found))
     assert float(after.median()) == pytest.approx(1.5)
-    concentration = equations.windows.centre
+    concentration = equations.windows.points
     rates = [
         functions.law.rates(functions.law.unpack(one.weights), concentration, size[functions.substrates])
         for one, size in ((small, before), (found, after))

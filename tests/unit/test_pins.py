@@ -15,7 +15,7 @@ PINS = dict(line.split("==") for line in (*PROJECT["dependencies"], *PROJECT["op
 # what conda-forge calls them
 CONDA = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "pytorch_scatter": "torch-scatter"}
 # needed where Snakemake runs, or where a person opens a notebook or brings a model, not by a job
-OUTSIDE = {"python-libsbml", "libroadrunner", "jupyter", "snakemake", "snakemake-executor-plugin-slurm"}
+OUTSIDE = {"python-libsbml", "libroadrunner", "openpyxl", "jupyter", "snakemake", "snakemake-executor-plugin-slurm"}
 CORE = {
     "numpy",
     "scipy",

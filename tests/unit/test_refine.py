@@ -71,7 +71,7 @@ def disturbed(state: State, rng, on_weights: float, on_linear: float) -> State:
 def test_rates_are_the_generators(setup, tiny_truth):
     refinement, truth = setup
     fitted = refinement.equations.windows
-    expected = tiny_truth.kinetics.flux(fitted.centre.numpy()).T
+    expected = tiny_truth.kinetics.flux(fitted.points.numpy()).T
     assert (10 ** truth.log_k[:, None] * refinement.functions.rates(truth, fitted)[..., 0]).numpy() == pytest.approx(
         expected, rel=1e-12
     )
@@ -135,12 +135,12 @@ def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt):
 
     def residuals(weights, linear, log_k):
         order = functions.relaxed_size(State(weights, linear, log_k))[0] if relaxed else truth.integers.abs()
-        rate = rates_by_formula(functions, weights, order, equations.windows.centre)
+        rate = rates_by_formula(functions, weights, order, equations.windows.points)
         if dt is not None:
-            limited = limited_by_formula(rate, linear, equations.windows.centre, refinement.equations.graph, dt)
+            limited = limited_by_formula(rate, linear, equations.windows.points, refinement.equations.graph, dt)
             assert 0.2 < (limited < rate).double().mean() < 0.8
             rate = limited
-        fit = ((equations.matrix(linear) @ rate).T - equations.windows.dcdt).flatten() / equations.n_residuals**0.5
+        fit = ((equations.matrix(linear) @ rate).T - equations.windows.target).flatten() / equations.n_residuals**0.5
         sums = torch.zeros_like(log_k).index_add(0, functions.reaction, linear) / 10**log_k
         return torch.cat([fit, sums * (MASS / len(log_k)) ** 0.5])
 
@@ -163,10 +163,10 @@ def test_with_a_gate_edges_that_would_leave_their_sign_are_held_at_zero(setup, r
 
     def objective(linear):
         size = functions.relaxed_size(State(state.weights, linear, state.log_k))[0]
-        rate = rates_by_formula(functions, state.weights, size, equations.windows.centre)
+        rate = rates_by_formula(functions, state.weights, size, equations.windows.points)
         sums = torch.zeros_like(state.log_k).index_add(0, functions.reaction, linear) / 10**state.log_k
         return (
-            (equations.matrix(linear) @ rate).T - equations.windows.dcdt
+            (equations.matrix(linear) @ rate).T - equations.windows.target
         ).square().mean() + MASS * sums.square().mean()
 
     gradient = torch.func.grad(objective)(state.linear) / 2
@@ -232,7 +232,7 @@ def brute_force_gain(equations, state, reaction, column, sizes=None):
     rate = functions.rates(state, fitted)[..., 0].numpy()
     sizes = column if sizes is None else sizes
     other = functions.rates_of(reaction, state, sizes.abs()[None], fitted)[0, :, 0].numpy()
-    residual = equations.matrix(state.linear).numpy() @ rate - fitted.dcdt.T.numpy()
+    residual = equations.matrix(state.linear).numpy() @ rate - fitted.target.T.numpy()
     weight = ((residual**2).mean(1) + 1e-9) ** -0.5
 
     def in_rows(edges, coefficients, rate):
@@ -254,7 +254,7 @@ def brute_force_gain(equations, state, reaction, column, sizes=None):
     ).T
     design /= np.linalg.norm(design, axis=0)
     project = lambda rows: rows - design @ np.linalg.lstsq(design, rows, rcond=1e-10)[0]  # noqa: E731
-    y = project((weight[:, None] * fitted.dcdt.T.numpy()).flatten())
+    y = project((weight[:, None] * fitted.target.T.numpy()).flatten())
     x = project(in_rows(range(edges.start, edges.stop), column.numpy(), [other] * len(column)))
     k = max(0.0, x @ y / (x @ x))
     return y @ y - (y - k * x) @ (y - k * x)
@@ -339,7 +339,7 @@ def test_what_two_reactions_of_the_same_substrates_share_says_nothing_of_either(
     one = torch.ones(3, dtype=torch.float64)
     fitted = Windows(concentration, one[:1], torch.zeros(400, 3, dtype=torch.float64), one)
     dcdt = Equations(functions, fitted).predicted(functions.rates(truth, fitted), truth.linear, fitted).T
-    fitted = replace(fitted, dcdt=dcdt * (1 + 1e-6 * torch.as_tensor(rng.normal(size=dcdt.shape))))
+    fitted = replace(fitted, target=dcdt * (1 + 1e-6 * torch.as_tensor(rng.normal(size=dcdt.shape))))
     longer = replace(truth, log_k=log_k + torch.tensor([0.0, 2e-3]).double())  # what stands for 1 is 0.5 % less
     equal = {}
     for same_rate in (1e-9, DEFAULT.same_rate):
@@ -582,7 +582,7 @@ def test_where_nothing_changes_there_is_no_evidence(request, allows_zero):
     """No column explains anything: no evidence for edges, and none against them."""
     refinement, truth = request.getfixturevalue("with_decoys" if allows_zero else "setup")
     equations, state = refinement.equations, replace(truth, integers=None)
-    equations.windows = replace(equations.windows, dcdt=torch.zeros_like(equations.windows.dcdt))
+    equations.windows = replace(equations.windows, target=torch.zeros_like(equations.windows.target))
     found = weigh(equations, state)
     assert (found.probability == 1).all() and (found.chances == 0).all()
     assert torch.equal(found.linear, state.linear) and torch.equal(found.log_k, state.log_k)
@@ -645,7 +645,7 @@ def test_rounds_find_the_columns(setup, rng, limited):
         assert 0.05 < (flux < refinement.functions.rates(truth, equations.windows)).double().mean() < 0.8
         equations.windows = replace(
             equations.windows,
-            dcdt=equations.predicted(
+            target=equations.predicted(
                 refinement.functions.rates(truth, equations.windows), truth.linear, equations.windows
             ).T,
         )
@@ -705,7 +705,7 @@ def test_noise_is_measured_and_averaged_only_where_there_is_some(rng):
     single, means = (windows(frames, torch.as_tensor(scale), 50) for frames in (smooth, noisy))
     assert means.noise == pytest.approx(0.03**2 / 40, rel=0.2) and single.noise < 1e-12
     assert single.concentration.shape == (50, 1, 2) and means.concentration.shape == (50, 7, 2)
-    assert means.dcdt.numpy() * scale == pytest.approx(noisy.dcdt.reshape(50, 40, 2).mean(1))
+    assert means.target.numpy() * scale == pytest.approx(noisy.dcdt.reshape(50, 40, 2).mean(1))
     assert torch.einsum("wnm,n->wm", means.concentration, means.weight).numpy() == pytest.approx(
         smooth.dcdt.reshape(50, 40, 2).mean(1), abs=1e-9
     )
@@ -723,7 +723,7 @@ def test_no_window_spans_two_runs(rng, by_activity):
     starts = np.array(starts) - (0 if width <= 7 else round(0.05 * (width - 1)))
     assert (frames.run[starts] == frames.run[starts + width - 1]).all() and len(set(frames.run[starts])) == 4
     expected = np.stack([smooth.dcdt[start : start + width].mean(0) for start in starts])
-    assert fitted.dcdt.numpy() == pytest.approx(expected, abs=0.1)
+    assert fitted.target.numpy() == pytest.approx(expected, abs=0.1)
 
 
 def test_noise_is_that_within_runs(rng):
@@ -738,7 +738,7 @@ def test_frames_are_as_dense_as_their_chance():
     time = np.arange(1000.0)[:, None]
     frames = Frames(time, time, np.zeros(1000, int), time[:, 0], np.zeros(1000, int))
     fitted = windows(frames, torch.ones(1, dtype=torch.float64), 90, np.where(time[:, 0] < 100, 9.0, 1.0))
-    assert int((fitted.centre < 100).sum()) == 45
+    assert int((fitted.points < 100).sum()) == 45
 
 
 def test_columns_are_less_certain_the_more_is_left_than_noise_leaves(with_decoys, rng):

@@ -116,7 +116,7 @@ def test_gains_of_two_directions_against_brute_force(setup, rng, tied):
     assert torch.equal(backward.gain.flatten()[functions.mirrored(*pair)], forward.gain.flatten())
 
     rate = functions.rates(state, fitted)[..., 0].numpy()
-    residual = equations.matrix(state.linear).numpy() @ rate - fitted.dcdt.T.numpy()
+    residual = equations.matrix(state.linear).numpy() @ rate - fitted.target.T.numpy()
     weight = ((residual**2).mean(1) + 1e-9) ** -0.5
     by_row = (weight / fitted.scale.numpy())[:, None]
 
@@ -134,7 +134,7 @@ def test_gains_of_two_directions_against_brute_force(setup, rng, tied):
     design = np.array(columns).T
     design /= np.linalg.norm(design, axis=0)
     project = lambda rows: rows - design @ np.linalg.lstsq(design, rows, rcond=1e-10)[0]  # noqa: E731
-    y = project((weight[:, None] * fitted.dcdt.T.numpy()).flatten())
+    y = project((weight[:, None] * fitted.target.T.numpy()).flatten())
     sides = functions.sides(pair[0])
     for at in range(forward.gain.numel()):
         column = sides.columns(torch.tensor([at]))[0]

@@ -269,7 +269,7 @@ def test_refinement_sees_the_data_in_double_precision(tiny_data, tiny_fit):
     assert job.descent.observed.dcdt.dtype == torch.float32
     fitted = job.rounds.refinement().equations.windows
     known = {row.tobytes() for row in tiny_data.training_frames(2).concentration}
-    assert all(row.tobytes() in known for row in fitted.centre.numpy())
+    assert all(row.tobytes() in known for row in fitted.points.numpy())
 
 
 @pytest.mark.parametrize("factor", [1e-4, 1.0, 3600.0, 1e6])

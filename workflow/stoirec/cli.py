@@ -16,6 +16,7 @@ from stoirec.files.atomic import replacing
 from stoirec.study.store import Store, StudyFolder, checkpoint_of
 
 if TYPE_CHECKING:
+    from stoirec.data.tables import MeasuredRuns
     from stoirec.models.model import Model
     from stoirec.simulate.kinetic_laws import Trajectories
 
@@ -108,11 +109,10 @@ def simulate(
     write_simulation(output, result, settings, seed)
 
 
-@app.command("import", epilog="Example: stoirec import model.xml --simulate --duration 50 -o data.nc")
+@app.command("import", epilog="Example: stoirec import model.xml --table runs.csv -o data.nc")
 def import_(
     model: Annotated[
-        Path,
-        typer.Argument(metavar="MODEL", help="SBML (.xml, .sbml, or .gz), or table: R1, A + 2 B -> C (? B: sought)."),
+        Path, typer.Argument(metavar="MODEL", help="SBML (.xml, .sbml, or .gz), or table: R1, A + 2 B -> C (? B).")
     ],
     output: Output,
     species: Annotated[
@@ -123,6 +123,14 @@ def import_(
         list[str] | None,
         typer.Option(metavar="ID", help="A reaction whose column is known, or all; can be given again."),
     ] = None,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="TABLE", help="Time courses: .csv, .tsv or .xlsx, wide or long; can be given again."),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Run of the tables that nothing is trained on; default: the last of three."),
+    ] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Integrate the kinetic laws of the SBML file.")] = False,
     runs: Annotated[int, typer.Option(min=1, help="Training runs; one more is for validation.")] = 5,
     duration: Annotated[float, typer.Option(help="Of a run [time unit of the model].")] = 100.0,
@@ -132,36 +140,59 @@ def import_(
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Of the initial amounts.")] = 0,
 ) -> None:
-    """Pose a model as a question: its reactions as candidate edges, elements and charge as what is conserved."""
-    from stoirec.data.data_file import network_dataset, with_trajectories
-    from stoirec.files import netcdf
-    from stoirec.models.posed import pose
-    from stoirec.models.reaction_table import read_reactions
-    from stoirec.models.sbml import is_sbml, read_sbml
-    from stoirec.simulate.truth import recorded_truth
+    """Pose a model as a question: its reactions as candidate edges, elements and charge as what is conserved.
 
-    _not_over(output, model, species)
-    if not is_sbml(model) and simulate:
-        raise BadInput(model, "--simulate", "a table of reactions", "SBML, with kinetic laws")
-    if is_sbml(model) and species is not None:
-        raise BadInput(model, "--species", species, "a table of reactions; SBML has its own formulas")
-    content, trajectories = read_sbml(model) if is_sbml(model) else read_reactions(model, species), None
+    With --table, beside what was measured; derivatives are estimated when it is read.
+    """
+    from stoirec.data.data_file import network_dataset
+    from stoirec.files import netcdf
+    from stoirec.models.measured import followed_alone, with_courses
+    from stoirec.models.posed import pose
+
+    _not_over(output, model, species, *(table or ()))
+    measured = _measured(table, simulate, validation)
+    content, trajectories = _model(model, species, simulate), None
     if simulate:
         trajectories = _integrated(model, content, runs, duration, frames, variation, seed)
         content = trajectories.both_ways(content)
+    if measured is not None:
+        content = followed_alone(content, measured)
     with from_file(model):
         posed = pose(content, known or ())
     for remark in posed.remarks:
         _log.info("%s: %s", model, remark)
     _log.info("%s", posed.summary)
     dataset, groups = network_dataset(posed.space, "network of a user's model"), {}
+    if measured is not None:
+        dataset = with_courses(dataset, posed.space.graph, measured, validation)
     if trajectories is not None:
-        amount, flux = trajectories.of(posed)
-        matrix = posed.space.graph.matrix(posed.coefficient)
-        roles = [0] * runs + [1]
-        dataset = with_trajectories(dataset, trajectories.time, amount, flux @ matrix.T, roles)
-        groups["truth"] = recorded_truth(matrix, posed.coefficient != 0, flux)
+        dataset, groups = trajectories.beside(dataset, posed)
     netcdf.write(output, dataset, **groups)
+
+
+def _measured(tables: list[Path] | None, simulate: bool, validation: str | None) -> "MeasuredRuns | None":
+    """The runs of time courses, if there are any."""
+    from stoirec.data.tables import read_tables
+
+    if tables and simulate:
+        raise BadInput("command line", "--simulate", "--table as well", "one of the two")
+    if validation is not None and not tables:
+        raise BadInput("command line", "--validation", validation, "a run of a --table")
+    return read_tables(tables) if tables else None
+
+
+def _model(path: Path, species: Path | None, simulate: bool) -> "Model":
+    """The network in SBML or in a table of reactions, and its species in another."""
+    from stoirec.models.reaction_table import read_reactions
+    from stoirec.models.sbml import is_sbml, read_sbml
+
+    if not is_sbml(path):
+        if simulate:
+            raise BadInput(path, "--simulate", "a table of reactions", "SBML, with kinetic laws")
+        return read_reactions(path, species)
+    if species is not None:
+        raise BadInput(path, "--species", species, "a table of reactions; SBML has its own formulas")
+    return read_sbml(path)
 
 
 def _integrated(

@@ -51,6 +51,16 @@ class Integration(Strict):
     atol: float = Field(1e-11, gt=0, le=1e-3)
 
 
+class Measured(Strict):
+    """What a laboratory has of a trajectory: values at some of its frames, and no derivatives."""
+
+    frames: int = Field(ge=5)  # of a run
+    # drawn anew for each run, or as many between each two, or ever fewer; the first and the last are among them
+    spacing: Literal["irregular", "even", "geometric"] = "irregular"
+    noise: float = Field(0.0, ge=0, lt=1)  # Gaussian, of the size of the value; values below 0 are measured as 0
+    missing: float = Field(0.0, ge=0, lt=1)  # share of the values
+
+
 class Regime(Strict):
     """A frozen simulation. Learners and their parameters vary, the data does not."""
 
@@ -75,6 +85,7 @@ class Regime(Strict):
     odd_reactions: float = Field(0.0, ge=0, le=1)
     decoy_edges: float = Field(0.0, ge=0)
     dcdt_noise: float = Field(0.0, ge=0)  # Gaussian noise on dc/dt, in units of each metabolite's std of dc/dt
+    measured: Measured | None = None  # what a learner gets, instead of all frames with their derivatives
     n_runs: int = Field(5, ge=1)
     n_frames: int = Field(ge=2)
     dt: float = Field(gt=0)
@@ -108,6 +119,11 @@ class Regime(Strict):
             raise ValueError("known and both_ways are of reactions, which are not given")
         elif None in (self.n_metabolites, self.n_reactions) or not sum(self.reaction_shapes.values()) > 0:
             raise ValueError("reactions, or n_metabolites, n_reactions and reaction_shapes with a positive weight")
+        if self.measured is not None:
+            if self.measured.frames > self.n_frames:
+                raise ValueError(f"measured: frames must be at most n_frames, {self.n_frames}")
+            if self.dcdt_noise or self.kinetics.flux_limiter:
+                raise ValueError("measured has no dcdt, and courses of a flux_limiter are not smooth")
         if (self.integration.method == "Euler") != self.kinetics.flux_limiter:
             raise ValueError("kinetics.flux_limiter needs integration.method Euler, and Euler needs the limiter")
         return self

@@ -15,14 +15,24 @@ def network_dataset(space: ColumnSpace, title: str) -> xr.Dataset:
 
 
 def with_trajectories(
-    network: xr.Dataset, time: np.ndarray, concentration: np.ndarray, dcdt: np.ndarray, run_role: Sequence[int]
+    network: xr.Dataset,
+    time: np.ndarray,
+    concentration: np.ndarray,
+    dcdt: np.ndarray | None,
+    run_role: Sequence[int],
+    time_unit: str = "time unit",
+    unit: str = "concentration unit",
 ) -> xr.Dataset:
-    """`network` with time (T,), concentration and dcdt (runs, T, M), and run_role (runs,)."""
-    frames, unit = ("run", "time", "metabolite"), "concentration unit"
-    derivative = {"long_name": "time derivative of the concentration", "units": f"{unit} / time unit"}
-    return network.assign(
-        concentration=(frames, concentration, {"long_name": "concentration", "units": unit}),
-        dcdt=(frames, dcdt, derivative),
-        run_role=("run", np.asarray(run_role, np.int8), {"long_name": "0 training, 1 validation", "units": "1"}),
-        time=("time", time, {"long_name": "time", "units": "time unit"}),
-    )
+    """`network` with time (T,) or (runs, T), concentration and dcdt (runs, T, M), if there is any, run_role (runs,)."""
+    frames = ("run", "time", "metabolite")
+    described = {"long_name": "time", "units": time_unit}
+    variables = {
+        "concentration": (frames, concentration, {"long_name": "concentration", "units": unit}),
+        "run_role": ("run", np.asarray(run_role, np.int8), {"long_name": "0 training, 1 validation", "units": "1"}),
+        # xarray has no coordinate of two dimensions under the name of one of them
+        "time": ("time", time, described) if time.ndim == 1 else (("run", "time"), time, described),
+    }
+    if dcdt is not None:
+        derivative = {"long_name": "time derivative of the concentration", "units": f"{unit} / {time_unit}"}
+        variables["dcdt"] = (frames, dcdt, derivative)
+    return network.assign(variables)

@@ -1,11 +1,12 @@
 """data.nc as a learner sees it: concentrations, derivatives and the graph."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from stoirec.data.courses import Course, courses_of
 from stoirec.data.frames import Frames, frames_of
 from stoirec.data.graph_variables import space_of
 from stoirec.errors import BadInput, Unsuitable
@@ -14,6 +15,10 @@ from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 
 TRAINING, VALIDATION = 0, 1
+_ERROR = "concentration_se"
+_FRAMES = ("run", "time", "metabolite")
+_FEWEST = 5  # frames of a run
+_LEAST_FRAMES = 400  # of a smooth course
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,11 @@ class Data:
 
     Attributes:
         space: candidate edges, and the columns their reactions may have.
-        time: (T,) [time unit].
+        time: (T,), or (runs, T) where runs have times of their own [time unit].
         concentration, dcdt: (runs, T, M) [concentration], [concentration/time unit].
         run_role: (runs,) 0 training, 1 validation.
+        courses: what was measured of each run, where `concentration` and `dcdt` are of smooth courses; else none.
+        noise: (M,) standard deviations of what was measured [concentration], where dcdt comes from it; else 0.
     """
 
     space: ColumnSpace
@@ -32,6 +39,8 @@ class Data:
     concentration: np.ndarray
     dcdt: np.ndarray
     run_role: np.ndarray
+    courses: tuple[Course, ...] = ()
+    noise: np.ndarray = field(default_factory=lambda: np.zeros(1))
 
     @property
     def graph(self) -> Graph:
@@ -40,12 +49,16 @@ class Data:
 
     @property
     def n_frames(self) -> int:
-        return len(self.time)
+        return self.concentration.shape[1]
+
+    def time_of(self, run: int) -> np.ndarray:
+        """(T,) times of a run's frames."""
+        return self.time if self.time.ndim == 1 else self.time[run]
 
     @property
     def dt(self) -> float:
         """The time step. Raises Unsuitable if the frames are not equally spaced."""
-        steps = np.diff(self.time)
+        steps = np.diff(self.time).ravel()
         if len(steps) == 0 or not np.allclose(steps, steps[0], rtol=1e-6):
             found = "unequal steps" if len(steps) else "one frame"
             raise Unsuitable("time", found, "equally spaced frames, for graph_model.flux_limiter")
@@ -57,7 +70,13 @@ class Data:
 
     def in_unit(self, unit: float) -> "Data":
         """The same with concentrations in multiples of `unit`."""
-        return replace(self, concentration=self.concentration / unit, dcdt=self.dcdt / unit)
+        return replace(
+            self,
+            concentration=self.concentration / unit,
+            dcdt=self.dcdt / unit,
+            courses=tuple(course.in_unit(unit) for course in self.courses),
+            noise=self.noise / unit,
+        )
 
     def training_frames(self, n_runs: int) -> Frames:
         """Those of the first `n_runs` training runs. Raises Unsuitable if there are fewer."""
@@ -99,25 +118,66 @@ def read_data(path: str | Path) -> Data:
         BadInput: missing or damaged file, missing variable, a graph that does not match the data, NaN or negative
             concentrations.
     """
-    dataset = netcdf.read(path, required=("time", "concentration", "dcdt"))
-    for name in ("concentration", "dcdt"):
+    dataset = netcdf.read(path, required=("time", "concentration"))
+    given = "dcdt" in dataset
+    for name in ("concentration", *(["dcdt"] if given else [])):
         variable = dataset[name]
-        if variable.dims != ("run", "time", "metabolite"):
-            raise BadInput(path, name, f"dimensions {variable.dims}", "(run, time, metabolite)")
+        if variable.dims != _FRAMES:
+            raise BadInput(path, name, f"dimensions {variable.dims}", f"({', '.join(_FRAMES)})")
         if variable.size == 0:
             raise BadInput(path, name, f"shape {variable.shape}", "at least one run, frame and metabolite")
-        _refuse(path, variable, ~np.isfinite(variable.values), "finite numbers")
+        allowed = "finite numbers" if given else "finite numbers, NaN where nothing was measured"
+        _refuse(path, variable, ~np.isfinite(variable.values) & (given | ~np.isnan(variable.values)), allowed)
     _refuse(path, dataset["concentration"], dataset["concentration"].values < 0, "numbers >= 0")
     roles = dataset["run_role"].values if "run_role" in dataset else np.zeros(dataset.sizes["run"], np.int8)
     if not np.isin(roles, (TRAINING, VALIDATION)).all() or not (roles == TRAINING).any():
         raise BadInput(path, "run_role", roles.tolist(), "0 (training, at least one) or 1 (validation)")
-    return Data(
-        space_of(dataset, path),
-        dataset["time"].values.astype(float),
-        dataset["concentration"].values.astype(float),
-        dataset["dcdt"].values.astype(float),
-        roles.astype(np.int8),
-    )
+    space, roles = space_of(dataset, path), roles.astype(np.int8)
+    concentration, time = dataset["concentration"].values.astype(float), dataset["time"].values.astype(float)
+    if given:
+        return Data(space, time, concentration, dataset["dcdt"].values.astype(float), roles)
+    errors = np.full_like(concentration, np.nan)
+    if _ERROR in dataset:
+        if dataset[_ERROR].dims != _FRAMES:
+            raise BadInput(path, _ERROR, f"dimensions {dataset[_ERROR].dims}", f"({', '.join(_FRAMES)})")
+        _refuse(path, dataset[_ERROR], dataset[_ERROR].values < 0, "numbers >= 0, NaN where nobody knows")
+        errors = dataset[_ERROR].values.astype(float)
+    return _smoothed(space, *_measured(path, time, concentration, errors), roles)
+
+
+def _measured(
+    path: str | Path, time: np.ndarray, concentration: np.ndarray, errors: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Times (n,), values and errors (n, M) of every run, without frames that fill it up, with nothing measured."""
+    times, values, known = [], [], []
+    for run, (own, value) in enumerate(zip(np.broadcast_to(time, concentration.shape[:2]), concentration)):
+        there = np.isfinite(own) & np.isfinite(value).any(axis=1)
+        if there.sum() < _FEWEST:
+            raise BadInput(path, f"concentration, run {run}", f"{there.sum()} frames", f"at least {_FEWEST}")
+        if (np.diff(own[there]) <= 0).any():
+            raise BadInput(path, f"time, run {run}", "times that do not rise", "rising times")
+        times.append(own[there])
+        values.append(value[there])
+        known.append(errors[run][there])
+    for metabolite in range(concentration.shape[2]):
+        if not all(np.isfinite(value[:, metabolite]).sum() >= 2 for value in values):
+            raise BadInput(path, "concentration", f"metabolite {metabolite} less than twice in a run", "two values")
+    return times, values, known
+
+
+def _smoothed(
+    space: ColumnSpace,
+    times: list[np.ndarray],
+    values: list[np.ndarray],
+    errors: list[np.ndarray],
+    roles: np.ndarray,
+) -> Data:
+    """Data with smooth courses through what was measured, their derivatives, and the noise about them."""
+    courses, noise = courses_of(times, values, errors)
+    number = max(max(map(len, times)), _LEAST_FRAMES)
+    time = np.stack([course.times(number) for course in courses])
+    concentration, dcdt = (np.stack(part) for part in zip(*(course.at(own) for course, own in zip(courses, time))))
+    return Data(space, time, concentration, dcdt, roles, courses, noise)
 
 
 def _refuse(path: str | Path, variable: xr.DataArray, bad: np.ndarray, allowed: str) -> None:

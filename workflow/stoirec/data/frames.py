@@ -32,7 +32,7 @@ def frames_of(
     """The frames `keep` of `runs`.
 
     Args:
-        concentration, dcdt: (all runs, T, M); time: (T,); runs: indices; keep: (T,) bool.
+        concentration, dcdt: (all runs, T, M); time: (T,) or (all runs, T); runs: indices; keep: (T,) bool.
     """
     place = np.flatnonzero(keep)
     width = concentration.shape[-1]
@@ -41,7 +41,7 @@ def frames_of(
         concentration[runs][:, place].reshape(-1, width),
         dcdt[runs][:, place].reshape(-1, width),
         np.repeat(runs, len(place)),
-        np.tile(time[place], len(runs)),
+        np.broadcast_to(time, concentration.shape[:2])[runs][:, place].ravel(),
         np.cumsum(begins) - 1,
     )
 

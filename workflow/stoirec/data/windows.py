@@ -1,20 +1,25 @@
 """What refinement fits: single frames, or means over windows of them where the derivatives are noisy.
 
+Where the concentrations are noisy and nobody measured derivatives, changes of the concentrations.
+
 A window lies within one stretch of one run: dc/dt jumps from run to run, and its mean over a jump is nothing that the
 model has.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
+from stoirec.data.courses import Course
 from stoirec.data.frames import Frames
 
 _CLEAN = 1e-4  # relative noise below which single frames say as much as windows
 _NODES = 7  # frames of a window at which the model is evaluated, at most
+_LEAST_NODES, _MOST_NODES = 60, 200  # of an integral along a stretch
 _FOURTH_DIFFERENCE = 70.0  # variance of the fourth difference of white noise of variance 1
 _MAD = 0.6745  # median absolute value of white noise of variance 1
 
@@ -29,38 +34,106 @@ class Windows:
     Attributes:
         concentration: (windows, nodes, M).
         weight: (nodes,) of the nodes in a mean; they sum to 1.
-        dcdt: (windows, M) means, each metabolite divided by its scale.
+        target: (windows, M) means of dc/dt, each metabolite divided by its scale.
         scale: (M,) residuals are divided by it.
         noise: mean squared residual that the noise of dc/dt leaves.
     """
 
     concentration: Tensor
     weight: Tensor
-    dcdt: Tensor
+    target: Tensor
     scale: Tensor
     noise: float = 0.0
-
-    @property
-    def centre(self) -> Tensor:
-        """(windows, M) concentrations in the middle of the windows."""
-        return self.concentration[:, self.concentration.shape[1] // 2]
 
     def __len__(self) -> int:
         return len(self.concentration)
 
+    @property
+    def points(self) -> Tensor:
+        """(points, M) concentrations at which derivatives are taken: the middle of each window."""
+        return self.concentration[:, self.concentration.shape[1] // 2]
+
+    def over_nodes(self, values: Tensor) -> Tensor:
+        """(..., residuals of a metabolite) of `values` (..., windows, nodes): means."""
+        return values @ self.weight
+
+    def over_points(self, values: Tensor) -> Tensor:
+        """(..., residuals of a metabolite) of `values` (..., points)."""
+        return values
+
     def to(self, device: torch.device) -> "Windows":
         """The same on another device."""
-        tensors = (part.to(device) for part in (self.concentration, self.weight, self.dcdt, self.scale))
+        tensors = (part.to(device) for part in (self.concentration, self.weight, self.target, self.scale))
         return Windows(*tensors, self.noise)
 
     def chunks(self, size: int) -> Iterator["Windows"]:
-        """At most `size` windows at a time."""
-        for c, y in zip(self.concentration.split(size), self.dcdt.split(size)):
+        """At most `size` points at a time."""
+        for c, y in zip(self.concentration.split(size), self.target.split(size)):
             yield Windows(c, self.weight, y, self.scale, self.noise)
 
 
+@dataclass(frozen=True)
+class Integrals:
+    """Changes of concentrations along stretches, to be fitted by integrals of the model.
+
+    Differences of a metabolite's values from their mean over a stretch, whose initial value is as unknown as they are:
+    with white noise on the values they say all there is (Dattner and Klaassen, Electron. J. Stat. 9, 2015).
+
+    Attributes:
+        concentration: (stretches, nodes, M).
+        weight: (stretches, values, nodes): from the model at the nodes to differences of its integral.
+        target: (stretches x values, M) differences, each metabolite divided by its scale.
+        scale: (M,) residuals are divided by it.
+        noise: mean squared residual that the noise of the values leaves.
+    """
+
+    concentration: Tensor
+    weight: Tensor
+    target: Tensor
+    scale: Tensor
+    noise: float | np.ndarray = 0.0
+
+    def __len__(self) -> int:
+        return len(self.concentration)
+
+    def scaled(self, scale: Tensor) -> "Integrals":
+        """Residuals over `scale` (M,); of the noise of each metabolite the mean is left."""
+        noise = float(np.mean(self.noise / scale.cpu().numpy() ** 2))
+        return Integrals(self.concentration, self.weight, self.target / scale, scale, noise)
+
+    @property
+    def points(self) -> Tensor:
+        """(points, M) concentrations at which derivatives are taken: all nodes."""
+        return self.concentration.flatten(0, 1)
+
+    def over_nodes(self, values: Tensor) -> Tensor:
+        """(..., residuals of a metabolite) of `values` (..., stretches, nodes)."""
+        return torch.einsum("svn,...sn->...sv", self.weight, values).flatten(-2)
+
+    def over_points(self, values: Tensor) -> Tensor:
+        """(..., residuals of a metabolite) of `values` (..., points)."""
+        return self.over_nodes(values.unflatten(-1, self.concentration.shape[:2]))
+
+    def to(self, device: torch.device) -> "Integrals":
+        """The same on another device."""
+        tensors = (part.to(device) for part in (self.concentration, self.weight, self.target, self.scale))
+        return Integrals(*tensors, self.noise)
+
+    def chunks(self, size: int) -> Iterator["Integrals"]:
+        """At most `size` points at a time, if a stretch has no more."""
+        stretches = max(1, size // self.concentration.shape[1])
+        parts = self.concentration.split(stretches), self.weight.split(stretches)
+        for c, w, y in zip(*parts, self.target.split(stretches * self.weight.shape[1])):
+            yield Integrals(c, w, y, self.scale, self.noise)
+
+
 def windows(
-    frames: Frames, scale: Tensor, n_windows: int, chance: np.ndarray | None = None, smooth: bool = True
+    frames: Frames,
+    scale: Tensor,
+    n_windows: int,
+    chance: np.ndarray | None = None,
+    smooth: bool = True,
+    noise: float | None = None,
 ) -> Windows:
     """`n_windows` single frames, or windows that hold about all frames if the derivatives are noisy.
 
@@ -70,9 +143,10 @@ def windows(
     Args:
         scale: (M,) residuals are divided by it; the windows are on its device, in its precision.
         smooth: whether the model is smooth in time; else every frame of a window is a node, and there are few.
+        noise: of dc/dt over `scale`; default: estimated.
     """
     n_windows = min(n_windows, len(frames))
-    noise = relative_noise(frames, scale.cpu().numpy())
+    noise = relative_noise(frames, scale.cpu().numpy()) if noise is None else noise
     width = _width(frames, n_windows) if noise > _CLEAN else 1
     width = width if smooth else min(width, _NODES)
     if chance is None:
@@ -92,6 +166,49 @@ def windows(
 
     means = tensor(frames.dcdt[start + np.arange(width)].mean(1))
     return Windows(tensor(frames.concentration[start + node]), tensor(weight), means / scale, scale, noise**2 / width)
+
+
+def integrals(frames: Frames, courses: Sequence[Course], noise: np.ndarray, number: int) -> Integrals:
+    """Changes along every stretch of `frames`, in the concentration's unit (scale 1).
+
+    Args:
+        frames: of smooth courses.
+        courses: of all runs; noise: (M,) of their values [concentration].
+        number: of values in all, at most; each then is the mean of neighbours.
+    """
+    ends = np.flatnonzero(np.diff(frames.stretch, append=frames.stretch[-1] + 1))
+    starts = np.r_[0, ends[:-1] + 1]
+    measured = [_measured(courses[frames.run[a]], *frames.time[[a, b]]) for a, b in zip(starts, ends)]
+    n_values = min(max(2, number // len(measured)), *(len(time) for time, _, _ in measured))
+    n_nodes = min(_MOST_NODES, max(_LEAST_NODES, n_values))
+    parts = [_along(*own, n_values, n_nodes) for own in measured]
+    concentration, weight, change = (torch.as_tensor(np.stack(part)) for part in zip(*parts))
+    one = torch.ones(concentration.shape[2], dtype=concentration.dtype)
+    averaged = np.mean([len(time) for time, _, _ in measured]) / n_values
+    return Integrals(concentration, weight, change.flatten(0, 1), one, noise**2 * (1 - 1 / n_values) / averaged)
+
+
+def _measured(course: Course, first: float, last: float) -> tuple[np.ndarray, np.ndarray, Course]:
+    """Times and values within a stretch; of the smooth course at its ends, if nearly nothing was measured there."""
+    own = (course.time >= first) & (course.time <= last)
+    if own.sum() < 2:
+        time = np.array([first, last])
+        return time, course.at(time)[0], course
+    time, value = course.time[own], course.value[own]
+    return time, np.where(np.isfinite(value), value, course.at(time)[0]), course
+
+
+def _along(
+    time: np.ndarray, value: np.ndarray, course: Course, n_values: int, n_nodes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of one stretch: concentrations at its nodes, what leads from rates there to integrals, and the changes."""
+    node = np.interp(np.linspace(0, len(time) - 1, n_nodes), np.arange(len(time)), time)
+    integral = make_interp_spline(node, np.eye(n_nodes), k=3).antiderivative()(time)
+    means = np.zeros((n_values, len(time)))
+    for row, members in enumerate(np.array_split(np.arange(len(time)), n_values)):
+        means[row, members] = 1 / len(members)
+    means -= means.mean(axis=0)
+    return course.at(node)[0], means @ integral, means @ value
 
 
 def _width(frames: Frames, n_windows: int) -> int:

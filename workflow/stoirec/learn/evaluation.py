@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from stoirec.data.windows import Integrals
 from stoirec.learn.model import MetabolismPropagation
 from stoirec.learn.observations import Observed, std
 
@@ -18,9 +19,21 @@ def residual_square(model: MetabolismPropagation, observed: Observed) -> Tensor:
 
 
 def val_loss(model: MetabolismPropagation, validation: Observed, stride: int = 1) -> float:
-    """Mean squared residual on every `stride`-th frame, each metabolite divided by its variance of dc/dt."""
+    """Mean squared residual on every `stride`-th frame, each metabolite divided by its variance of dc/dt.
+
+    Where nobody measured derivatives, and the concentrations are noisy, of their changes.
+    """
+    if validation.changes is not None:
+        return _change_loss(model, validation.changes)
     some = Observed(validation.concentration[::stride], validation.dcdt[::stride])
     return float((residual_square(model, some) / std(validation.dcdt).square()).mean())
+
+
+@torch.no_grad()
+def _change_loss(model: MetabolismPropagation, changes: Integrals) -> float:
+    rate = model(changes.points.to(model.dtype)).to(changes.target.dtype)
+    residual = changes.over_points(rate.T).T - changes.target
+    return float((residual.square().mean(0) / std(changes.target).square()).mean())
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ class GradientDescent:
         self.device = observed.training.dcdt.device
         self.exact = observed.training  # in double precision
         self.observed = observed.training.to(model.dtype)
-        self.scale = scale_of(self.observed.dcdt, config)
+        self.scale = torch.maximum(scale_of(self.observed.dcdt, config), observed.least.to(model.dtype))
         self.columns = losses.Columns.of(data.space, model.dtype, self.device)
         self.schedule = Steps(config, data.n_frames)
         self.rng = learner_stream("batches", config.seed)

@@ -1,6 +1,6 @@
 """What a fit works on: training and validation frames, on a device, in double precision."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,17 +9,23 @@ from torch import Tensor
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import TRAINING, Data
 from stoirec.data.frames import Frames
+from stoirec.data.windows import Integrals, integrals
 
 _TYPICAL = 3.0  # RMS of concentrations in the learner's unit, within half a decade: units of tanh are spread there
+_MOVES = 0.25  # of a run, over which a metabolite that moves changes by more than its noise
 _LEAST = 1e-3  # of the typical standard deviation: metabolites that move less are measured by this
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Frames as tensors: concentration, dcdt (frames, M)."""
+    """Frames as tensors: concentration, dcdt (frames, M).
+
+    And the changes of the concentrations along them, where these are noisy and nobody measured dcdt.
+    """
 
     concentration: Tensor
     dcdt: Tensor
+    changes: Integrals | None = None
 
     @classmethod
     def of(cls, frames: Frames, device: torch.device) -> "Observed":
@@ -27,7 +33,7 @@ class Observed:
         return cls(*(torch.as_tensor(part, dtype=torch.float64, device=device) for part in parts))
 
     def to(self, dtype: torch.dtype) -> "Observed":
-        return Observed(self.concentration.to(dtype), self.dcdt.to(dtype))
+        return Observed(self.concentration.to(dtype), self.dcdt.to(dtype), self.changes)
 
     def __len__(self) -> int:
         return len(self.concentration)
@@ -40,18 +46,31 @@ class Observations:
     Attributes:
         frames: training frames, which know their run and time; training: the same as tensors.
         held_out: frames that nothing is trained on; validation: the same as tensors.
+        least: (M,) dcdt below which there is only noise.
     """
 
     frames: Frames
     held_out: Frames
     training: Observed
     validation: Observed
+    least: Tensor
 
     @classmethod
     def of(cls, data: Data, config: FitConfig, device: torch.device) -> "Observations":
         """Raises Unsuitable: the data has fewer training runs than config.n_runs, or nothing to validate on."""
         frames, held_out = data.training_frames(config.n_runs), data.validation_frames()
-        return cls(frames, held_out, Observed.of(frames, device), Observed.of(held_out, device))
+        training, validation = (Observed.of(some, device) for some in (frames, held_out))
+        least = torch.zeros(frames.dcdt.shape[1], dtype=torch.float64, device=device)
+        if data.noise.any():
+            duration = np.mean([np.ptp(course.time) for course in data.courses])
+            least = torch.as_tensor(data.noise / (_MOVES * duration), device=device)
+            training, validation = (
+                replace(
+                    observed, changes=integrals(some, data.courses, data.noise, config.refinement_frames).to(device)
+                )
+                for observed, some in ((training, frames), (validation, held_out))
+            )
+        return cls(frames, held_out, training, validation, least)
 
 
 def concentration_unit(data: Data) -> float:
@@ -61,7 +80,7 @@ def concentration_unit(data: Data) -> float:
 
 
 def scale_of(dcdt: Tensor, config: FitConfig) -> Tensor:
-    """(M,) what residuals of dc/dt (frames, M) are divided by: its standard deviation, or 1."""
+    """(M,) what residuals of dc/dt, or of changes, (frames, M) are divided by: its standard deviation, or 1."""
     return std(dcdt) if config.residual_scaling == "std" else torch.ones_like(dcdt[0])
 
 

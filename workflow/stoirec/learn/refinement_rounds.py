@@ -11,7 +11,7 @@ import torch
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
 from stoirec.data.frames import effective_runs
-from stoirec.data.windows import windows
+from stoirec.data.windows import Integrals, Windows, windows
 from stoirec.learn.model import MetabolismPropagation, told
 from stoirec.learn.observations import Observations, scale_of
 from stoirec.learn.schedule import stage
@@ -36,7 +36,7 @@ class RefinementRounds:
         observed: Observations,
         chance: np.ndarray | None,
     ) -> None:
-        self.config, self.model, self.space = config, model, told(data.space, config)
+        self.data, self.config, self.model, self.space = data, config, model, told(data.space, config)
         self.observed, self.chance = observed, chance
         self.done, self.steps = 0, 0
         self.state: State | None = None
@@ -72,13 +72,23 @@ class RefinementRounds:
         """On some training frames; from then on the model is in double precision."""
         device = self.model.sto_all.device
         model = copy.deepcopy(self.model.double()).cpu()
-        scale = scale_of(self.observed.training.dcdt, self.config).cpu()
-        smooth = model.limiter is None  # limited fluxes have kinks
-        number = self.config.refinement_frames
-        fitted = windows(self.observed.frames, scale, number, self.chance, smooth)
-        held_out = windows(self.observed.held_out, scale, number, smooth=smooth)
+        fitted, held_out = self._windows(model.limiter is None)  # limited fluxes have kinks
         told_apart = effective_runs(self.observed.frames), self.config.judgement
         return Refinement(model.law, self.space, fitted, model.limiter, held_out, *told_apart, device)
+
+    def _windows(self, smooth: bool) -> tuple[Windows | Integrals, Windows | Integrals]:
+        """What is fitted, and what is held out; `smooth`: whether fluxes are, in time."""
+        number, frames, held_out = self.config.refinement_frames, self.observed.frames, self.observed.held_out
+        changes, other = self.observed.training.changes, self.observed.validation.changes
+        if changes is not None and other is not None:
+            scale = scale_of(changes.target, self.config).cpu()
+            return changes.to(scale.device).scaled(scale), other.to(scale.device).scaled(scale)
+        scale = scale_of(self.observed.training.dcdt, self.config).cpu()
+        noise = 0.0 if self.data.courses else None  # smooth courses have none; else it is estimated
+        return (
+            windows(frames, scale, number, self.chance, smooth, noise),
+            windows(held_out, scale, number, None, smooth, noise),
+        )
 
     def _trained(self) -> State:
         """The model as gradient descent left it."""

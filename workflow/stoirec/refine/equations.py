@@ -41,7 +41,7 @@ class Equations:
 
     @property
     def n_residuals(self) -> int:
-        return self.windows.dcdt.numel()
+        return self.windows.target.numel()
 
     def matrix(self, linear: Tensor) -> Tensor:
         """(M, R) B, rows divided by the scale of their residuals."""
@@ -71,14 +71,14 @@ class Equations:
         return rate * share.unflatten(1, rate.shape[1:])
 
     def predicted(self, rate: Tensor, linear: Tensor, windows: Windows) -> Tensor:
-        """(M, windows) means of dc/dt over scale, for F (R, windows, nodes)."""
-        return self.matrix(linear) @ (self.kept(rate, linear, windows) @ windows.weight)
+        """(M, residuals) what windows hold of dc/dt, over scale, for F (R, windows, nodes)."""
+        return self.matrix(linear) @ windows.over_nodes(self.kept(rate, linear, windows))
 
     def cost(self, state: State) -> tuple[float, float]:
         """(objective, mean squared residual)."""
         parts = self.windows.chunks(max(1, _FRAMES_AT_ONCE // self.windows.concentration.shape[1]))
         square = sum(
-            (self.predicted(self.functions.rates(state, part), state.linear, part) - part.dcdt.T).square().sum()
+            (self.predicted(self.functions.rates(state, part), state.linear, part) - part.target.T).square().sum()
             for part in parts
         )
         residual = float(square / self.n_residuals)
@@ -91,15 +91,17 @@ class Equations:
         return replace(total, matrix=total.matrix / self.n_residuals, gradient=total.gradient / self.n_residuals)
 
     def _jacobian(self, state: State, part: Windows) -> RowWise | Dense:
-        """Residuals of some windows with their Jacobian at the windows' centres."""
+        """Residuals of some windows with their Jacobian at the windows' points."""
         matrix, scale = self.matrix(state.linear), self.windows.scale
         rate = self.functions.rates(state, part)
-        residual = self.predicted(rate, state.linear, part) - part.dcdt.T
-        on_weights, on_size = self.functions.derivatives(state, part.centre)
+        residual = self.predicted(rate, state.linear, part) - part.target.T
+        on_weights, on_size = self.functions.derivatives(state, part.points)
         if self.limiter is None:
-            through_weights = (matrix @ on_weights.flatten(1)).reshape(self.graph.n_metabolites, len(part), -1)
-            return RowWise(self.functions, scale, matrix, rate @ part.weight, residual, through_weights, on_size)
+            of_points = (matrix @ on_weights.flatten(1)).unflatten(1, on_weights.shape[1:])
+            through_weights = part.over_points(of_points.transpose(1, 2)).transpose(1, 2)
+            changes = part.over_nodes(rate), residual, through_weights, part.over_points(on_size)
+            return RowWise(self.functions, scale, matrix, *changes)
         at_centre = rate[:, :, rate.shape[2] // 2]
-        share, limiting = self.shares(at_centre, state.linear, part.centre)
+        share, limiting = self.shares(at_centre, state.linear, part.points)
         limited = (at_centre, share, limiting)
         return with_limiter(self.functions, matrix, scale, state.linear, *limited, residual, on_weights, on_size)

@@ -61,7 +61,7 @@ def rates_at(equations: Equations, state: State, others: Others, level: Tensor, 
     sizes = level.new_zeros(len(sides.size), len(sides.drives))
     sizes[:, sides.drives] = at_level(level, sides.size)
     rate = others.share[reaction] * equations.functions.rates_of(reaction, state, sizes, windows)
-    return torch.cat([rate @ windows.weight, others.rate[reaction][None]])
+    return torch.cat([windows.over_nodes(rate), others.rate[reaction][None]])
 
 
 def log_elsewhere(equations: Equations, state: State, level: Tensor, reaction: int) -> Tensor | None:

@@ -97,7 +97,7 @@ def _lower_median(values: np.ndarray) -> float:
 
 def as_fast(equations: Equations, before: State, after: State) -> State:
     """`after` with B such that every reaction is as fast as `before`, whatever the functions make of its new column."""
-    weight = equations.windows.weight
-    old, new = (equations.functions.rates(state, equations.windows) @ weight for state in (before, after))
+    windows, rates = equations.windows, equations.functions.rates
+    old, new = (windows.over_nodes(rates(state, windows)) for state in (before, after))
     factor = (old * new).sum(1) / new.square().sum(1).clamp(min=torch.finfo(new.dtype).tiny)
     return replace(after, linear=after.linear * factor[equations.reaction], log_k=after.log_k + torch.log10(factor))

@@ -35,12 +35,12 @@ class Others:
         functions, windows = equations.functions, equations.windows
         rates = functions.rates(state, windows) if rates is None else rates
         kept = equations.kept(rates, state.linear, windows) if share is None else rates * share
-        residual = equations.matrix(state.linear) @ (kept @ windows.weight) - windows.dcdt.T
+        residual = equations.matrix(state.linear) @ windows.over_nodes(kept) - windows.target.T
         self.weight = weight = (residual.square().mean(1) + _NOISE).rsqrt() if weight is None else weight
         self.functions, self.linear = functions, state.linear
         self.edges_of, self.same_rate = equations.graph.edges_of, equations.judgement.same_rate
         self.share = torch.where(rates > 0, kept / rates, 1.0)  # (R, windows, nodes)
-        self.rate = kept @ windows.weight
+        self.rate = windows.over_nodes(kept)
         self.left = -weight[:, None] * residual  # (M, windows)
         self.scale = weight / windows.scale  # (M,) a row's residuals per unit of dc/dt
 

@@ -285,10 +285,10 @@ class _Columns:
 
     def _effect(self, others: Others, reaction: int, column: Tensor) -> Tensor:
         """(M, windows) what another column (n,) of a reaction at its rate constants adds to the weighted residuals."""
-        trial, weight, found = copy(self), self.equations.windows.weight, torch.zeros_like(others.left)
+        trial, windows, found = copy(self), self.equations.windows, torch.zeros_like(others.left)
         for own, its, log_k in self.in_both_directions(reaction, column):
             trial.give(own, its, log_k)
-            after, before = ((self.share[own] * one.rates[own]) @ weight for one in (trial, self))
+            after, before = (windows.over_nodes(self.share[own] * one.rates[own]) for one in (trial, self))
             change = 10**log_k * (its[:, None] * after - self._own(own)[:, None] * before)
             metabolites = self.equations.metabolite[self.equations.graph.edges_of(own)]
             found = found.index_add(0, metabolites, others.scale[metabolites, None] * change)

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
+from stoirec.data.data_file import with_trajectories
 from stoirec.errors import BadInput
 from stoirec.models.model import Model, listing
 from stoirec.models.posed import Posed
 from stoirec.models.sbml import sbml_text
+from stoirec.simulate.truth import recorded_truth
 from stoirec.streams import generator_stream
 
 if TYPE_CHECKING:
@@ -64,6 +67,14 @@ class Trajectories:
             else:
                 flux[:, :, j] = net
         return self.amount[:, :, [self.species.index(name) for name in graph.metabolite_names]], flux
+
+    def beside(self, network: xr.Dataset, posed: Posed) -> tuple[xr.Dataset, dict[str, xr.Dataset]]:
+        """The content of data.nc: `network` with the runs of a question, and the group that holds the truth."""
+        amount, flux = self.of(posed)
+        matrix = posed.space.graph.matrix(posed.coefficient)
+        roles = [0] * (len(amount) - 1) + [1]
+        truth = recorded_truth(matrix, posed.coefficient != 0, flux)
+        return with_trajectories(network, self.time, amount, flux @ matrix.T, roles), {"truth": truth}
 
 
 def integrate(

@@ -14,6 +14,7 @@ from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION
 from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.graph import Graph
 from stoirec.simulate.kinetics import TrueKinetics, true_law
+from stoirec.simulate.measurement import measure
 from stoirec.simulate.trajectories import Simulation
 
 # variables of the group, and the parameters of the rate law they hold
@@ -77,8 +78,10 @@ class Truth:
 def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, master_seed: int | None = None) -> None:
     """Write data.nc with its /truth group. `master_seed`: what the regime's seeds were derived from, if anything."""
     network = network_dataset(simulation.space, "simulated metabolic network")
-    frames = (simulation.time, simulation.concentration, simulation.dcdt, simulation.run_role)
-    data = with_trajectories(network, *frames)
+    frames = (simulation.time, simulation.concentration, simulation.dcdt)
+    if regime.measured is not None:
+        frames = (*measure(simulation, regime), None)
+    data = with_trajectories(network, *frames, simulation.run_role)
     netcdf.write(path, data, truth=_truth_group(simulation, regime, master_seed))
 
 

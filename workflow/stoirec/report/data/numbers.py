@@ -16,7 +16,9 @@ _RESOLVED = 1e-6  # relative size of a singular value that still counts
 def thinned(data: Data, frames: int) -> Data:
     """The same data with about `frames` frames per trajectory: they are smooth, and descriptions need no more."""
     step = max(1, data.n_frames // frames)
-    return replace(data, time=data.time[::step], concentration=data.concentration[:, ::step], dcdt=data.dcdt[:, ::step])
+    return replace(
+        data, time=data.time[..., ::step], concentration=data.concentration[:, ::step], dcdt=data.dcdt[:, ::step]
+    )
 
 
 def sizes(data: Data, truth: Truth) -> pd.DataFrame:
@@ -33,7 +35,7 @@ def sizes(data: Data, truth: Truth) -> pd.DataFrame:
         "training trajectories": int((data.run_role == TRAINING).sum()),
         "validation trajectories": int((data.run_role == VALIDATION).sum()),
         "frames per trajectory": data.n_frames,
-        "time between frames [time unit]": f"{data.time[1] - data.time[0]:g}",
+        "time between frames [time unit]": f"{np.diff(data.time).mean():g}",
         "concentrations [concentration unit]": f"{data.concentration.min():.3g} to {data.concentration.max():.3g}",
     }
     return pd.DataFrame(

@@ -1,0 +1,175 @@
+"""Measured time courses: noise and gaps, smooth courses through them, and integrals along them."""
+
+import numpy as np
+import pytest
+import torch
+
+from stoirec.config.regime import Measured
+from stoirec.data.courses import courses_of
+from stoirec.data.data_file import network_dataset, with_trajectories
+from stoirec.data.dataset import TRAINING, read_data
+from stoirec.data.windows import integrals
+from stoirec.errors import BadInput
+from stoirec.files import netcdf
+from stoirec.simulate.measurement import measure
+
+SPANS = (3.0, 5.0)  # of the two runs
+RATES = np.array([0.3, 1.0, 2.0])
+
+
+def trajectory(time):
+    """(n, 3) concentrations that decay, each at its own rate, and their derivatives."""
+    value = 1 + 4 * np.exp(-RATES * np.asarray(time)[:, None])
+    return value, -RATES * (value - 1)
+
+
+@pytest.fixture
+def times():
+    rng = np.random.default_rng(0)
+    return [np.sort(np.r_[0, span * rng.random(78), span]) for span in SPANS]
+
+
+def test_a_course_without_noise_goes_through_every_value(times):
+    values = [trajectory(time)[0] for time in times]
+    courses, noise = courses_of(times, values)
+    assert not noise.any()
+    for course, time, value in zip(courses, times, values):
+        concentration, dcdt = course.at(time)
+        np.testing.assert_allclose(concentration, value, atol=1e-7)
+        np.testing.assert_allclose(dcdt, trajectory(time)[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("proportional", [False, True])
+def test_noise_is_told_from_curvature_and_smoothed(times, proportional):
+    rng, noisy = np.random.default_rng(1), []
+    for time in times:
+        value = trajectory(time)[0]
+        error = 0.05 * rng.normal(size=value.shape)
+        noisy.append(value + error * (value / 3 if proportional else 1))
+    courses, noise = courses_of(times, noisy)
+    size = [np.sqrt(np.mean((trajectory(t)[0] / 3) ** 2, axis=0)) if proportional else np.ones(3) for t in times]
+    np.testing.assert_allclose(noise, 0.05 * np.mean(size, axis=0), rtol=0.35)
+    for course, time, value in zip(courses, times, noisy):
+        true, smooth = trajectory(time)[0], course.at(time)[0]
+        assert np.square(smooth - true).mean() < 0.5 * np.square(value - true).mean()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_units_and_gaps_change_nothing_but_the_values_that_are_missing(times, noise):
+    rng = np.random.default_rng(2)
+    values = [value + noise * rng.normal(size=value.shape) for value in (trajectory(time)[0] for time in times)]
+    values[0][3:7, 1] = np.nan
+    courses, found = courses_of(times, values)
+    others, of_others = courses_of([60 * time for time in times], [1000 * value for value in values])
+    np.testing.assert_allclose(of_others, 1000 * found, rtol=1e-6)
+    for course, other, time in zip(courses, others, times):
+        at, dcdt = course.at(time)
+        np.testing.assert_allclose(other.at(60 * time)[0], 1000 * at, rtol=1e-3)
+        np.testing.assert_allclose(other.in_unit(1000).at(60 * time)[1], dcdt / 60, rtol=2e-2, atol=1e-3)
+    np.testing.assert_allclose(courses[0].at(times[0])[0], trajectory(times[0])[0], atol=0.2 if noise else 2e-4)
+
+
+# --- integrals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured_file(tiny_simulation, tmp_path):
+    """A data.nc with values at times of each run's own, with gaps, without derivatives."""
+
+    def write(noise=0.0, frames=60, **more):
+        asked = Measured(frames=frames, noise=noise, missing=0.02)
+        regime = type("Asked", (), {"measured": asked, "seeds": type("S", (), {"initial_concentrations": 3})})
+        time, value = measure(tiny_simulation, regime)
+        network = network_dataset(tiny_simulation.space, "measured")
+        path = tmp_path / "measured.nc"
+        netcdf.write(path, with_trajectories(network, time, value, None, tiny_simulation.run_role).assign(**more))
+        return path
+
+    return write
+
+
+def test_the_integral_of_the_true_rates_is_the_measured_change(measured_file, tiny_simulation):
+    data = read_data(measured_file())
+    assert not data.noise.any() and data.courses and np.isnan(data.courses[0].value).any()
+    frames = data.training_frames(data.n_training_runs)
+    assert len(np.unique(frames.run)) == (data.run_role == TRAINING).sum()
+    changes = integrals(frames, data.courses, np.full(data.graph.n_metabolites, 0.1), 10_000)
+    kinetics = tiny_simulation.kinetics
+    dcdt = torch.as_tensor(kinetics.derivative(kinetics.flux(changes.points.numpy())))
+    size = float(changes.target.std())
+    assert changes.over_points(dcdt.T).T.numpy() == pytest.approx(changes.target.numpy(), abs=2e-3 * size)
+    nodes = dcdt.T.unflatten(-1, changes.concentration.shape[:2])
+    torch.testing.assert_close(changes.over_nodes(nodes), changes.over_points(dcdt.T))
+    assert changes.noise == pytest.approx(np.full(data.graph.n_metabolites, 0.01), rel=0.05)
+
+
+def test_fewer_values_are_means_of_neighbours(measured_file):
+    data = read_data(measured_file(noise=0.05))
+    frames = data.training_frames(data.n_training_runs)
+    every, fewer = (integrals(frames, data.courses, data.noise, number) for number in (10_000, 40))
+    n_stretches = len(every)
+    mean_of = every.target.unflatten(0, (n_stretches, -1))[:, :10].mean(1)
+    n_each = every.target.shape[0] // fewer.target.shape[0]
+    if n_each == 10:
+        torch.testing.assert_close(fewer.target.unflatten(0, (n_stretches, -1))[:, 0], mean_of)
+    assert (fewer.noise < every.noise).all()
+    parts = list(fewer.chunks(1))
+    assert len(parts) == n_stretches
+    torch.testing.assert_close(torch.cat([part.target for part in parts]), fewer.target)
+
+
+def test_a_scale_divides_residuals_and_their_noise(measured_file):
+    data = read_data(measured_file(noise=0.05))
+    changes = integrals(data.training_frames(1), data.courses, data.noise, 1000)
+    scale = changes.target.std(0)
+    scaled = changes.scaled(scale)
+    torch.testing.assert_close(scaled.target * scale, changes.target)
+    assert scaled.noise == pytest.approx(float(np.mean(changes.noise / scale.numpy() ** 2)))
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_runs_have_times_of_their_own_and_may_be_filled_up(measured_file, tmp_path):
+    path = measured_file()
+    whole = read_data(path)
+    dataset = netcdf.read(path, ()).load()
+    value, time = dataset["concentration"].values.copy(), dataset["time"].values.copy()
+    value[0, 40:], time[0, 40:] = np.nan, np.nan
+    shorter = dataset.assign(concentration=(("run", "time", "metabolite"), value), time=(("run", "time"), time))
+    netcdf.write(tmp_path / "shorter.nc", shorter)
+    found = read_data(tmp_path / "shorter.nc")
+    assert len(found.courses[0].time) == 40 and len(found.courses[1].time) == len(whole.courses[1].time)
+    assert found.time[0, -1] == time[0, 39] and (found.concentration >= 0).all()
+    assert found.concentration.shape == found.dcdt.shape == (*found.time.shape, found.graph.n_metabolites)
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        (lambda time, value: (time[:, ::-1], value), "time, run 0: found times that do not rise"),
+        (lambda time, value: (time, np.where(np.arange(60)[:, None] < 56, np.nan, value)), "run 0: found 4 frames"),
+        (lambda time, value: (time, np.where(np.arange(10) == 2, np.nan, value)), "metabolite 2 less than twice"),
+        (lambda time, value: (time, -value), "concentration: found -"),
+    ],
+)
+def test_courses_that_say_too_little_are_named(measured_file, tmp_path, change, named):
+    dataset = netcdf.read(measured_file(), ()).load()
+    time, value = change(dataset["time"].values, dataset["concentration"].values)
+    changed = dataset.assign(concentration=(("run", "time", "metabolite"), value), time=(("run", "time"), time))
+    netcdf.write(tmp_path / "bad.nc", changed)
+    with pytest.raises(BadInput, match=named):
+        read_data(tmp_path / "bad.nc")
+
+
+@pytest.mark.parametrize("spacing", ["irregular", "even", "geometric"])
+def test_frames_are_measured_from_the_first_to_the_last(tiny_simulation, spacing):
+    asked = Measured(frames=30, spacing=spacing, missing=0.1)
+    regime = type("Asked", (), {"measured": asked, "seeds": type("S", (), {"initial_concentrations": 3})})
+    time, value = measure(tiny_simulation, regime)
+    assert time.shape == value.shape[:2] == (len(tiny_simulation.run_role), 30)
+    assert (np.diff(time) > 0).all() and (time[:, [0, -1]] == tiny_simulation.time[[0, -1]]).all()
+    assert 0.05 < np.isnan(value).mean() < 0.15
+    place = np.searchsorted(tiny_simulation.time, time[0])
+    there = np.isfinite(value[0])
+    np.testing.assert_array_equal(value[0][there], tiny_simulation.concentration[0][place][there])

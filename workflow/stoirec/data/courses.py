@@ -1,0 +1,153 @@
+"""Time courses as they were measured, at any times and with gaps, and smooth ones through them.
+
+Where the differences between neighbouring values fall with the order of interpolation, they are curvature, and the
+course goes through every value. Else they are noise, and it is a smoothing spline whose stiffness is chosen by
+generalised cross-validation (Craven and Wahba, Numer. Math. 31, 1979; scipy.interpolate.make_smoothing_spline).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.interpolate import BSpline, make_interp_spline, make_smoothing_spline
+
+_LOW, _HIGH = 4, 6  # neighbours that a value is compared with, by polynomials of one degree less
+_CURVATURE = 0.5  # of what the lower order leaves: if the higher one leaves less, it is not noise
+_ROUNDING = 1e-7  # of a metabolite's standard deviation: noise that is none
+_DEGREE = 5  # of a course through every value
+_MOST_SMOOTHED = 400  # values of a noisy course that a spline is fitted to: means of neighbours, where there are more
+_LEAST = 5  # values that a smoothing spline needs
+_SMALLEST = 0.02  # of the largest value: where errors are proportional to values, they do not fall below this part
+_MAD = 0.6745  # median absolute value of white noise of variance 1
+
+
+@dataclass(frozen=True)
+class Course:
+    """One run.
+
+    Attributes:
+        time: (n,) [time unit], rising.
+        value: (n, M) [concentration], NaN where nothing was measured.
+        smooth: time -> (M,) [concentration], from the first time to the last.
+    """
+
+    time: np.ndarray
+    value: np.ndarray
+    smooth: BSpline
+
+    def in_unit(self, unit: float) -> "Course":
+        """The same with concentrations in multiples of `unit`."""
+        spline = BSpline(self.smooth.t, self.smooth.c / unit, self.smooth.k)
+        return replace(self, value=self.value / unit, smooth=spline)
+
+    def at(self, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(T, M) concentrations, not below 0, and derivatives."""
+        return np.maximum(self.smooth(time), 0.0), self.smooth.derivative()(time)
+
+    def times(self, number: int) -> np.ndarray:
+        """`number` times that are as dense as the measured ones."""
+        return np.interp(np.linspace(0, len(self.time) - 1, number), np.arange(len(self.time)), self.time)
+
+
+def courses_of(
+    times: list[np.ndarray], values: list[np.ndarray], errors: list[np.ndarray] | None = None
+) -> tuple[tuple[Course, ...], np.ndarray]:
+    """Smooth courses through all runs, and (M,) standard deviations of the measurements, 0 where there is no noise.
+
+    Args:
+        times: of each run (n,), rising; values: (n, M), NaN where nothing was measured.
+        errors: (n, M) standard errors of the values, NaN where nobody knows them: then they are estimated.
+    """
+    noise, proportional = _noise(times, values)
+    if errors is not None:
+        every = np.concatenate(errors)
+        known = np.isfinite(every).any(axis=0)
+        noise[known] = np.sqrt(np.nanmean(every[:, known] ** 2, axis=0))
+    courses = []
+    for time, value in zip(times, values):
+        columns = [_smooth(time, series, sd, proportional) for series, sd in zip(value.T, noise)]
+        dense = _refined(time)
+        every = np.stack([spline(dense) for spline in columns], axis=1)
+        courses.append(Course(time, value, make_interp_spline(dense, every, k=min(_DEGREE, len(dense) - 1))))
+    return tuple(courses), noise
+
+
+def _refined(time: np.ndarray) -> np.ndarray:
+    """Times at which a smooth course is known well enough to go on from there: a few between any two."""
+    between = max(1, -(-_MOST_SMOOTHED // len(time)))
+    return np.interp(np.arange((len(time) - 1) * between + 1) / between, np.arange(len(time)), time)
+
+
+def _smooth(time: np.ndarray, series: np.ndarray, noise: float, proportional: bool) -> BSpline:
+    """A course of one metabolite through `series` (n,), which may have gaps."""
+    there = np.isfinite(series)
+    time, series = time[there], series[there]
+    if len(time) < 2:
+        return make_interp_spline([0.0, 1.0], np.full(2, series[0] if len(series) else 0.0), k=1)
+    if noise == 0 or len(time) < _LEAST:
+        return make_interp_spline(time, series, k=min(_DEGREE, len(time) - 1))
+    if len(time) > _MOST_SMOOTHED:
+        time, series = (
+            np.array([part.mean() for part in np.array_split(values, _MOST_SMOOTHED)]) for values in (time, series)
+        )
+    weight = 1 / np.maximum(np.abs(series), _SMALLEST * np.abs(series).max()) ** 2 if proportional else None
+    # a unit of time and of concentration makes no difference
+    span, size = time[-1] - time[0], series.std() or 1.0
+    weight = None if weight is None else weight / weight.mean()
+    spline = make_smoothing_spline((time - time[0]) / span, series / size, w=weight)
+    return BSpline(time[0] + span * spline.t, size * spline.c, spline.k)
+
+
+def _noise(times: list[np.ndarray], values: list[np.ndarray]) -> tuple[np.ndarray, bool]:
+    """(M,) standard deviations of measurements, and whether they are proportional to the values rather than constant.
+
+    From what neighbours do not tell of a value (Gasser, Sroka and Jennen-Steinmetz, Biometrika 73, 1986).
+    """
+    n_metabolites = values[0].shape[1]
+    noise, likely = np.zeros(n_metabolites), 0.0
+    for metabolite in range(n_metabolites):
+        left = {order: [] for order in (_LOW, _HIGH)}
+        sizes = []
+        for time, value in zip(times, values):
+            there = np.isfinite(value[:, metabolite])
+            series = value[there, metabolite]
+            for order in left:
+                left[order].append(_unpredicted(time[there], series, order))
+            sizes.append(np.abs(series[_LOW // 2 : len(series) - _LOW // 2]))
+        low, high = (np.concatenate(left[order]) for order in (_LOW, _HIGH))
+        if len(high) < 2:
+            continue
+        typical = [np.median(np.abs(part)) / _MAD for part in (low, high)]
+        every = np.concatenate([value[:, metabolite] for value in values])
+        if typical[1] > max(_CURVATURE * typical[0], _ROUNDING * np.nanstd(every)):
+            noise[metabolite] = np.sqrt(np.mean(high**2))
+            size = np.concatenate(sizes)
+            likely += _log_likelihood(low, np.maximum(size, _SMALLEST * size.max())) - _log_likelihood(
+                low, np.ones(len(low))
+            )
+    return noise, likely > 0
+
+
+def _unpredicted(time: np.ndarray, series: np.ndarray, order: int) -> np.ndarray:
+    """(n - order,) what the polynomial through a value's `order` neighbours leaves of it, of the variance of noise."""
+    if len(time) <= order:
+        return np.zeros(0)
+    near = np.delete(np.lib.stride_tricks.sliding_window_view(time, order + 1), order // 2, axis=1)
+    own = np.delete(np.lib.stride_tricks.sliding_window_view(series, order + 1), order // 2, axis=1)
+    at = time[order // 2 : len(time) - order // 2, None]
+    weight = np.stack(
+        [
+            np.prod(
+                np.delete(at - near, place, axis=1) / np.delete(near[:, [place]] - near, place, axis=1),
+                axis=1,
+            )
+            for place in range(order)
+        ],
+        axis=1,
+    )
+    return (series[order // 2 : len(time) - order // 2] - (weight * own).sum(1)) / np.sqrt(1 + (weight**2).sum(1))
+
+
+def _log_likelihood(left: np.ndarray, size: np.ndarray) -> float:
+    """Of noise `left` whose standard deviation is proportional to `size`."""
+    scaled = left / size
+    return float(-np.log(size).sum() - len(left) / 2 * np.log(np.mean(scaled**2) + np.finfo(float).tiny))

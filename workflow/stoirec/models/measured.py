@@ -1,0 +1,76 @@
+"""A model beside the time courses of its species: which of them were measured, and what was."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from stoirec.data.data_file import with_trajectories
+from stoirec.data.tables import MeasuredRun, MeasuredRuns, filled
+from stoirec.errors import BadInput
+from stoirec.models.model import Model, listing
+from stoirec.network.graph import Graph
+
+_log = logging.getLogger(__name__)
+_TWICE = 2  # values of a run, at least, of a species that is followed
+_RUNS = 3  # of which the last is for validation
+
+
+def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
+    """`model` with the species that were not measured in every run held from outside; says which, and what else.
+
+    Raises:
+        BadInput: no species of the model was measured.
+    """
+    names = {each.id: {each.id, each.name} for each in model.species}
+    taken = {id_ for id_, own in names.items() if all(_times(run, own) >= _TWICE for run in measured.runs)}
+    dropped = [each.id for each in model.species if each.followed and each.id not in taken]
+    if dropped:
+        text = "species that were not measured in every run, as if held from outside: %s"
+        _log.info(text, listing(dropped))
+    known = {name for own in names.values() for name in own}
+    others = [name for name in dict.fromkeys(name for run in measured.runs for name in run.values) if name not in known]
+    if others:
+        _log.info("columns that are no species of the model, not taken: %s", listing(others))
+    if not taken:
+        found = listing(others) or "nothing"
+        raise BadInput("--table", "species", found, f"species of the model, such as {listing(list(names))}")
+    for number, text in (
+        (sum(run.repeated() for run in measured.runs), "values beside others of the same run, time and species: means"),
+        (sum(run.below for run in measured.runs), "values below a limit of detection: taken as half of it"),
+    ):
+        if number:
+            _log.info("%d %s", number, text)
+    return replace(
+        model, species=tuple(replace(each, followed=each.followed and each.id in taken) for each in model.species)
+    )
+
+
+def _times(run: MeasuredRun, names: set[str]) -> int:
+    """At how many times a species was measured."""
+    return max(len(run.values.get(name, ())) for name in names)
+
+
+def with_courses(network: xr.Dataset, graph: Graph, measured: MeasuredRuns, validation: str | None) -> xr.Dataset:
+    """`network` with the time courses of its metabolites. Raises BadInput: no such run as `validation`."""
+    names = [run.name for run in measured.runs]
+    if validation is not None and validation not in names:
+        raise BadInput("command line", "--validation", validation, f"one of the runs: {listing(names)}")
+    if validation is None and len(names) >= _RUNS:
+        validation = names[-1]
+    species = [(graph.metabolite_name(place), graph.metabolite_label(place)) for place in range(graph.n_metabolites)]
+    time, value, error = filled(measured.runs, species)
+    roles = [int(name == validation) for name in names]
+    units = {"time_unit": measured.time_unit or "time unit", "unit": measured.unit or "concentration unit"}
+    found = with_trajectories(network, time, value, None, roles, **units).assign_coords(run=np.array(names, object))
+    if np.isfinite(error).any():
+        described = {"long_name": "standard error of the concentration", "units": units["unit"]}
+        found = found.assign(concentration_se=(("run", "time", "metabolite"), error, described))
+    text = "%d run%s of %s values, %s for validation; %.1f %% of the values are missing"
+    counts = np.isfinite(time).sum(1)
+    number = str(counts[0]) if (counts == counts[0]).all() else f"{counts.min()} to {counts.max()}"
+    missing = np.isnan(value[np.isfinite(time)]).mean()
+    held_out = f"{validation} of these" if validation else "none"
+    _log.info(text, len(names), "s" * (len(names) > 1), number, held_out, 100 * missing)
+    return found
