@@ -83,6 +83,7 @@ def test_check_says_it_of_a_file(tmp_path, monkeypatch, capsys):
         assert ended.value.code == 0
         text = capsys.readouterr().out
         if options:
-            assert json.loads(text) == {"R0": {"says": "length", "n_free": 1, "column": {"M0": -1, "M1": -1, "M2": 1}}}
+            column = {"says": "length", "n_free": 1, "column": {"M0": -1, "M1": -1, "M2": 1}}
+            assert json.loads(text) == {"columns": {"R0": column}, "time_courses": None}
         else:
             assert "     1 have one balanced column but for its length" in text

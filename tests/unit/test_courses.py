@@ -1,5 +1,7 @@
 """Measured time courses: noise and gaps, smooth courses through them, and integrals along them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from stoirec.config.regime import Measured
 from stoirec.data.courses import courses_of
 from stoirec.data.data_file import network_dataset, with_trajectories
 from stoirec.data.dataset import TRAINING, read_data
+from stoirec.data.overview import overview, sentences
 from stoirec.data.windows import integrals
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
@@ -173,3 +176,30 @@ def test_frames_are_measured_from_the_first_to_the_last(tiny_simulation, spacing
     place = np.searchsorted(tiny_simulation.time, time[0])
     there = np.isfinite(value[0])
     np.testing.assert_array_equal(value[0][there], tiny_simulation.concentration[0][place][there])
+
+
+# --- what they can tell -----------------------------------------------------------------------------------------------
+
+
+def test_an_overview_of_measured_courses(measured_file):
+    data = read_data(measured_file(noise=0.02))
+    told = overview(data)
+    assert told["training_runs"] + told["validation_runs"] == len(data.run_role)
+    assert told["values_per_run"] == [60, 60] and told["derivatives"] == "estimated"
+    assert 0.005 < told["missing"] < 0.04 and 0 < told["relative_noise"] < 1
+    drivers = [
+        frozenset(data.graph.edge_metabolite[edges][data.graph.edge_is_substrate[edges]])
+        for edges in map(data.graph.edges_of, range(data.graph.n_reactions))
+    ]
+    twins = {drivers[int(name[1:])] for names in told["same_drivers"] for name in names}
+    assert all(drivers.count(own) > 1 for own in twins)
+    assert sum(drivers.count(own) for own in twins) == sum(map(len, told["same_drivers"]))
+    text = "\n".join(sentences(told))
+    assert "60 times each" in text and "derivatives are estimated" in text
+
+
+def test_metabolites_that_do_not_move_are_named(tiny_data):
+    still = replace(tiny_data, concentration=np.where(np.arange(10) == 3, 1.0, tiny_data.concentration))
+    told = overview(still)
+    assert told["still"] == ["M3"] and told["derivatives"] == "given" and told["missing"] == 0
+    assert any("hardly move, whose rows nothing tells: M3" in line for line in sentences(told))

@@ -387,21 +387,40 @@ def check(
     data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A network, with or without time courses.")],
     json_: Json = False,
 ) -> None:
-    """Say what is known of each column before anything is trained: from conserved quantities, signs and bounds."""
+    """Say what is known before anything is trained: of each column by what is conserved, and of the time courses."""
     from stoirec.data.graph_variables import space_of
     from stoirec.files.netcdf import read
     from stoirec.models.model import listing
     from stoirec.network.balance import NONE, SAYS, SOME, balances
 
-    space = space_of(read(data), data)
+    file = read(data)
+    space = space_of(file, data)
     found = dict(zip(map(space.graph.reaction_name, range(space.graph.n_reactions)), balances(space)))
+    courses = _time_courses(data) if "concentration" in file else None
     if json_:
-        _print_json({name: each.as_dict(space.graph, j) for j, (name, each) in enumerate(found.items())})
+        columns = {name: each.as_dict(space.graph, j) for j, (name, each) in enumerate(found.items())}
+        _print_json({"columns": columns, "time_courses": courses})
         return
     for says, text in SAYS.items():
         names = [name for name, each in found.items() if each.says == says]
         shown = f": {listing(names)}" if says in (NONE, SOME) and names else ""
         print(f"{len(names):6d} {text}{shown}")
+    if courses is not None:
+        from stoirec.data.overview import sentences
+
+        print("\n".join([*sentences(courses), f"recipe {courses['recipe']}: {courses['why']}"]))
+
+
+def _time_courses(path: Path) -> dict:
+    """What the time courses of a file can tell, and the recipe they call for."""
+    from stoirec.data.dataset import read_data
+    from stoirec.data.overview import overview
+    from stoirec.learn import recipe
+
+    with from_file(path):
+        data = read_data(path)
+        name, why = recipe.choose(data)
+        return {**overview(data), "recipe": name, "why": why}
 
 
 @app.command(epilog="Example: stoirec oracle data.nc --json")

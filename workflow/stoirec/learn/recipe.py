@@ -44,7 +44,8 @@ def choose(data: Data) -> tuple[str, str]:
         return "flux_limited", "the frames are explicit Euler steps of dcdt, as with a flux limiter"
     few = f"only {crowded} of {data.graph.n_reactions} reactions have" if crowded else "no reaction has"
     real = f"{few} more than {PER_SIDE} candidate substrates or products"
-    return "best", f"the frames are no Euler steps with substrates used up, and {real}"
+    no_limiter = "nobody measured dcdt" if data.courses else "the frames are no Euler steps with substrates used up"
+    return "best", f"{no_limiter}, and {real}"
 
 
 def n_crowded(data: Data) -> int:

@@ -18,7 +18,10 @@ _REFERENCES = (
 
 
 def asked(found: Results) -> pd.DataFrame:
-    """One row per regime, of its first network: sizes, coefficients sought, and what is said of their columns."""
+    """One row per regime, of its first network: sizes, coefficients sought, and what is said of their columns.
+
+    Without what no regime has.
+    """
     rows = {}
     for regime, group in _by_regime(found):
         space = found.data(group["data"].iloc[0]).space
@@ -37,7 +40,8 @@ def asked(found: Results) -> pd.DataFrame:
             "columns open": int(space.is_open.sum()),
             "conserved": ", ".join(space.quantities) or ("mass" if len(space.conserved) else "nothing"),
         }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.loc[:, (table != 0).any()]
 
 
 def recovered(found: Results) -> pd.DataFrame:
