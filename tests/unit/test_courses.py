@@ -14,6 +14,7 @@ from stoirec.data.overview import overview, sentences
 from stoirec.data.windows import integrals
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
+from stoirec.score.oracle import true_frames
 from stoirec.simulate.measurement import measure
 
 SPANS = (3.0, 5.0)  # of the two runs
@@ -203,3 +204,10 @@ def test_metabolites_that_do_not_move_are_named(tiny_data):
     told = overview(still)
     assert told["still"] == ["M3"] and told["derivatives"] == "given" and told["missing"] == 0
     assert any("hardly move, whose rows nothing tells: M3" in line for line in sentences(told))
+
+
+def test_an_oracle_has_integrals_of_the_true_fluxes_beside_the_changes(measured_file, tiny_truth):
+    data = read_data(measured_file(noise=1e-3))
+    flux, change = true_frames(data, tiny_truth)
+    left = change - flux @ tiny_truth.stoichiometry.T
+    assert np.sqrt(np.mean(left**2, axis=0)) == pytest.approx(data.noise, rel=0.5)

@@ -8,8 +8,10 @@ oracle knows each flux only up to a factor, as a learner does whose functions ca
 from typing import Any
 
 import numpy as np
+import torch
 
 from stoirec.data.dataset import Data
+from stoirec.data.windows import integrals
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 from stoirec.simulate.truth import Truth
@@ -21,10 +23,15 @@ _SAME = 1 - 1e-9  # absolute cosine above which two fluxes are the same up to a 
 def true_frames(data: Data, truth: Truth, n_runs: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(frames, R) true fluxes and (frames, M) dc/dt, what every oracle works on.
 
-    Of the first `n_runs` training runs (default: all).
+    Of the first `n_runs` training runs (default: all). Where nobody measured dc/dt, and concentrations are noisy, the
+    integrals of the fluxes along smooth courses and the measured changes, as a learner has them.
     """
     frames = data.training_frames(data.n_training_runs if n_runs is None else n_runs)
-    return truth.flux(frames.concentration), frames.dcdt
+    if not data.noise.any():
+        return truth.flux(frames.concentration), frames.dcdt
+    changes = integrals(frames, data.courses, data.noise, sum(len(course.time) for course in data.courses))
+    flux = torch.as_tensor(truth.flux(changes.points.numpy()))
+    return changes.over_points(flux.T).T.numpy(), changes.target.numpy()
 
 
 def oracle_coefficients(space: ColumnSpace, flux: np.ndarray, dcdt: np.ndarray) -> dict[str, np.ndarray]:
