@@ -11,7 +11,7 @@ from stoirec.data.courses import courses_of
 from stoirec.data.data_file import network_dataset, with_trajectories
 from stoirec.data.dataset import TRAINING, read_data
 from stoirec.data.overview import overview, sentences
-from stoirec.data.windows import integrals
+from stoirec.data.windows import integrals, steps
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.score.oracle import true_frames
@@ -80,13 +80,13 @@ def test_units_and_gaps_change_nothing_but_the_values_that_are_missing(times, no
 def measured_file(tiny_simulation, tmp_path):
     """A data.nc with values at times of each run's own, with gaps, without derivatives."""
 
-    def write(noise=0.0, frames=60, **more):
-        asked = Measured(frames=frames, noise=noise, missing=0.02)
+    def write(noise=0.0, frames=60, missing=0.02):
+        asked = Measured(frames=frames, noise=noise, missing=missing)
         regime = type("Asked", (), {"measured": asked, "seeds": type("S", (), {"initial_concentrations": 3})})
         time, value = measure(tiny_simulation, regime)
         network = network_dataset(tiny_simulation.space, "measured")
         path = tmp_path / "measured.nc"
-        netcdf.write(path, with_trajectories(network, time, value, None, tiny_simulation.run_role).assign(**more))
+        netcdf.write(path, with_trajectories(network, time, value, None, tiny_simulation.run_role))
         return path
 
     return write
@@ -105,6 +105,21 @@ def test_the_integral_of_the_true_rates_is_the_measured_change(measured_file, ti
     nodes = dcdt.T.unflatten(-1, changes.concentration.shape[:2])
     torch.testing.assert_close(changes.over_nodes(nodes), changes.over_points(dcdt.T))
     assert changes.noise == pytest.approx(np.full(data.graph.n_metabolites, 0.01), rel=0.05)
+
+
+def test_between_measured_times_the_mean_of_the_true_rates_is_known(measured_file, tiny_simulation):
+    data = read_data(measured_file(frames=20, missing=0.0))
+    frames = data.training_frames(data.n_training_runs)
+    scale = torch.as_tensor(data.dcdt.std(axis=(0, 1)))
+    fitted = steps(frames, data.courses, scale, 10_000)
+    n_steps = sum(len(data.courses[run].time) - 1 for run in np.unique(frames.run))
+    assert len(fitted) == n_steps and fitted.noise == 0
+    kinetics = tiny_simulation.kinetics
+    dcdt = torch.as_tensor(kinetics.derivative(kinetics.flux(fitted.concentration.numpy())))  # (windows, nodes, M)
+    left = fitted.over_nodes(dcdt.permute(2, 0, 1)).T / scale - fitted.target
+    of_frames = kinetics.derivative(kinetics.flux(frames.concentration)) - frames.dcdt
+    assert left.square().mean() < 0.1 * np.square(of_frames / scale.numpy()).mean()
+    assert len(steps(frames, data.courses, scale, 30)) == 30
 
 
 def test_fewer_values_are_means_of_neighbours(measured_file):

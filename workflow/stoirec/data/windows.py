@@ -19,6 +19,7 @@ from stoirec.data.frames import Frames
 
 _CLEAN = 1e-4  # relative noise below which single frames say as much as windows
 _NODES = 7  # frames of a window at which the model is evaluated, at most
+_STEP_NODES = 5  # of Gauss and Legendre, between two measured times
 _LEAST_NODES, _MOST_NODES = 60, 200  # of an integral along a stretch
 _FOURTH_DIFFERENCE = 70.0  # variance of the fourth difference of white noise of variance 1
 _MAD = 0.6745  # median absolute value of white noise of variance 1
@@ -133,7 +134,6 @@ def windows(
     n_windows: int,
     chance: np.ndarray | None = None,
     smooth: bool = True,
-    noise: float | None = None,
 ) -> Windows:
     """`n_windows` single frames, or windows that hold about all frames if the derivatives are noisy.
 
@@ -143,10 +143,9 @@ def windows(
     Args:
         scale: (M,) residuals are divided by it; the windows are on its device, in its precision.
         smooth: whether the model is smooth in time; else every frame of a window is a node, and there are few.
-        noise: of dc/dt over `scale`; default: estimated.
     """
     n_windows = min(n_windows, len(frames))
-    noise = relative_noise(frames, scale.cpu().numpy()) if noise is None else noise
+    noise = relative_noise(frames, scale.cpu().numpy())
     width = _width(frames, n_windows) if noise > _CLEAN else 1
     width = width if smooth else min(width, _NODES)
     if chance is None:
@@ -168,6 +167,36 @@ def windows(
     return Windows(tensor(frames.concentration[start + node]), tensor(weight), means / scale, scale, noise**2 / width)
 
 
+def steps(frames: Frames, courses: Sequence[Course], scale: Tensor, number: int) -> Windows:
+    """Windows from one measured time to the next: what is known of dc/dt there is its mean, exactly.
+
+    Derivatives of a course between measured values are less exact than the course is.
+
+    Args:
+        frames: of smooth courses, through every value; courses: of all runs.
+        scale: (M,) residuals are divided by it; number: of windows, at most, evenly spaced.
+    """
+    node, weight = np.polynomial.legendre.leggauss(_STEP_NODES)
+    ends = []
+    for course, first, last in _spans(frames, courses):
+        time = np.unique(np.r_[first, course.time[(course.time > first) & (course.time < last)], last])
+        ends += [(course, *step) for step in zip(time[:-1], time[1:])]
+    chosen = [ends[place] for place in np.linspace(0, len(ends) - 1, min(number, len(ends))).round().astype(int)]
+    inside = [course.at(start + (end - start) * (node + 1) / 2)[0] for course, start, end in chosen]
+    means = [np.diff(course.at(np.array([start, end]))[0], axis=0)[0] / (end - start) for course, start, end in chosen]
+    concentration, target, share = (
+        torch.as_tensor(np.array(part), dtype=scale.dtype, device=scale.device) for part in (inside, means, weight / 2)
+    )
+    return Windows(concentration, share, target / scale, scale)
+
+
+def _spans(frames: Frames, courses: Sequence[Course]) -> list[tuple[Course, float, float]]:
+    """The course of every stretch, and its first and last time."""
+    ends = np.flatnonzero(np.diff(frames.stretch, append=frames.stretch[-1] + 1))
+    starts = np.r_[0, ends[:-1] + 1]
+    return [(courses[frames.run[a]], *frames.time[[a, b]].tolist()) for a, b in zip(starts, ends)]
+
+
 def integrals(frames: Frames, courses: Sequence[Course], noise: np.ndarray, number: int) -> Integrals:
     """Changes along every stretch of `frames`, in the concentration's unit (scale 1).
 
@@ -176,9 +205,7 @@ def integrals(frames: Frames, courses: Sequence[Course], noise: np.ndarray, numb
         courses: of all runs; noise: (M,) of their values [concentration].
         number: of values in all, at most; each then is the mean of neighbours.
     """
-    ends = np.flatnonzero(np.diff(frames.stretch, append=frames.stretch[-1] + 1))
-    starts = np.r_[0, ends[:-1] + 1]
-    measured = [_measured(courses[frames.run[a]], *frames.time[[a, b]]) for a, b in zip(starts, ends)]
+    measured = [_measured(*span) for span in _spans(frames, courses)]
     n_values = min(max(2, number // len(measured)), *(len(time) for time, _, _ in measured))
     n_nodes = min(_MOST_NODES, max(_LEAST_NODES, n_values))
     parts = [_along(*own, n_values, n_nodes) for own in measured]

@@ -11,7 +11,7 @@ import torch
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
 from stoirec.data.frames import effective_runs
-from stoirec.data.windows import Integrals, Windows, windows
+from stoirec.data.windows import Integrals, Windows, steps, windows
 from stoirec.learn.model import MetabolismPropagation, told
 from stoirec.learn.observations import Observations, scale_of
 from stoirec.learn.schedule import stage
@@ -84,11 +84,9 @@ class RefinementRounds:
             scale = scale_of(changes.target, self.config).cpu()
             return changes.to(scale.device).scaled(scale), other.to(scale.device).scaled(scale)
         scale = scale_of(self.observed.training.dcdt, self.config).cpu()
-        noise = 0.0 if self.data.courses else None  # smooth courses have none; else it is estimated
-        return (
-            windows(frames, scale, number, self.chance, smooth, noise),
-            windows(held_out, scale, number, None, smooth, noise),
-        )
+        if self.data.courses:
+            return tuple(steps(own, self.data.courses, scale, number) for own in (frames, held_out))
+        return windows(frames, scale, number, self.chance, smooth), windows(held_out, scale, number, smooth=smooth)
 
     def _trained(self) -> State:
         """The model as gradient descent left it."""
