@@ -20,8 +20,8 @@ def export_text(recovery: xr.Dataset, path: str | Path, kind: str) -> str:
     if kind == "matrix":
         return matrix_table(recovery, graph)
     if kind == "equations":
-        return equation_table(recovery, graph)
+        return equation_table(recovery, space)
     name = "no_column_probability"
     none_right = recovery[name].values if name in recovery else np.full(graph.n_reactions, np.nan)
     answer = graph.on_edges(recovery["stoichiometry"].values).astype(float)
-    return sbml_of(Recovered(space, answer, recovery["confidence"].values, none_right, alternatives(recovery, graph)))
+    return sbml_of(Recovered(space, answer, recovery["confidence"].values, none_right, alternatives(recovery, space)))

@@ -6,6 +6,7 @@ import io
 import numpy as np
 import xarray as xr
 
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 from stoirec.network.notation import terms
 
@@ -13,42 +14,43 @@ _DIGITS = 12  # of fractional coefficients, which are to be read again
 _HEADER = ("reaction", "equation", "candidates", "confidence", "no_column_probability", "alternative")
 
 
-def equation(graph: Graph, coefficient: np.ndarray, reaction: int) -> str:
+def equation(space: ColumnSpace, coefficient: np.ndarray, reaction: int) -> str:
     """`A + 2 B -> C` of a column on the edges (E,); what drives without a change stands on both sides."""
-    own = graph.edges_of(reaction)
-    unchanged = graph.edge_metabolite[own][graph.edge_is_substrate[own] & (coefficient[own] == 0)]
+    graph, own = space.graph, space.graph.edges_of(reaction)
+    unchanged = graph.edge_metabolite[own][space.catalyses[own]]
     both = [graph.metabolite_name(int(metabolite)) for metabolite in unchanged]
     left, right = (" + ".join(terms(graph, coefficient, reaction, sign, _DIGITS) + both) for sign in (-1, 1))
     return f"{left} -> {right}".strip()
 
 
-def alternatives(recovery: xr.Dataset, graph: Graph) -> list[list[str]]:
+def alternatives(recovery: xr.Dataset, space: ColumnSpace) -> list[list[str]]:
     """By reaction, the next best columns as equations."""
+    graph = space.graph
     answer, found = graph.on_edges(recovery["stoichiometry"].values), []
     for reaction in range(graph.n_reactions):
         own = graph.edges_of(reaction)
         cost = recovery["alternative_cost"].values[:, reaction]
         possible = recovery["alternative"].values[np.isfinite(cost)]
-        found.append([equation(graph, row, reaction) for row in possible if (row[own] != answer[own]).any()])
+        found.append([equation(space, row, reaction) for row in possible if (row[own] != answer[own]).any()])
     return found
 
 
-def equation_table(recovery: xr.Dataset, graph: Graph) -> str:
+def equation_table(recovery: xr.Dataset, space: ColumnSpace) -> str:
     """All reactions of a recovery as comma-separated text: the least confidence of a reaction's entries, the
     probability that no column is right, and the next best column.
     """
-    text = io.StringIO()
+    graph, text = space.graph, io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_HEADER)
     answer = graph.on_edges(recovery["stoichiometry"].values)
-    others = alternatives(recovery, graph)
+    others = alternatives(recovery, space)
     for reaction in range(graph.n_reactions):
         own = graph.edges_of(reaction)
         confidence = recovery["confidence"].values[own].min(initial=1.0)
         none_right = (
             float(recovery["no_column_probability"][reaction]) if "no_column_probability" in recovery else np.nan
         )
-        row = [graph.reaction_name(reaction), equation(graph, answer, reaction), ""]
+        row = [graph.reaction_name(reaction), equation(space, answer, reaction), ""]
         row += [f"{confidence:.4f}", "" if np.isnan(none_right) else f"{none_right:.4f}"]
         table.writerow([*row, *others[reaction][:1]])
     return text.getvalue()

@@ -274,7 +274,7 @@ def _write_reactions(model: libsbml.Model, recovered: Recovered, species: list[s
         for edge in range(*graph.edges_of(j).indices(graph.n_edges)):
             id_, value = species[graph.edge_metabolite[edge]], float(coefficient[edge])
             if value == 0:
-                if graph.edge_is_substrate[edge]:
+                if recovered.space.catalyses[edge]:
                     reaction.createModifier().setSpecies(id_)
                 continue
             reference = reaction.createReactant() if value < 0 else reaction.createProduct()

@@ -116,6 +116,11 @@ class ColumnSpace:
         """(E,) the sign, or that of the candidate role where it is not known."""
         return np.where(self.sign == 0, self.graph.role_sign, self.sign).astype(float)
 
+    @property
+    def catalyses(self) -> np.ndarray:
+        """(E,) bool, edges known to drive a rate without a change; one that is sought and found to be 0 has no part."""
+        return self.graph.edge_is_substrate & (self.known == 0)
+
     @cached_property
     def may_be_zero(self) -> np.ndarray:
         """(E,) bool, edges whose coefficient may be 0, known ones aside."""

@@ -66,7 +66,7 @@ def layout(reactions: list[RecoveredReaction]) -> Layout:
 
 def _main_metabolites(reactions: list[RecoveredReaction]) -> list[set[int]]:
     """Of each reaction, those that it shares a node of: the rarest of each side, and all that are in few reactions."""
-    taken = [reaction.metabolites[(reaction.coefficient != 0) | reaction.drives].tolist() for reaction in reactions]
+    taken = [reaction.metabolites[(reaction.coefficient != 0) | reaction.catalyses].tolist() for reaction in reactions]
     degree = Counter(metabolite for metabolites in taken for metabolite in metabolites)
     mains = []
     for reaction in reactions:
@@ -130,9 +130,9 @@ def _copies(
     normal = np.array([-direction[1], direction[0]])
     number: Counter[int] = Counter()
     found = []
-    for metabolite, value, drives in zip(reaction.metabolites.tolist(), reaction.coefficient, reaction.drives):
+    for metabolite, value, catalyses in zip(reaction.metabolites.tolist(), reaction.coefficient, reaction.catalyses):
         side = int(np.sign(value))
-        if metabolite not in metabolites or not (side or drives):
+        if metabolite not in metabolites or not (side or catalyses):
             continue
         step = aside + between * number[side]
         place = centre + (side * along * direction + step * normal if side else -step * normal)

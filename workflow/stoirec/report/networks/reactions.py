@@ -21,8 +21,8 @@ class RecoveredReaction:
 
     Attributes:
         name, label: of the graph.
-        metabolites: indices of its candidate edges; coefficient: their recovered coefficients; drives: whether the
-            rate depends on them: one of coefficient 0 that does is a catalyst or an inhibitor.
+        metabolites: indices of its candidate edges; coefficient: their recovered coefficients; catalyses: whether
+            the rate depends on them without a change.
         equation: as a chemist writes it.
         reversible: whether it runs both ways.
         confidence: the lowest of its entries.
@@ -35,7 +35,7 @@ class RecoveredReaction:
     label: str
     metabolites: np.ndarray
     coefficient: np.ndarray
-    drives: np.ndarray
+    catalyses: np.ndarray
     equation: str
     reversible: bool
     confidence: float
@@ -64,7 +64,7 @@ def recovered_reactions(space: ColumnSpace, recovery: xr.Dataset, true: np.ndarr
                 graph.reaction_label(reaction),
                 graph.edge_metabolite[edges],
                 answer[edges],
-                graph.edge_is_substrate[edges],
+                space.catalyses[edges],
                 equation(graph, answer, reaction, "⇌" if reversible else "→"),
                 reversible,
                 lowest,
