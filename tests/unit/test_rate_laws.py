@@ -13,7 +13,7 @@ from stoirec import cli
 from stoirec.answer.recovery import recover
 from stoirec.config.fit import GraphModel
 from stoirec.data.data_file import network_dataset, with_trajectories
-from stoirec.data.dataset import Data
+from stoirec.data.dataset import Data, read_data
 from stoirec.files import netcdf
 from stoirec.kinetics.laws import LAWS, rate_law
 from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION, ConvenienceKinetics, MassAction
@@ -178,6 +178,20 @@ def test_mass_action_with_every_species_a_candidate_comes_out_exactly(crnn, rng,
     assert sorted(order) == [0, 1, 2, 3]
     assert np.array_equal(got.reshape(4, 5)[order], CRNN.T)
     assert found["confidence"].values.min() > 0.99
+
+
+def test_mass_action_comes_out_of_noisy_concentrations_alone(crnn, rng, tmp_path):
+    value = crnn.concentration * (1 + 0.02 * rng.normal(size=crnn.concentration.shape))
+    network = network_dataset(crnn.space, "measured")
+    measured = with_trajectories(network, crnn.time, np.maximum(value, 0.0), None, crnn.run_role)
+    netcdf.write(tmp_path / "data.nc", measured)
+    data = all_candidates(read_data(tmp_path / "data.nc"), 4)
+    assert data.noise.all()
+    found = recover(fitted(data, "mass_action"), "fit.nc")
+    got = data.graph.on_edges(found["stoichiometry"].values)
+    order = matched_reactions(data.space, got, CRNN.T.ravel())
+    assert np.array_equal(got.reshape(4, 5)[order], CRNN.T)
+    assert found["val_loss"] < 0.1
 
 
 # S -> P1 -> P2 + P3, 2 P2 -> P4, P3 + P4 -> P5, P5 -> S, P1 -> P5

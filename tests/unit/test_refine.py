@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stoirec.config.judgement import DEFAULT
-from stoirec.data.windows import Frames, Windows, relative_noise, windows
+from stoirec.data.windows import Frames, Integrals, Windows, relative_noise, windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.network.columns import ColumnSpace
@@ -118,11 +118,21 @@ def limited_by_formula(rate, linear, concentration, graph, dt):
     return rate * torch.stack(least)
 
 
-@pytest.mark.parametrize("dt", [None, 20.0])
+def along_two_stretches(windows: Windows, rng) -> Integrals:
+    """Six frames as the nodes of two stretches, with weights and changes of no meaning."""
+    weight, target = (
+        torch.as_tensor(rng.normal(size=shape)) for shape in ((2, 4, 3), (8, windows.concentration.shape[2]))
+    )
+    return Integrals(windows.concentration.reshape(2, 3, -1), weight, target, windows.scale)
+
+
+@pytest.mark.parametrize("dt, along", [(None, False), (20.0, False), (None, True)])
 @pytest.mark.parametrize("relaxed", [True, False])
-def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt):
+def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt, along):
     refinement, truth = setup
     refinement.equations.windows = next(refinement.equations.windows.chunks(6))
+    if along:
+        refinement.equations.windows = along_two_stretches(refinement.equations.windows, rng)
     if dt is not None:
         refinement.equations.limiter = FluxLimiter(refinement.equations.graph, dt)
     state = disturbed(truth, rng, 0.1, 0.3)
@@ -140,6 +150,7 @@ def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt):
             limited = limited_by_formula(rate, linear, equations.windows.points, refinement.equations.graph, dt)
             assert 0.2 < (limited < rate).double().mean() < 0.8
             rate = limited
+        rate = equations.windows.over_points(rate)
         fit = ((equations.matrix(linear) @ rate).T - equations.windows.target).flatten() / equations.n_residuals**0.5
         sums = torch.zeros_like(log_k).index_add(0, functions.reaction, linear) / 10**log_k
         return torch.cat([fit, sums * (MASS / len(log_k)) ** 0.5])
