@@ -1,7 +1,7 @@
 """From a finished study to one page: a notebook per chapter shows it, and the page joins the executed notebooks.
 
 results     a study's tables and files, and which fit or configuration is best by what; reading checks the tables
-data, training, recovery, study, limits
+data, training, recovery, study, limits, networks
             a folder per chapter, named after its notebook: its numbers and its figures; none imports another's
 evaluation  figures of held-out networks
 tables, calibration, differences
