@@ -226,3 +226,16 @@ def test_an_oracle_has_integrals_of_the_true_fluxes_beside_the_changes(measured_
     flux, change = true_frames(data, tiny_truth)
     left = change - flux @ tiny_truth.stoichiometry.T
     assert np.sqrt(np.mean(left**2, axis=0)) == pytest.approx(data.noise, rel=0.5)
+
+
+def test_a_constant_metabolite_has_no_noise(times):
+    values = [np.c_[trajectory(time)[0], np.full(len(time), 5.0)] for time in times]
+    assert not courses_of(times, values)[1].any()
+
+
+def test_times_that_rounding_does_not_tell_apart_are_named(measured_file, tmp_path):
+    dataset = netcdf.read(measured_file(), ()).load()
+    later = dataset.assign(time=(("run", "time"), 1e15 + np.arange(60.0) + 0 * dataset["time"].values))
+    netcdf.write(tmp_path / "late.nc", later)
+    with pytest.raises(BadInput, match="time, run 0: found times that do not rise"):
+        read_data(tmp_path / "late.nc")

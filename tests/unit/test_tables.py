@@ -90,19 +90,58 @@ def test_repeated_values_count_by_their_mean_and_those_below_detection_by_half_t
         ("time,A\n0,1\n1,much\n", "runs.csv, row 3: A: found much"),
         ("time,A\n0,1\n1,-2\n", "runs.csv, row 3: A: found -2"),
         ("time,A\n0,1\n,2\n", "runs.csv, row 3: time: found nothing"),
-        ("time,A,A\n0,1,2\n", "header: found a again"),
+        ("time,A,A\n0,1,2\n", "header: found A again"),
         ("hour,A\n0,1\n", "header: found hour, A"),
         ("time [s],A [mM],B [uM]\n0,1,2\n", "header: found unit uM beside mM"),
         ("time,A,A se\n0,1,-1\n", "row 2: standard error of A: found -1"),
         ("time,species,value\n0,,1\n", "row 2: species: found nothing"),
         ("time,A\n", "table: found no values"),
-        ("", "file: found no table"),
-        ("time,A\n0,1\n1,2,3,4\n", "file: found no table"),
+        ("", "table: found no values"),
+        ("time,A\n0,1\n1,2,3,4\n", "runs.csv, row 3: cells: found 4; allowed: at most 2"),
+        ("# a\n\ntime,A\n0,1\n1,#DIV/0!\n", "row 5: A: found #DIV/0!"),
+        ("time,species,value,unit\n0,A,1,mM\n0,B,1,uM\n", "header: found unit uM beside mM"),
+        ("species,0 [min],1 [h]\nA,1,2\n", "header: found unit h beside min"),
+        ("run,time,A\nx,0,1\n,1,2\n", "row 3: run: found nothing"),
+        ("time,A\n0,1_0\n", "row 2: A: found 1_0"),
     ],
 )
 def test_what_is_wrong_in_a_table_is_named_with_its_place(tmp_path, text, named):
     with pytest.raises(BadInput, match=named):
         read_tables([table(tmp_path, text)])
+
+
+def test_what_a_spreadsheet_calls_missing_takes_nothing_else_with_it(tmp_path):
+    found = courses(table(tmp_path, "time,A #1,B\n0,#N/A,2\n1,3,4\n"))["runs"]
+    assert found == {"A #1": {1.0: [3.0]}, "B": {0.0: [2.0], 1.0: [4.0]}}
+
+
+def test_names_of_the_model_may_have_brackets_and_commas(tmp_path):
+    path = table(tmp_path, "time;atp[c];1,3-BPG [mM]\n0;0,5;1\n")
+    found = read_tables([path], {"atp[c]", "1,3-BPG"})
+    assert found.runs[0].values == {"atp[c]": {0.0: [0.5]}, "1,3-BPG": {0.0: [1.0]}} and found.unit == "mM"
+
+
+@pytest.mark.parametrize("header", ["Run ID", "experiment_id", "replicateId"])
+def test_other_words_for_a_run_tell_runs_apart(tmp_path, header):
+    assert len(courses(table(tmp_path, f"{header},time,A\n1,0,1\n2,0,3\n"))) == 2
+
+
+def test_one_species_under_two_names_and_times_that_differ_by_rounding_are_one(tmp_path):
+    run = read_tables([table(tmp_path, "time,A,glucose\n0.3,1,\n0.30000000000000004,,3\n1,5,\n")]).runs[0]
+    time, value, _ = filled([run], [("A", "glucose")])
+    np.testing.assert_allclose(time, [[0.3, 1.0]])
+    np.testing.assert_allclose(value[0, :, 0], [2.0, 5.0])
+
+
+def test_empty_sheets_are_left_out(tmp_path):
+    path = tmp_path / "runs.xlsx"
+    with pd.ExcelWriter(path) as writer:
+        pd.DataFrame({"time": [0, 1], "A": [1, 2]}).to_excel(writer, sheet_name="data", index=False)
+        pd.DataFrame().to_excel(writer, sheet_name="Sheet2", index=False)
+    assert [run.name for run in read_tables([path]).runs] == ["runs"]
+    (tmp_path / "cut.xlsx").write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(BadInput, match="cut.xlsx: file: found no table"):
+        read_tables([tmp_path / "cut.xlsx"])
 
 
 def test_bytes_that_are_no_table_are_named(tmp_path):
@@ -171,6 +210,8 @@ def test_what_a_table_has_and_the_model_has_not_is_said(imported, tmp_path, capl
     [
         (("--table", "x.csv"), "species: found X, Y, Z; allowed: species of the model, such as A, B, C"),
         (("--table", "a.csv", "--validation", "b"), "--validation: found b; allowed: one of the runs: a"),
+        (("--table", "a.csv", "--validation", "a"), "--validation: found a; allowed: one of several runs"),
+        (("--table", "a.csv", "--table", "short.csv"), "run short: found 3 times; allowed: at least 5"),
         (("--table", "a.csv", "--table", "a.csv"), "run: found a again"),
         (("--validation", "a"), "--validation: found a; allowed: a run of a --table"),
     ],
@@ -178,6 +219,7 @@ def test_what_a_table_has_and_the_model_has_not_is_said(imported, tmp_path, capl
 def test_tables_that_do_not_suit_end_in_one_line(imported, tmp_path, capfd, options, named):
     table(tmp_path, run_of(12), "a.csv")
     table(tmp_path, run_of(12, species="XYZ"), "x.csv")
+    table(tmp_path, run_of(3), "short.csv")
     assert imported(*options) == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and named in errors[0]

@@ -150,8 +150,8 @@ def import_(
     from stoirec.models.posed import pose
 
     _not_over(output, model, species, *(table or ()))
-    measured = _measured(table, simulate, validation)
     content, trajectories = _model(model, species, simulate), None
+    measured = _measured(table, content, simulate, validation)
     if simulate:
         trajectories = _integrated(model, content, runs, duration, frames, variation, seed)
         content = trajectories.both_ways(content)
@@ -170,7 +170,9 @@ def import_(
     netcdf.write(output, dataset, **groups)
 
 
-def _measured(tables: list[Path] | None, simulate: bool, validation: str | None) -> "MeasuredRuns | None":
+def _measured(
+    tables: list[Path] | None, model: "Model", simulate: bool, validation: str | None
+) -> "MeasuredRuns | None":
     """The runs of time courses, if there are any."""
     from stoirec.data.tables import read_tables
 
@@ -178,7 +180,7 @@ def _measured(tables: list[Path] | None, simulate: bool, validation: str | None)
         raise BadInput("command line", "--simulate", "--table as well", "one of the two")
     if validation is not None and not tables:
         raise BadInput("command line", "--validation", validation, "a run of a --table")
-    return read_tables(tables) if tables else None
+    return read_tables(tables, {name for each in model.species for name in (each.id, each.name)}) if tables else None
 
 
 def _model(path: Path, species: Path | None, simulate: bool) -> "Model":

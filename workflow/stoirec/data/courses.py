@@ -13,6 +13,7 @@ from scipy.interpolate import BSpline, make_interp_spline, make_smoothing_spline
 _LOW, _HIGH = 4, 6  # neighbours that a value is compared with, by polynomials of one degree less
 _CURVATURE = 0.5  # of what the lower order leaves: if the higher one leaves less, it is not noise
 _ROUNDING = 1e-7  # of a metabolite's standard deviation: noise that is none
+_EXACT = 1e-12  # of the largest value: what is left of a constant
 _DEGREE = 5  # of a course through every value
 _MOST_SMOOTHED = 400  # values of a noisy course that a spline is fitted to: means of neighbours, where there are more
 _LEAST = 5  # values that a smoothing spline needs
@@ -118,7 +119,8 @@ def _noise(times: list[np.ndarray], values: list[np.ndarray]) -> tuple[np.ndarra
             continue
         typical = [np.median(np.abs(part)) / _MAD for part in (low, high)]
         every = np.concatenate([value[:, metabolite] for value in values])
-        if typical[1] > max(_CURVATURE * typical[0], _ROUNDING * np.nanstd(every)):
+        rounding = max(_ROUNDING * np.nanstd(every), _EXACT * np.nanmax(np.abs(every)))
+        if typical[1] > max(_CURVATURE * typical[0], rounding):
             noise[metabolite] = np.sqrt(np.mean(high**2))
             size = np.concatenate(sizes)
             likely += _log_likelihood(low, np.maximum(size, _SMALLEST * size.max())) - _log_likelihood(

@@ -17,7 +17,8 @@ from stoirec.network.graph import Graph
 TRAINING, VALIDATION = 0, 1
 _ERROR = "concentration_se"
 _FRAMES = ("run", "time", "metabolite")
-_FEWEST = 5  # frames of a run
+FEWEST = 5  # frames of a run
+_RESOLVED = 1e-12  # of the latest time: steps that are shorter are lost in rounding
 _LEAST_FRAMES = 400  # of a smooth course
 
 
@@ -152,9 +153,9 @@ def _measured(
     times, values, known = [], [], []
     for run, (own, value) in enumerate(zip(np.broadcast_to(time, concentration.shape[:2]), concentration)):
         there = np.isfinite(own) & np.isfinite(value).any(axis=1)
-        if there.sum() < _FEWEST:
-            raise BadInput(path, f"concentration, run {run}", f"{there.sum()} frames", f"at least {_FEWEST}")
-        if (np.diff(own[there]) <= 0).any():
+        if there.sum() < FEWEST:
+            raise BadInput(path, f"concentration, run {run}", f"{there.sum()} frames", f"at least {FEWEST}")
+        if not (np.diff(own[there]) > _RESOLVED * np.abs(own[there]).max()).all():
             raise BadInput(path, f"time, run {run}", "times that do not rise", "rising times")
         times.append(own[there])
         values.append(value[there])

@@ -9,6 +9,7 @@ from stoirec.data.dataset import TRAINING, VALIDATION, Data
 from stoirec.data.frames import effective_runs
 
 _SHOWN = 8  # names in a sentence
+_RESTS = 1e-9  # of its largest value: a metabolite that moves less stands still
 _MOVES = 3.0  # times its noise that a metabolite's values are spread, at least, if it moves
 
 
@@ -23,8 +24,9 @@ def overview(data: Data) -> dict[str, Any]:
     graph, training = data.graph, data.run_role == TRAINING
     spread = data.concentration[training].std(axis=(0, 1))
     noise = np.broadcast_to(data.noise, spread.shape)
-    still = spread <= np.maximum(_MOVES * noise, np.finfo(float).eps * spread.max())
-    moving = spread > 0
+    level = np.abs(data.concentration[training]).max(axis=(0, 1))
+    still = spread <= np.maximum(_MOVES * noise, _RESTS * level)
+    moving = spread > _RESTS * level
     counts = [len(course.time) for course in data.courses] or [data.n_frames]
     values = [course.value for course in data.courses]
     return {

@@ -8,23 +8,29 @@ long      a row per value:                       run, time, species, value, se (
 values that were not measured; `<0.1` is below the limit of detection.
 """
 
+import csv
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stoirec.errors import BadInput
 
-_RUN = ("run", "experiment", "condition", "simulationconditionid", "replicate")
+_RUN = (
+    *("run", "runid", "experiment", "experimentid", "condition", "conditionid"),
+    *("preequilibrationconditionid", "simulationconditionid", "replicate", "replicateid"),
+)
 _TIME = ("time", "t")
 _SPECIES = ("species", "metabolite", "observableid")
 _VALUE = ("value", "concentration", "measurement")
-_SE = ("se", "sd", "sem", "std", "standard error", "noiseparameters")
-_MISSING = {"", "-", "na", "n/a", "nan", "nd", "n.d.", "none"}
+_SE = ("se", "sd", "sem", "std", "stderr", "stdev", "standarderror", "noiseparameters")
+_UNITS = ("unit", "units")
+_MISSING = {"", "-", "na", "n/a", "#n/a", "nan", "nd", "n.d.", "none"}
+_DECIMAL = re.compile(r"^\s*<?\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*$")
+_SAME = 1e-9  # of a run: times that differ by less are one
 _UNIT = re.compile(r"^(.*?)\s*[\[(]\s*([^\])]*?)\s*[\])]\s*$")
 _ALLOWED = "columns time and species, or species, time and value; or a row per species with times as columns"
 
@@ -45,8 +51,13 @@ class MeasuredRun:
     below: int = 0
 
     def times(self) -> list[float]:
-        """Every time at which a species was measured, rising."""
-        return sorted({time for course in self.values.values() for time in course})
+        """Every time at which a species was measured, rising; of those that differ by rounding the first."""
+        every = sorted({time for course in self.values.values() for time in course})
+        apart = [every[0]]
+        for time in every[1:]:
+            if time - apart[-1] > _SAME * (every[-1] - every[0]):
+                apart.append(time)
+        return apart
 
     def repeated(self) -> int:
         """How many values stand beside another of the same species and time: their mean counts."""
@@ -62,12 +73,12 @@ class MeasuredRuns:
     unit: str = ""
 
 
-def read_tables(paths: list[Path]) -> MeasuredRuns:
-    """All runs in some tables. Raises BadInput: names file, sheet, row and column."""
+def read_tables(paths: list[Path], known: frozenset[str] | set[str] = frozenset()) -> MeasuredRuns:
+    """All runs in some tables; `known`: names of species. Raises BadInput: names file, sheet, row and column."""
     found = MeasuredRuns()
     for path in paths:
-        for sheet, cells in _sheets(path):
-            _read(found, f"{path}{f', sheet {sheet}' if sheet else ''}", sheet or path.stem, cells)
+        for sheet, rows in _sheets(path):
+            _read(found, f"{path}{f', sheet {sheet}' if sheet else ''}", sheet or path.stem, rows, set(known))
     twice = [name for name, number in Counter(run.name for run in found.runs).items() if number > 1]
     if twice:
         raise BadInput(paths[-1], "run", f"{twice[0]} again", "a name for each run, or another column that tells")
@@ -76,84 +87,105 @@ def read_tables(paths: list[Path]) -> MeasuredRuns:
     return found
 
 
-def _sheets(path: Path) -> list[tuple[str, pd.DataFrame]]:
-    """Each sheet's name, empty for a text file, and its cells as text."""
+def _sheets(path: Path) -> list[tuple[str, dict[int, list[str]]]]:
+    """Each sheet's name, empty for a text file, and the cells of its rows by their number; empty rows are left out."""
     if not path.is_file():
         raise BadInput(path, "file", "nothing", "a table: .csv, .tsv or .xlsx")
-    options: dict[str, Any] = {"header": None, "dtype": str, "keep_default_na": False}
     try:
         if path.suffix.lower() in (".xlsx", ".xlsm"):
-            found = pd.read_excel(path, sheet_name=None, **options)
-            return [(str(name) if len(found) > 1 else "", cells.fillna("")) for name, cells in found.items()]
-        text = path.read_text(encoding="utf-8-sig")
-        first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
+            found = pd.read_excel(path, sheet_name=None, header=None, dtype=str, keep_default_na=False)
+            sheets = [(str(name), cells.fillna("").values.tolist()) for name, cells in found.items() if cells.size]
+            return [(name if len(sheets) > 1 else "", _filled_rows(rows)) for name, rows in sheets]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = ["" if line.startswith("#") else line for line in lines]
+        first = next((line for line in lines if line.strip()), "")
         separator = "\t" if "\t" in first else ";" if ";" in first else ","
-        cells = pd.read_csv(path, sep=separator, comment="#", encoding="utf-8-sig", skipinitialspace=True, **options)
-        # where semicolons separate cells, commas are those of decimals
-        return [("", cells.map(lambda cell: cell.replace(",", ".")) if separator == ";" else cells)]
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OSError) as error:
+        rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True))
+    except Exception as error:  # a damaged workbook makes many kinds
         text = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(path, "file", f"no table ({text})", "a table: .csv, .tsv or .xlsx") from None
+    # where semicolons separate cells, commas are those of decimals
+    return [("", _filled_rows([[_with_point(cell) if separator == ";" else cell for cell in row] for row in rows]))]
 
 
-def _read(found: MeasuredRuns, where: str, name: str, cells: pd.DataFrame) -> None:
+def _filled_rows(rows: list[list[str]]) -> dict[int, list[str]]:
+    """Rows that hold anything, their cells stripped, by their number from 1."""
+    stripped = ([str(cell).strip() for cell in row] for row in rows)
+    return {number: row for number, row in enumerate(stripped, 1) if any(row)}
+
+
+def _with_point(cell: str) -> str:
+    return cell.replace(",", ".") if _DECIMAL.match(cell) else cell
+
+
+def _read(found: MeasuredRuns, where: str, name: str, rows: dict[int, list[str]], known: set[str]) -> None:
     """Add the runs of one table."""
-    cells = cells.map(lambda cell: str(cell).strip())
-    header, units = zip(*[_named(cell) for cell in cells.iloc[0]])
-    keys = [text.lower() for text in header]
-    twice = [text for text, number in Counter(keys).items() if number > 1 and text]
+    if not rows:
+        return
+    header, units = zip(*[_named(cell, known) for cell in rows.pop(min(rows))])
+    for row, line in rows.items():
+        if len(line) > len(header):
+            raise BadInput(f"{where}, row {row}", "cells", len(line), f"at most {len(header)}, as in the header")
+        line += [""] * (len(header) - len(line))
+    keys = [_key(text) for text in header]
+    twice = [text for text, number in Counter(header).items() if number > 1 and text]
     if twice:
         raise BadInput(where, "header", f"{twice[0]} again", "each column once")
-    body, runs = cells.iloc[1:], {}
+    runs: dict[tuple[str, ...], MeasuredRun] = {}
+    marks = [place for key in _RUN for place, own in enumerate(keys) if own == key]
 
-    def run_of(row: pd.Series) -> MeasuredRun:
-        marks = [row.iloc[place] for key in _RUN for place, own in enumerate(keys) if own == key]
-        label = " ".join([name, *marks]) if marks else name
-        return runs.setdefault(label, MeasuredRun(label))
+    def run_of(row: int, line: list[str]) -> MeasuredRun:
+        own = tuple(line[place] for place in marks)
+        if marks and not any(own):
+            raise BadInput(f"{where}, row {row}", header[marks[0]], "nothing", "what tells this run from others")
+        return runs.setdefault(own, MeasuredRun(" ".join([name, *filter(None, own)])))
 
-    across = len(keys) > 1 and all(_number(text) is not None for text in keys[1:])
     column = {kind: _place(keys, names) for kind, names in (("t", _TIME), ("s", _SPECIES), ("v", _VALUE), ("e", _SE))}
-    if across:
-        _read_across(where, keys, body, runs.setdefault(name, MeasuredRun(name)))
+    if len(keys) > 1 and all(_number(text) is not None for text in header[1:]):
+        _take_units(found, where, [("time_unit", unit) for unit in units[1:]])
+        _read_across(where, header, rows, runs.setdefault((), MeasuredRun(name)))
     elif column["t"] is None:
         raise BadInput(where, "header", ", ".join(header[:8]), _ALLOWED)
     elif column["s"] is not None and column["v"] is not None:
-        _take_units(found, where, units[column["t"]], [units[column["v"]]])
-        for row, line in _lines(body):
-            time = _time(where, row, line.iloc[column["t"]], header[column["t"]])
-            _add(run_of(line), where, row, time, line.iloc[column["s"]], line.iloc[column["v"]], header[column["v"]])
+        of = _place(keys, _UNITS)
+        own = [units[column["v"]], *({line[of] for line in rows.values()} if of is not None else ())]
+        _take_units(found, where, [("time_unit", units[column["t"]]), *(("unit", unit) for unit in sorted(own))])
+        for row, line in rows.items():
+            run, time = run_of(row, line), _time(where, row, line[column["t"]], header[column["t"]])
+            _add(run, where, row, time, line[column["s"]], line[column["v"]], header[column["v"]])
             if column["e"] is not None:
-                _add_error(run_of(line), where, row, time, line.iloc[column["s"]], line.iloc[column["e"]])
+                _add_error(run, where, row, time, line[column["s"]], line[column["e"]])
     else:
-        other = {column["t"], *(place for place, key in enumerate(keys) if key in _RUN or not key)}
+        other = {column["t"], *marks, *(place for place, text in enumerate(header) if not text)}
         species = [place for place in range(len(keys)) if place not in other]
-        _take_units(found, where, units[column["t"]], [units[place] for place in species])
-        for row, line in _lines(body):
-            time = _time(where, row, line.iloc[column["t"]], header[column["t"]])
+        own = [("unit", units[place]) for place in species]
+        _take_units(found, where, [("time_unit", units[column["t"]]), *own])
+        for row, line in rows.items():
+            run, time = run_of(row, line), _time(where, row, line[column["t"]], header[column["t"]])
             for place in species:
                 of = _error_of(header[place], header)
                 if of is not None:
-                    _add_error(run_of(line), where, row, time, of, line.iloc[place])
+                    _add_error(run, where, row, time, of, line[place])
                 else:
-                    _add(run_of(line), where, row, time, header[place], line.iloc[place], header[place])
+                    _add(run, where, row, time, header[place], line[place], header[place])
     found.runs += [run for run in runs.values() if run.values]
 
 
-def _read_across(where: str, keys: list[str], body: pd.DataFrame, run: MeasuredRun) -> None:
-    for row, line in _lines(body):
-        for place in range(1, len(keys)):
-            _add(run, where, row, float(keys[place]), line.iloc[0], line.iloc[place], keys[place])
+def _read_across(where: str, header: tuple[str, ...], rows: dict[int, list[str]], run: MeasuredRun) -> None:
+    for row, line in rows.items():
+        for place in range(1, len(header)):
+            _add(run, where, row, float(header[place]), line[0], line[place], header[place])
 
 
-def _lines(body: pd.DataFrame) -> list[tuple[int, pd.Series]]:
-    """Rows that hold anything, with their numbers as a spreadsheet shows them."""
-    return [(int(index) + 1, line) for index, line in body.iterrows() if any(line)]
-
-
-def _named(cell: str) -> tuple[str, str]:
-    """A header's name and unit: time [min]."""
-    match = _UNIT.match(cell)
+def _named(cell: str, known: set[str]) -> tuple[str, str]:
+    """A header's name and unit: time [min]. Names of species may have brackets of their own."""
+    match = None if cell in known else _UNIT.match(cell)
     return (match[1], match[2]) if match and match[1] else (cell, "")
+
+
+def _key(text: str) -> str:
+    """A header as it is recognised: Run ID, run_id."""
+    return text.lower().replace(" ", "").replace("_", "")
 
 
 def _place(keys: list[str], names: tuple[str, ...]) -> int | None:
@@ -169,8 +201,9 @@ def _error_of(name: str, header: tuple[str, ...]) -> str | None:
     return None
 
 
-def _take_units(found: MeasuredRuns, where: str, time_unit: str, units: list[str]) -> None:
-    for key, unit in (("time_unit", time_unit), *(("unit", unit) for unit in units)):
+def _take_units(found: MeasuredRuns, where: str, named: list[tuple[str, str]]) -> None:
+    """Take (time_unit or unit, as a header names it), if they agree."""
+    for key, unit in named:
         before = getattr(found, key)
         if unit and before and unit != before:
             raise BadInput(where, "header", f"unit {unit} beside {before}", "one unit of time, and one of all values")
@@ -179,7 +212,7 @@ def _take_units(found: MeasuredRuns, where: str, time_unit: str, units: list[str
 
 def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        value = float("none" if "_" in text else text)  # 1_0 is a number to Python alone
     except ValueError:
         return None
     return value if np.isfinite(value) else None
@@ -225,14 +258,15 @@ def filled(runs: list[MeasuredRun], species: list[tuple[str, ...]]) -> tuple[np.
     time = np.full((len(runs), n_times), np.nan)
     value, error = (np.full((len(runs), n_times, len(species)), np.nan) for _ in range(2))
     for index, run in enumerate(runs):
-        place = {at: row for row, at in enumerate(run.times())}
-        time[index, : len(place)] = list(place)
+        times = np.array(run.times())
+        time[index, : len(times)] = times
         for metabolite, names in enumerate(species):
-            name = next((name for name in names if name in run.values), None)
-            if name is None:
-                continue
-            for table, into in ((run.values[name], value), (run.errors.get(name, {}), error)):
-                for at, found in table.items():
-                    if at in place:
-                        into[index, place[at], metabolite] = np.mean(found)
+            for tables, into in ((run.values, value), (run.errors, error)):
+                at_row: dict[int, list[float]] = {}
+                for name in dict.fromkeys(names):
+                    for at, found in tables.get(name, {}).items():
+                        row = int(np.searchsorted(times, at, side="right")) - 1
+                        at_row.setdefault(row, []).extend(found)
+                for row, found in at_row.items():
+                    into[index, row, metabolite] = np.mean(found)
     return time, value, error

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from stoirec.data.data_file import with_trajectories
+from stoirec.data.dataset import FEWEST
 from stoirec.data.tables import MeasuredRun, MeasuredRuns, filled
 from stoirec.errors import BadInput
 from stoirec.models.model import Model, listing
@@ -23,6 +24,9 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
     Raises:
         BadInput: no species of the model was measured.
     """
+    for run in measured.runs:
+        if len(run.times()) < FEWEST:
+            raise BadInput("--table", f"run {run.name}", f"{len(run.times())} times", f"at least {FEWEST}")
     names = {each.id: {each.id, each.name} for each in model.species}
     taken = {id_ for id_, own in names.items() if all(_times(run, own) >= _TWICE for run in measured.runs)}
     dropped = [each.id for each in model.species if each.followed and each.id not in taken]
@@ -57,6 +61,8 @@ def with_courses(network: xr.Dataset, graph: Graph, measured: MeasuredRuns, vali
     names = [run.name for run in measured.runs]
     if validation is not None and validation not in names:
         raise BadInput("command line", "--validation", validation, f"one of the runs: {listing(names)}")
+    if validation is not None and len(names) == 1:
+        raise BadInput("command line", "--validation", validation, "one of several runs; this is the only one")
     if validation is None and len(names) >= _RUNS:
         validation = names[-1]
     species = [(graph.metabolite_name(place), graph.metabolite_label(place)) for place in range(graph.n_metabolites)]
