@@ -200,7 +200,7 @@ def test_chapters_ran_with_the_studys_parameters(finished):
 def test_every_job_has_a_log_and_a_benchmark(finished):
     for kind, ending in (("logs", "log"), ("benchmarks", "tsv")):
         found = {rule: len(list((finished.results / kind / rule).rglob(f"*.{ending}"))) for rule in RULES}
-        assert found == {"simulate": 1, "train": 3, "round": 3, "collect": 1, "notebook": 5, "report": 1}
+        assert found == {"simulate": 1, "train": 3, "round": 3, "collect": 1, "notebook": 6, "report": 1}
 
 
 def test_the_plan_is_said_once_before_anything_runs(finished):
