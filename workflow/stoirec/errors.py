@@ -2,13 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 
 class BadInput(Exception):
     """Input that cannot be used. The message is one line: file, key, what was found, what is allowed."""
 
     def __init__(self, where: object, key: str, found: object, allowed: object) -> None:
-        shown = repr(found) if not isinstance(found, str) else found
+        shown = str(found) if isinstance(found, str | Path) else repr(found)
         if len(shown) > 200:
             shown = shown[:197] + "..."
         message = f"{where}: {key}: found {shown}; allowed: {allowed}"
