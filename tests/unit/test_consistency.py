@@ -48,3 +48,9 @@ def test_training_says_it_first(tiny_data, tiny_fit, caplog):
     with caplog.at_level(logging.WARNING):
         train(replace(tiny_data, dcdt=60 * tiny_data.dcdt), tiny_fit, torch.device("cpu"))
     assert "dcdt contradicts concentration and time: concentrations change 0.0167" in caplog.text
+
+
+def test_runs_may_have_times_of_their_own(tiny_data):
+    shifted = tiny_data.time + np.arange(len(tiny_data.run_role))[:, None]
+    assert contradiction(replace(tiny_data, time=shifted)) is None
+    assert "24 times as much" in contradiction(replace(tiny_data, time=shifted / 24))

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from stoirec.config.fit import FitConfig
 from stoirec.config.regime import Measured
 from stoirec.data.courses import courses_of
 from stoirec.data.data_file import network_dataset, with_trajectories
 from stoirec.data.dataset import TRAINING, read_data
 from stoirec.data.overview import overview, sentences
 from stoirec.data.windows import integrals, steps
-from stoirec.errors import BadInput
+from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
+from stoirec.learn.checkpoint import fingerprint
 from stoirec.score.oracle import true_frames
 from stoirec.simulate.measurement import measure
 
@@ -239,3 +241,13 @@ def test_times_that_rounding_does_not_tell_apart_are_named(measured_file, tmp_pa
     netcdf.write(tmp_path / "late.nc", later)
     with pytest.raises(BadInput, match="time, run 0: found times that do not rise"):
         read_data(tmp_path / "late.nc")
+
+
+def test_a_limiter_needs_measured_derivatives(measured_file):
+    with pytest.raises(Unsuitable, match="dcdt: found nothing; allowed: measured derivatives"):
+        _ = read_data(measured_file()).dt
+
+
+def test_another_standard_error_is_another_job(measured_file):
+    data = read_data(measured_file(noise=0.02))
+    assert fingerprint(data, FitConfig()) != fingerprint(replace(data, noise=2 * data.noise), FitConfig())

@@ -47,7 +47,7 @@ def contradiction(data: Data) -> str | None:
 
 def _integrals(data: Data, span: int) -> list[np.ndarray]:
     """(runs, frames - span, M) integrals of dc/dt over `span` intervals, by the trapezoidal rule and by left values."""
-    step = np.diff(data.time)[:, None]
+    step = np.diff(np.broadcast_to(data.time, data.concentration.shape[:2]), axis=1)[..., None]
     found = []
     for height in ((data.dcdt[:, 1:] + data.dcdt[:, :-1]) / 2, data.dcdt[:, :-1]):
         total = np.concatenate([np.zeros_like(data.dcdt[:, :1]), np.cumsum(step * height, axis=1)], axis=1)

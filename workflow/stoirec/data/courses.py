@@ -18,7 +18,7 @@ _DEGREE = 5  # of a course through every value
 _MOST_SMOOTHED = 400  # values of a noisy course that a spline is fitted to: means of neighbours, where there are more
 _LEAST = 5  # values that a smoothing spline needs
 _SMALLEST = 0.02  # of the largest value: where errors are proportional to values, they do not fall below this part
-_MAD = 0.6745  # median absolute value of white noise of variance 1
+MAD = 0.6745  # median absolute value of white noise of variance 1
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,9 @@ def _refined(time: np.ndarray) -> np.ndarray:
 
 
 def _smooth(time: np.ndarray, series: np.ndarray, noise: float, proportional: bool) -> BSpline:
-    """A course of one metabolite through `series` (n,), which may have gaps."""
+    """A course of one metabolite through `series` (n,), which may have gaps, but two values at least."""
     there = np.isfinite(series)
     time, series = time[there], series[there]
-    if len(time) < 2:
-        return make_interp_spline([0.0, 1.0], np.full(2, series[0] if len(series) else 0.0), k=1)
     if noise == 0 or len(time) < _LEAST:
         return make_interp_spline(time, series, k=min(_DEGREE, len(time) - 1))
     if len(time) > _MOST_SMOOTHED:
@@ -117,7 +115,7 @@ def _noise(times: list[np.ndarray], values: list[np.ndarray]) -> tuple[np.ndarra
         low, high = (np.concatenate(left[order]) for order in (_LOW, _HIGH))
         if len(high) < 2:
             continue
-        typical = [np.median(np.abs(part)) / _MAD for part in (low, high)]
+        typical = [np.median(np.abs(part)) / MAD for part in (low, high)]
         every = np.concatenate([value[:, metabolite] for value in values])
         rounding = max(_ROUNDING * np.nanstd(every), _EXACT * np.nanmax(np.abs(every)))
         if typical[1] > max(_CURVATURE * typical[0], rounding):

@@ -25,12 +25,10 @@ def with_trajectories(
 ) -> xr.Dataset:
     """`network` with time (T,) or (runs, T), concentration and dcdt (runs, T, M), if there is any, run_role (runs,)."""
     frames = ("run", "time", "metabolite")
-    described = {"long_name": "time", "units": time_unit}
     variables = {
         "concentration": (frames, concentration, {"long_name": "concentration", "units": unit}),
         "run_role": ("run", np.asarray(run_role, np.int8), {"long_name": "0 training, 1 validation", "units": "1"}),
-        # xarray has no coordinate of two dimensions under the name of one of them
-        "time": ("time", time, described) if time.ndim == 1 else (("run", "time"), time, described),
+        "time": (frames[2 - time.ndim : 2], time, {"long_name": "time", "units": time_unit}),
     }
     if dcdt is not None:
         derivative = {"long_name": "time derivative of the concentration", "units": f"{unit} / {time_unit}"}

@@ -58,7 +58,9 @@ class Data:
 
     @property
     def dt(self) -> float:
-        """The time step. Raises Unsuitable if the frames are not equally spaced."""
+        """The time step. Raises Unsuitable if frames are not equally spaced, or of smooth courses."""
+        if self.courses:
+            raise Unsuitable("dcdt", "nothing", "measured derivatives, for graph_model.flux_limiter")
         steps = np.diff(self.time).ravel()
         if len(steps) == 0 or not np.allclose(steps, steps[0], rtol=1e-6):
             found = "unequal steps" if len(steps) else "one frame"

@@ -14,7 +14,7 @@ import torch
 from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
-from stoirec.data.courses import Course
+from stoirec.data.courses import MAD, Course
 from stoirec.data.frames import Frames
 
 _CLEAN = 1e-4  # relative noise below which single frames say as much as windows
@@ -22,7 +22,6 @@ _NODES = 7  # frames of a window at which the model is evaluated, at most
 _STEP_NODES = 5  # of Gauss and Legendre, between two measured times
 _LEAST_NODES, _MOST_NODES = 60, 200  # of an integral along a stretch
 _FOURTH_DIFFERENCE = 70.0  # variance of the fourth difference of white noise of variance 1
-_MAD = 0.6745  # median absolute value of white noise of variance 1
 
 
 @dataclass(frozen=True)
@@ -273,4 +272,4 @@ def relative_noise(frames: Frames, scale: np.ndarray) -> float:
     difference = difference[frames.stretch[4:] == frames.stretch[: len(difference)]]
     if len(difference) < 2:
         return 0.0
-    return float(np.median(np.median(np.abs(difference), axis=0)) / (_MAD * _FOURTH_DIFFERENCE**0.5))
+    return float(np.median(np.median(np.abs(difference), axis=0)) / (MAD * _FOURTH_DIFFERENCE**0.5))

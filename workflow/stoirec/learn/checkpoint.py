@@ -20,7 +20,8 @@ def fingerprint(data: Data, config: FitConfig) -> str:
     """Identity of a job: what it trains on and how, by what the keys mean and what a checkpoint holds today."""
     digest = hashlib.sha256(f"{_LAYOUT} {config.meaning} {config.trained.model_dump_json()}".encode())
     graph, space = data.graph, data.space
-    observed = (data.time, data.concentration, data.dcdt, data.run_role)
+    measured = (data.noise, *(part for course in data.courses for part in (course.time, course.value)))
+    observed = (data.time, data.concentration, data.dcdt, data.run_role, *(measured if data.courses else ()))
     edges = (graph.edge_metabolite, graph.edge_reaction, graph.edge_is_substrate)
     for array in (*observed, *edges, space.sign, space.bound, space.known, space.conserved, space.is_open):
         digest.update(np.ascontiguousarray(array).tobytes())

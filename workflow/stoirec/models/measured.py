@@ -53,7 +53,7 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
 
 def _times(run: MeasuredRun, names: set[str]) -> int:
     """At how many times a species was measured."""
-    return max(len(run.values.get(name, ())) for name in names)
+    return len({time for name in names for time in run.values.get(name, ())})
 
 
 def with_courses(network: xr.Dataset, graph: Graph, measured: MeasuredRuns, validation: str | None) -> xr.Dataset:

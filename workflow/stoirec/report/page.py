@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 
@@ -18,7 +17,7 @@ from stoirec.errors import BadInput
 from stoirec.files.atomic import replacing
 from stoirec.report.answer import answer
 from stoirec.report.contents import chapter_names
-from stoirec.report.present import cell
+from stoirec.report.present import rendered
 from stoirec.report.provenance import provenance
 from stoirec.report.results import Results
 
@@ -42,15 +41,8 @@ def write(results: Results, notebooks: Path, study: Path, output: Path) -> None:
 
 def render(results: Results, bodies: "list[Chapter]", study_text: str) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("stoirec.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = cell
-    return environment.get_template("report.html").render(
+    return rendered(
+        "report.html",
         study=results.study,
         answer=answer(results),
         chapters=bodies,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 _PIXELS_PER_INCH = 100  # CSS pixels; the picture itself has twice as many
@@ -21,6 +22,19 @@ _FORMATS = {
     "cost": ".3g",
     "core minutes": ".1f",
 }  # all other real numbers are shares, R2 and the like
+
+
+def rendered(template: str, **values: Any) -> str:
+    """The text of a page or a piece of one, of report/templates; what is given is escaped."""
+    environment = Environment(
+        loader=PackageLoader("stoirec.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = cell
+    return environment.get_template(template).render(**values)
 
 
 class Html:

@@ -4,12 +4,11 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stoirec.network.graph import Graph
 from stoirec.report.networks.layout import Layout
 from stoirec.report.networks.reactions import NONE_FITS, SURE_OF, UNSURE, RecoveredReaction
-from stoirec.report.present import Html
+from stoirec.report.present import Html, rendered
 
 MOST_DRAWN = 400  # reactions
 _CURVE = 30.0  # how far a line keeps a reaction's direction [px]
@@ -23,15 +22,9 @@ def anchor(index: int) -> str:
 
 def drawing(graph: Graph, reactions: list[RecoveredReaction], where: Layout, caption: str) -> Html:
     """The map of `reactions`, each a link to its row in the table."""
-    environment = Environment(
-        loader=PackageLoader("stoirec.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     states = Counter(reaction.state for reaction in reactions)
-    page = environment.get_template("map.html").render(
+    page = rendered(
+        "map.html",
         width=where.size[0],
         height=where.size[1],
         metabolites=[

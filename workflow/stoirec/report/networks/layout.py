@@ -5,7 +5,7 @@ the ways of the carbon. Nodes keep the distances of the graph: Kamada and Kawai,
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
@@ -43,7 +43,7 @@ class Layout:
     reactions: np.ndarray
     directions: np.ndarray
     copies: list[list[Copy]]
-    size: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    size: np.ndarray
 
 
 def layout(reactions: list[RecoveredReaction]) -> Layout:
@@ -94,20 +94,17 @@ def _placed(network: nx.Graph) -> tuple[dict[tuple[str, int], np.ndarray], np.nd
         places = np.array([found[node] for node in nodes], float)
         places -= places.mean(axis=0)
         places = places @ np.linalg.svd(places, full_matrices=False)[2].T if len(nodes) > 2 else places
-        lengths = [
-            np.linalg.norm(places[nodes.index(one)] - places[nodes.index(other)])
-            for one, other in network.subgraph(nodes).edges
-        ]
+        lengths = [np.linalg.norm(places[nodes.index(one)] - places[nodes.index(other)]) for one, other in own.edges]
         places *= _SPACING / np.median(lengths) if lengths else 1.0
         drawn.append((nodes, places - places.min(axis=0) + _MARGIN))
     width = max(places[:, 0].max() for _, places in drawn) + _MARGIN
     result, corner, height = {}, np.zeros(2), 0.0
     for nodes, places in drawn:
-        own = places.max(axis=0) + _MARGIN
-        if corner[0] + own[0] > width:
+        room = places.max(axis=0) + _MARGIN
+        if corner[0] + room[0] > width:
             corner, height = np.array([0.0, corner[1] + height]), 0.0
         result |= {node: corner + place for node, place in zip(nodes, places)}
-        corner, height = corner + [own[0], 0.0], max(height, own[1])
+        corner, height = corner + [room[0], 0.0], max(height, room[1])
     return result, np.array([width, corner[1] + height])
 
 
