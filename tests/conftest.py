@@ -10,6 +10,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from ruamel.yaml import YAML
 
 from stoirec.answer.recovery import recover
@@ -138,3 +139,22 @@ def finish_study():
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def fit_with_true_weights():
+    """(data, truth, config) -> fit.nc of a network that found everything; by default as large as the regimes' own."""
+
+    def found(data, truth, config: FitConfig | None = None) -> xr.Dataset:
+        config = config or FitConfig(n_runs=1, n_epochs=1)
+        parameters = {f"learned_{name}": values for name, values in truth.kinetics.parameters.items()}
+        return xr.Dataset(
+            {
+                **{name: ([f"{name}_{axis}" for axis in range(each.ndim)], each) for name, each in parameters.items()},
+                "coefficient": ("edge", data.graph.on_edges(truth.stoichiometry).astype(float)),
+                "log_k": ("reaction", truth.log_k.copy()),
+            },
+            attrs={"config": config.model_dump_json(), "status": "ok"},
+        )
+
+    return found

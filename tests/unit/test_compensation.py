@@ -26,21 +26,7 @@ def simulated(small_regime, tmp_path_factory):
     return data, read_truth(path, data.graph)
 
 
-def fit_with_true_weights(data, truth, config: FitConfig = CONFIG) -> xr.Dataset:
-    """fit.nc of a network that found everything."""
-    weights = {f"learned_{name}": values for name, values in truth.kinetics.parameters.items()}
-    variables = {name: ([f"{name}_{axis}" for axis in range(values.ndim)], values) for name, values in weights.items()}
-    return xr.Dataset(
-        {
-            **variables,
-            "coefficient": ("edge", data.graph.on_edges(truth.stoichiometry).astype(float)),
-            "log_k": ("reaction", truth.log_k.copy()),
-        },
-        attrs={"config": config.model_dump_json(), "status": "ok"},
-    )
-
-
-def test_true_weights_leave_nothing_to_compensate(simulated):
+def test_true_weights_leave_nothing_to_compensate(simulated, fit_with_true_weights):
     data, truth = simulated
     found = compensation.compare(fit_with_true_weights(data, truth), data, truth)
     np.testing.assert_allclose(found.reactions["flux_r2"], 1, atol=1e-9)
@@ -50,7 +36,7 @@ def test_true_weights_leave_nothing_to_compensate(simulated):
     assert found.message_r2 == pytest.approx(1, abs=1e-9)
 
 
-def test_a_global_factor_between_k_and_the_functions_is_gauge(simulated):
+def test_a_global_factor_between_k_and_the_functions_is_gauge(simulated, fit_with_true_weights):
     data, truth = simulated
     fit = fit_with_true_weights(data, truth)
     fit["log_k"] = fit["log_k"] + 0.7
@@ -131,7 +117,7 @@ def test_every_architecture_is_rebuilt(simulated, shape):
     assert np.isfinite(compensation.compare(fit, data, truth).message_r2)
 
 
-def test_a_diverged_fit_gives_nan_not_an_error(simulated):
+def test_a_diverged_fit_gives_nan_not_an_error(simulated, fit_with_true_weights):
     data, truth = simulated
     fit = fit_with_true_weights(data, truth)
     for name in fit.data_vars:
@@ -141,7 +127,7 @@ def test_a_diverged_fit_gives_nan_not_an_error(simulated):
     assert len(compensation.summary(found)) == 9
 
 
-def test_where_the_true_law_has_no_shared_functions_fluxes_alone_are_compared(simulated):
+def test_where_the_true_law_has_no_shared_functions_fluxes_alone_are_compared(simulated, fit_with_true_weights):
     data, truth = simulated
     law = MassAction(truth.kinetics.law.graph)
     mechanistic = replace(truth, kinetics=replace(truth.kinetics, law=law, parameters={}))
@@ -153,7 +139,9 @@ def test_where_the_true_law_has_no_shared_functions_fluxes_alone_are_compared(si
 
 
 @pytest.mark.parametrize("name", ["mass_action", "convenience"])
-def test_where_the_learned_law_has_no_shared_functions_fluxes_alone_are_compared(simulated, name):
+def test_where_the_learned_law_has_no_shared_functions_fluxes_alone_are_compared(
+    simulated, name, fit_with_true_weights
+):
     data, truth = simulated
     config = CONFIG.with_rate_law(name)
     model = MetabolismPropagation(data.space, config)

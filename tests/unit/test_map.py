@@ -12,8 +12,9 @@ import xarray as xr
 from stoirec.config.equations import parse_sides
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
-from stoirec.report.networks import drawing, layout, numbers, reactions
-from stoirec.report.networks.reactions import NONE_FITS, SURE_OF, UNSURE
+from stoirec.report.map import drawing, layout, reactions
+from stoirec.report.map.reactions import NONE_FITS, SURE_OF, UNSURE
+from stoirec.report.networks import numbers
 
 ATP_OF = 8  # reactions that turn atp into adp
 HOSTILE = "<script>\"&amp;'</script>"

@@ -5,6 +5,7 @@
 rule round:
     input:
         fit=lambda wildcards: STORE.fit(asked(wildcards).training_id),
+        data=STORE.data("{data}"),
     output:
         recovery=STORE.recovery("{data}/{config_id}"),
     log:
@@ -19,4 +20,5 @@ rule round:
     message:
         "round {wildcards.config_id} on {wildcards.data}"
     shell:
-        "python -m stoirec round {input.fit} --decoder {params.decoder} -o {output.recovery} > {log} 2>&1"
+        "python -m stoirec round {input.fit} --decoder {params.decoder} --data {input.data} "
+        "-o {output.recovery} > {log} 2>&1"

@@ -16,6 +16,9 @@ from stoirec.files.atomic import replacing
 from stoirec.study.store import Store, StudyFolder, checkpoint_of
 
 if TYPE_CHECKING:
+    import xarray as xr
+
+    from stoirec.data.dataset import Data
     from stoirec.data.tables import MeasuredRuns
     from stoirec.models.model import Model
     from stoirec.simulate.kinetic_laws import Trajectories
@@ -280,13 +283,29 @@ def round_(
             help="The method of the answer (default: the fit's own). auto: what refinement decided, else mass_balanced."
         ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA.nc", help="What the fit was trained on, to integrate its held-out runs: rollout_error."
+        ),
+    ] = None,
 ) -> None:
     """Decode a fit to integer stoichiometric coefficients by every rounding method, with a confidence per entry."""
+    from stoirec.answer.prediction import with_rollout_errors
     from stoirec.answer.recovery import read_fit, recover
+    from stoirec.data.dataset import read_data
+    from stoirec.data.graph_variables import check_same_graph
     from stoirec.files import netcdf
 
-    _not_over(output, fit)
-    netcdf.write(output, recover(read_fit(fit), str(fit), decoder))
+    _not_over(output, fit, data)
+    trained = read_fit(fit)
+    found = recover(trained, str(fit), decoder)
+    if data is not None:
+        content = read_data(data)
+        check_same_graph(trained, content.graph, fit)
+        with from_file(data):
+            found = with_rollout_errors(found, trained, content)
+    netcdf.write(output, found)
 
 
 @app.command(epilog="Example: stoirec score recovery.nc --truth data.nc --json")
@@ -297,12 +316,13 @@ def score(
 ) -> None:
     """Compare a recovered matrix with the truth: shares of exact entries, reactions, signs (0-1), R2 = 1 - SSE/SST."""
     from stoirec.data.dataset import read_data
+    from stoirec.data.graph_variables import check_same_graph
     from stoirec.score import scoring as scores
     from stoirec.simulate.truth import read_truth
 
     graph = read_data(truth).graph
     found = scores.read_recovery(recovery)
-    scores.check_same_graph(found, graph, recovery)
+    check_same_graph(found, graph, recovery)
     result = scores.score(found, read_truth(truth, graph), graph)
     if json_:
         _print_json(result)
@@ -355,18 +375,20 @@ def recover(
     threads: Threads = 1,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
 ) -> None:
-    """Recover S from data.nc: train with a bundled recipe, then round. Never reads /truth."""
+    """Recover S from data.nc: train with a bundled recipe, then round. Never reads /truth.
+
+    Beside the output: the fit (.fit.nc), and a page to read (.html).
+    """
     from stoirec.answer.recovery import read_fit
-    from stoirec.answer.recovery import recover as decode_fit
     from stoirec.data.dataset import read_data
-    from stoirec.files import netcdf
     from stoirec.learn import recipe as recipes
     from stoirec.learn.comparison import best_predicting
 
     laws = [law.value for law in RateLaw if law is not RateLaw.auto] if rate_law is RateLaw.auto else [rate_law.value]
     tried = {law if starts == 1 else f"{law}.{seed}": (law, seed) for law in laws for seed in range(1, starts + 1)}
     paths = {fit: output.with_suffix(f".{fit}.fit.nc" if len(tried) > 1 else ".fit.nc") for fit in tried}
-    for written in (output, *paths.values()):
+    page = output.with_suffix(".html")
+    for written in (output, page, *paths.values()):
         _not_over(written, data)
     content = read_data(data)
     name, reason = recipes.choose(content) if recipe is Recipe.auto else (recipe.value, "as asked for")
@@ -381,7 +403,23 @@ def recover(
     if len(fits) > 1:
         losses = ", ".join(f"{fit} {float(each['val_loss']):.2g}" for fit, each in fits.items())
         _log.info("%s is taken: it predicts the validation runs best (val_loss: %s)", best, losses)
-    netcdf.write(output, decode_fit(fits[best], str(paths[best]), fall_back=True))
+    _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
+
+
+def _write_answer(
+    output: Path, page: Path, data: Path, content: "Data", fit: "xr.Dataset", path: Path, recipe: str
+) -> None:
+    """recovery.nc and the page of a fit, in the file `path`; and in a few lines what they say."""
+    from stoirec.answer.prediction import with_rollout_errors
+    from stoirec.answer.recovery import recover as decode_fit
+    from stoirec.files import netcdf
+    from stoirec.report.own_data import page as pages
+
+    with from_file(data):
+        found = with_rollout_errors(decode_fit(fit, str(path), fall_back=True), fit, content)
+    netcdf.write(output, found)
+    pages.write(page, data, content, fit, found, recipe)
+    print("\n".join([*pages.summary(content, found), f"{output} has the matrix, {page} is to be read"]))
 
 
 @app.command(epilog="Example: stoirec check data.nc")

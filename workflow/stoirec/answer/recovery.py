@@ -67,7 +67,8 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None, fall_back: b
         answer = _diverged(space, method) if fit.attrs["status"] != "ok" else _answer(space, fit, method)
     except TooManyColumns as error:
         raise BadInput(path, "edge_reaction", error, "reactions with fewer candidate edges") from None
-    _warn(space, fit, path, method)
+    for doubt in doubts(space, fit, method):
+        _log.warning("%s: %s", path, doubt)
     attributes = {"title": "recovered stoichiometric matrix", "decoder": decoder, "method": method}
     return xr.Dataset(
         _variables(space, fit, answer), attrs=attributes | {name: fit.attrs[name] for name in ("status", "config")}
@@ -81,13 +82,16 @@ def _method(fit: xr.Dataset, fall_back: bool) -> str:
     return REFINED if "refined_coefficient" in fit else "mass_balanced"
 
 
-def _warn(space: ColumnSpace, fit: xr.Dataset, path: str, method: str) -> None:
-    """Warnings: that nothing is sure, and why; reactions whose column cannot be any that is allowed."""
+def doubts(space: ColumnSpace, fit: xr.Dataset, method: str) -> list[str]:
+    """Why nothing is sure, if so; reactions whose column cannot be any that is allowed."""
+    found = []
+    if fit.attrs["status"] != "ok":
+        return ["the fit diverged: nothing was found"]
     contradicted = "free_residual" in fit and fit["integer_residual"] > FAR_MORE * fit["free_residual"]
     if contradicted:
-        text = "%s: the columns leave %.1e of the variance of dc/dt, free ones %.1e: not all can be right, nor perhaps "
+        text = "the columns leave {:.1e} of the variance of dc/dt, free ones {:.1e}: not all can be right, nor perhaps "
         text += "any that are allowed (see edge_bound, conserved, reaction_is_open)"
-        _log.warning(text, path, fit["integer_residual"], fit["free_residual"])
+        found.append(text.format(float(fit["integer_residual"]), float(fit["free_residual"])))
     elif fit["val_loss"] >= _WORTHLESS:
         overfitted = fit["train_loss"] < _OVERFITTED * fit["val_loss"]
         advice = (
@@ -97,18 +101,23 @@ def _warn(space: ColumnSpace, fit: xr.Dataset, path: str, method: str) -> None:
         )
         if method == ROLES:
             advice += "; the answer is what roles and balance alone say; --rate-law has other laws"
-        text = "%s: val_loss %.1e, worse than the mean of dc/dt, train_loss %.1e: nothing is sure; %s"
-        _log.warning(text, path, fit["val_loss"], fit["train_loss"], advice)
-    if "no_column_probability" not in fit:
-        return
-    probability = fit["no_column_probability"].values
+        text = "val_loss {:.1e}, worse than the mean of dc/dt, train_loss {:.1e}: nothing is sure; {}"
+        found.append(text.format(float(fit["val_loss"]), float(fit["train_loss"]), advice))
+    return found + (_outside(space, fit) if "no_column_probability" in fit else [])
+
+
+def _outside(space: ColumnSpace, fit: xr.Dataset) -> list[str]:
+    """Of reactions that no allowed column explains, the likeliest few named."""
+    probability, found = fit["no_column_probability"].values, []
     outside = [j for j in np.argsort(-probability, kind="stable") if probability[j] > NAMED_FROM]
     for reaction in outside[:_NAMED]:
-        text = "%s: no allowed column explains reaction %s (probability %.2f); the data ask for %s"
         column = column_text(space.graph, np.round(fit["coefficient"].values, 2), reaction)
-        _log.warning(text, path, space.graph.reaction_name(reaction), probability[reaction], column)
+        name, chance = space.graph.reaction_name(reaction), probability[reaction]
+        text = f"no allowed column explains reaction {name} (probability {chance:.2f}); the data ask for {column}"
+        found.append(text)
     if len(outside) > _NAMED:
-        _log.warning("%s: and %d more: no_column_probability in recovery.nc", path, len(outside) - _NAMED)
+        found.append(f"and {len(outside) - _NAMED} more: no_column_probability in recovery.nc")
+    return found
 
 
 def _diverged(space: ColumnSpace, method: str) -> _Answer:

@@ -185,3 +185,16 @@ def _labels(dataset: xr.Dataset, dim: str, path: str | Path) -> tuple[str, ...]:
     if dataset[name].dims != (dim,) or dataset[name].dtype.kind not in "OUS":
         raise BadInput(path, name, f"{dataset[name].dtype} {dataset[name].dims}", f"text ({dim})")
     return tuple(str(label) for label in dataset[name].values)
+
+
+def check_same_graph(dataset: xr.Dataset, graph: Graph, path: str | Path) -> None:
+    """Raises BadInput if a file's dataset belongs to another network than `graph`, that of the data."""
+    own = graph_of(dataset, path)
+    same = own.n_edges == graph.n_edges and all(
+        np.array_equal(getattr(own, name), getattr(graph, name))
+        for name in ("edge_metabolite", "edge_reaction", "edge_is_substrate")
+    )
+    if not same:
+        raise BadInput(
+            path, "graph", f"{own.n_edges} edges of another network", f"the graph of the data ({graph.n_edges} edges)"
+        )

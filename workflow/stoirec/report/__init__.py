@@ -4,6 +4,8 @@ results     a study's tables and files, and which fit or configuration is best b
 data, training, recovery, study, limits, networks
             a folder per chapter, named after its notebook: its numbers and its figures; none imports another's
 evaluation  figures of held-out networks
+map         a recovered network as a drawing and a list
+own_data    the page of a single answer, where there is no truth and no study
 tables, calibration, differences
             numbers that several chapters need
 naming, present, style

@@ -10,7 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from stoirec.answer.decode import decode
-from stoirec.data.graph_variables import graph_of, space_of
+from stoirec.answer.prediction import ROLLOUT
+from stoirec.data.graph_variables import space_of
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.network.columns import ColumnSpace
@@ -63,6 +64,8 @@ def score(recovery: xr.Dataset, truth: Truth, graph: Graph) -> dict[str, Any]:
                 truth.log_k,
                 np.isnan(space.known),
             )
+        rollout = f"{ROLLOUT}_{method}"
+        methods[method][ROLLOUT] = float(recovery[rollout]) if rollout in recovery else math.nan
     return {
         "status": recovery.attrs["status"],
         "method": own,
@@ -90,16 +93,3 @@ def score_history(fit: xr.Dataset, truth: Truth, space: ColumnSpace) -> pd.DataF
             row[f"entry_exact_{method}"] = float((decode(space, coefficient, ones, method).coefficient == true).mean())
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def check_same_graph(recovery: xr.Dataset, graph: Graph, path: str | Path) -> None:
-    """Raises BadInput if a recovery belongs to another network than `graph`."""
-    own = graph_of(recovery, path)
-    same = own.n_edges == graph.n_edges and all(
-        np.array_equal(getattr(own, name), getattr(graph, name))
-        for name in ("edge_metabolite", "edge_reaction", "edge_is_substrate")
-    )
-    if not same:
-        raise BadInput(
-            path, "graph", f"{own.n_edges} edges of another network", f"the graph of the truth ({graph.n_edges} edges)"
-        )

@@ -7,11 +7,12 @@ import pandas as pd
 
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data
+from stoirec.data.graph_variables import check_same_graph
 from stoirec.files import netcdf
 from stoirec.network.graph import Graph
 from stoirec.score.oracle import true_frames
 from stoirec.score.references import reference_metrics
-from stoirec.score.scoring import check_same_graph, read_recovery, score
+from stoirec.score.scoring import read_recovery, score
 from stoirec.simulate.truth import Truth, read_truth
 from stoirec.study.identity import Fit, flat
 from stoirec.study.store import Store

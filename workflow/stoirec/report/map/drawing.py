@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from stoirec.network.graph import Graph
-from stoirec.report.networks.layout import Layout
-from stoirec.report.networks.reactions import NONE_FITS, SURE_OF, UNSURE, RecoveredReaction
+from stoirec.report.map.layout import Layout
+from stoirec.report.map.reactions import NONE_FITS, SURE_OF, UNSURE, RecoveredReaction
 from stoirec.report.present import Html, rendered
 
 MOST_DRAWN = 400  # reactions
@@ -33,7 +33,7 @@ def drawing(graph: Graph, reactions: list[RecoveredReaction], where: Layout, cap
         ],
         reactions=[_drawn(graph, reaction, where, index) for index, reaction in enumerate(reactions)],
         states=[(state, states[state]) for state in (SURE_OF, UNSURE, NONE_FITS) if states[state]],
-        n_wrong=sum(not reaction.right for reaction in reactions),
+        n_wrong=sum(reaction.right is False for reaction in reactions),
         caption=caption,
     )
     return Html(page)

@@ -28,7 +28,7 @@ class RecoveredReaction:
         confidence: the lowest of its entries.
         state: SURE_OF, UNSURE, or NONE_FITS where no allowed column seems right.
         alternatives: the next best columns with their probabilities, where it is not sure.
-        right: whether every entry is that of the truth.
+        right: whether every entry is that of the truth; None where nobody knows it.
     """
 
     name: str
@@ -41,11 +41,13 @@ class RecoveredReaction:
     confidence: float
     state: str
     alternatives: list[str]
-    right: bool
+    right: bool | None
 
 
-def recovered_reactions(space: ColumnSpace, recovery: xr.Dataset, true: np.ndarray) -> list[RecoveredReaction]:
-    """Every reaction of a recovery, in the order of the graph. `true`: (E,) coefficients."""
+def recovered_reactions(
+    space: ColumnSpace, recovery: xr.Dataset, true: np.ndarray | None = None
+) -> list[RecoveredReaction]:
+    """Every reaction of a recovery, in the order of the graph. `true`: (E,) coefficients, where they are known."""
     graph = space.graph
     answer = graph.on_edges(recovery["stoichiometry"].values).astype(float)
     confidence, found = recovery["confidence"].values, []
@@ -70,7 +72,7 @@ def recovered_reactions(space: ColumnSpace, recovery: xr.Dataset, true: np.ndarr
                 lowest,
                 state,
                 [] if state == SURE_OF else list(_alternatives(space, recovery, answer, reaction)),
-                bool((answer[edges] == true[edges]).all()),
+                None if true is None else bool((answer[edges] == true[edges]).all()),
             )
         )
     return found
@@ -87,7 +89,7 @@ def _alternatives(
 
 
 def listed(reactions: list[RecoveredReaction]) -> pd.DataFrame:
-    """One row per reaction, indexed by name; with what people call it, where a model says so."""
+    """One row per reaction, indexed by name; with what people call it, and whether it is right, where that is known."""
     rows = pd.DataFrame(
         {
             "called": [each.label for each in reactions],
@@ -99,4 +101,5 @@ def listed(reactions: list[RecoveredReaction]) -> pd.DataFrame:
         },
         index=[each.name for each in reactions],
     )
-    return rows if any(each.label != each.name for each in reactions) else rows.drop(columns="called")
+    idle = [] if any(each.label != each.name for each in reactions) else ["called"]
+    return rows.drop(columns=idle + (["right"] if rows["right"].isna().all() else []))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
-from stoirec.report.networks.reactions import RecoveredReaction
+from stoirec.report.map.reactions import RecoveredReaction
 
 _MANY = 6  # reactions, above which a metabolite is copied where another one leads through the reaction
 _SPACING = 78.0  # between a metabolite and its reaction [px]

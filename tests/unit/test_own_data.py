@@ -1,0 +1,81 @@
+"""The page of one answer, for who has data and no truth."""
+
+import html
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stoirec.answer.prediction import with_rollout_errors
+from stoirec.answer.recovery import recover
+from stoirec.config.fit import FitConfig
+from stoirec.learn.training import train
+from stoirec.report.own_data import figures, page
+from stoirec.report.own_data.predictions import predictions
+
+HOSTILE = '<script>alert("1")</script> & $x_1$'
+
+
+@pytest.fixture(scope="module")
+def answered(tiny_data):
+    """Data whose metabolites have names that nobody should give, a short fit of them, and its recovery."""
+    names = (HOSTILE, *(f"M{place}" for place in range(1, tiny_data.graph.n_metabolites)))
+    graph = replace(tiny_data.graph, metabolite_names=names)
+    data = replace(tiny_data, space=replace(tiny_data.space, graph=graph))
+    config = FitConfig(n_epochs=1, epoch_steps=60, n_runs=2, learning_rate_start=1e-2, role_prior=True)
+    fit = train(data, config, "cpu")
+    return data, fit, with_rollout_errors(recover(fit, "fit.nc"), fit, data)
+
+
+def test_the_page_says_what_is_sure_and_what_is_predicted(answered):
+    data, fit, recovery = answered
+    text = page.render("own.nc", data, fit, recovery, "best: because")
+    sure = (recovery["confidence"].values >= 0.99).mean()
+    assert f">{100 * sure:.1f} %<" in text
+    assert "best: because" in text and "What cannot be told" in text
+    for run, role in enumerate(data.run_role):
+        assert f"Run {run}, {'which nothing was trained on' if role else 'one of those trained on'}" in text
+    assert text.count("<tr id=") == data.graph.n_reactions
+    assert "not the true column" not in text and ">right<" not in text  # nobody knows
+
+
+def test_the_page_stands_alone_and_escapes_names(answered):
+    text = page.render(HOSTILE, *answered, HOSTILE)
+    assert "<script>alert" not in text and html.escape(HOSTILE)[:20] in text
+    assert 'src="http' not in text and 'href="http' not in text
+
+
+def test_the_held_out_error_is_that_of_the_recovery(answered):
+    data, fit, recovery = answered
+    held_out = [run for run in predictions(data, fit, recovery) if run.held_out]
+    found = float(recovery[f"rollout_error_{recovery.attrs['method']}"])
+    assert [run.rms for run in held_out] == pytest.approx([found], rel=0.05)
+    assert any(f"{found:.3f} error of the held-out courses" in line for line in page.summary(data, recovery))
+
+
+def test_a_metabolite_that_was_not_measured_in_a_run_has_no_error(answered):
+    data, fit, recovery = answered
+    run = predictions(data, fit, recovery)[0]
+    measured = run.measured.copy()
+    measured[:, 3] = np.nan
+    error = np.where(np.arange(len(run.error)) == 3, np.nan, run.error)
+    assert np.isfinite(replace(run, error=error).rms)
+    figures.courses(replace(run, measured=measured, error=error), [f"M{i}" for i in range(len(error))])
+
+
+def test_a_fit_that_diverged_has_a_page(answered):
+    data, fit, _ = answered
+    fit = fit.copy(deep=True)
+    fit.attrs["status"] = "diverged"
+    recovery = with_rollout_errors(recover(fit, "fit.nc"), fit, data)
+    text = page.render("own.nc", data, fit, recovery, "best")
+    assert "the fit diverged" in text.lower() and "Predicted courses" not in text
+
+
+def test_courses_that_cannot_be_followed_are_named(answered):
+    data, fit, recovery = answered
+    wild = recovery.copy(deep=True)
+    method = recovery.attrs["method"]
+    wild[f"log_k_{method}"] = wild[f"log_k_{method}"] + 9
+    wild["stoichiometry"] = abs(wild["stoichiometry"])
+    assert "cannot be followed" in page.render("own.nc", data, fit, wild, "best")

@@ -1,0 +1,1 @@
+"""The page for who has data and no truth: the answer, what cannot be told, and predicted beside measured courses."""

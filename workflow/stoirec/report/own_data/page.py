@@ -1,0 +1,135 @@
+"""The page of one answer: what is sure, what is not, and how well it predicts; no truth, no fits to compare."""
+
+import datetime
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from stoirec.answer.prediction import ROLLOUT
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import Data
+from stoirec.files.atomic import replacing
+from stoirec.files.provenance import git_commit
+from stoirec.files.provenance import versions as package_versions
+from stoirec.report.map.drawing import MOST_DRAWN, anchor, drawing
+from stoirec.report.map.layout import layout
+from stoirec.report.map.reactions import NONE_FITS, SURE_OF, UNSURE, RecoveredReaction, listed, recovered_reactions
+from stoirec.report.own_data import figures, numbers
+from stoirec.report.own_data.predictions import Prediction, predictions
+from stoirec.report.present import Html, figure, rendered, table
+from stoirec.report.provenance import duration
+
+_DRAWN = 6  # runs; of more, the held-out ones and those that are predicted worst
+_TITLE = "What these time courses say of the stoichiometric matrix"
+
+
+def write(output: Path, source: Path, data: Data, fit: xr.Dataset, recovery: xr.Dataset, recipe: str) -> None:
+    """Write the page of an answer: all of it, or nothing.
+
+    Args:
+        source: the data's file, to name it; data: what the learner saw; fit, recovery: content of fit.nc, recovery.nc.
+        recipe: what the fit's configuration is called, and why it was taken.
+    """
+    page = render(source.name, data, fit, recovery, recipe)
+    with replacing(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def render(name: str, data: Data, fit: xr.Dataset, recovery: xr.Dataset, recipe: str) -> str:
+    """The page as text."""
+    reactions = recovered_reactions(data.space, recovery)
+    runs = predictions(data, fit, recovery) if fit.attrs["status"] == "ok" else []
+    names = [data.graph.metabolite_name(place) for place in range(data.graph.n_metabolites)]
+    return rendered(
+        "own_data.html",
+        title=_TITLE,
+        name=name,
+        graph=data.graph,
+        answer=numbers.answer(data, recovery, reactions, runs) if runs else None,
+        untold=numbers.untold(data, fit, recovery, reactions),
+        map=_map(data, reactions).html if len(reactions) <= MOST_DRAWN else None,
+        reactions=_list(reactions).html,
+        runs=_runs(runs, names).html if runs else None,
+        courses=[_courses(run, names).html for run in _drawn(runs)],
+        n_runs=len(runs),
+        made=_made(fit, recovery, recipe),
+        config=json.dumps(_changed(fit), indent=2),
+        written=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+    )
+
+
+def summary(data: Data, recovery: xr.Dataset) -> list[str]:
+    """The answer in a few lines, for a terminal."""
+    states = Counter(reaction.state for reaction in recovered_reactions(data.space, recovery))
+    texts = {
+        SURE_OF: "sure, in every coefficient",
+        UNSURE: "unsure: other columns explain the data nearly as well",
+        NONE_FITS: "no allowed column seems right",
+    }
+    lines = [f"{states[state]:6d} reactions {text}" for state, text in texts.items() if states[state]]
+    error = float(recovery[f"{ROLLOUT}_{recovery.attrs['method']}"])
+    return [*lines, f"{error:6.3f} error of the held-out courses, integrated from their first frame (1: as a constant)"]
+
+
+def _map(data: Data, reactions: list[RecoveredReaction]) -> Html:
+    return drawing(data.graph, reactions, layout(reactions), "The recovered network.")
+
+
+def _list(reactions: list[RecoveredReaction]) -> Html:
+    return table(
+        listed(reactions),
+        "Every reaction as it was recovered. confidence: the lowest of its coefficients; next best: other columns, "
+        "with their probabilities, where it is under 0.99.",
+        index="reaction",
+        anchors=[anchor(index) for index in range(len(reactions))],
+    )
+
+
+def _runs(runs: list[Prediction], names: list[str]) -> Html:
+    return table(
+        numbers.by_run(runs, names),
+        "Every run, integrated from its first frame with the recovered matrix. error: RMS of the difference over a "
+        "metabolite's standard deviation; worst: metabolites of the largest error.",
+        marked=tuple(f"run {run.run}" for run in runs if run.held_out),
+        index="run",
+    )
+
+
+def _drawn(runs: list[Prediction]) -> list[Prediction]:
+    """The runs that have a figure, held-out ones first."""
+    return sorted(runs, key=lambda run: (not run.held_out, -run.rms))[:_DRAWN]
+
+
+def _courses(run: Prediction, names: list[str]) -> Html:
+    kind = "which nothing was trained on" if run.held_out else "one of those trained on"
+    some = f" The {figures.MOST} metabolites of the largest error." if len(names) > figures.MOST else ""
+    caption = (
+        f"Run {run.run}, {kind}: measured values (dots) and the course from the first frame on (line), each metabolite "
+        f"between its least and its largest value, time {run.time[0]:.4g} to {run.time[-1]:.4g}; the number is its "
+        f"error.{some}"
+    )
+    return figure(figures.courses(run, names), caption, f"Measured and predicted courses of run {run.run}")
+
+
+def _changed(fit: xr.Dataset) -> dict[str, object]:
+    """The training parameters that are no defaults."""
+    return FitConfig.model_validate_json(fit.attrs["config"]).model_dump(exclude_defaults=True)
+
+
+def _made(fit: xr.Dataset, recovery: xr.Dataset, recipe: str) -> dict[str, str]:
+    """How the answer came about, in rows."""
+    config, versions = FitConfig.model_validate_json(fit.attrs["config"]), package_versions()
+    losses = ", ".join(f"{name} {float(fit[name]):.2g}" for name in ("val_loss", "train_loss"))
+    return {
+        "recipe": recipe,
+        "rate law": config.graph_model.rate_law,
+        "answer by": recovery.attrs["method"],
+        "loss": f"{losses} (squared residual over the variance of dc/dt, or of changes of concentrations)",
+        "time": f"{duration(float(fit.attrs['wall_time_s']))} on {fit.attrs['device']}, "
+        f"{int(np.asarray(fit.attrs['n_steps'])):,} steps",
+        "by": f"stoirec {versions['stoirec']}, source commit {git_commit()}, torch {versions['torch']}, "
+        f"Python {versions['python']}",
+    }

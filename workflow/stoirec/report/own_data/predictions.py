@@ -1,0 +1,66 @@
+"""Every run beside what the answer predicts of it, from its first frame on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from stoirec.answer.prediction import answered_model, predicted, spread
+from stoirec.data.dataset import VALIDATION, Data
+
+_SHOWN = 200  # frames of a run, where it has more
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A run.
+
+    Attributes:
+        run: its place in the file; held_out: whether nothing was trained on it.
+        time: (T,) [time unit]; measured: (T, M) [concentration], NaN where nothing was; predicted: (T, M), inf
+            where the course cannot be followed.
+        error: (M,) RMS difference over the metabolite's standard deviation; inf where the course cannot be followed,
+            NaN where nothing was measured.
+    """
+
+    run: int
+    held_out: bool
+    time: np.ndarray
+    measured: np.ndarray
+    predicted: np.ndarray
+    error: np.ndarray
+
+    @property
+    def rms(self) -> float:
+        """`error` of all metabolites."""
+        return float(np.sqrt(np.nanmean(self.error**2)))
+
+
+def predictions(data: Data, fit: xr.Dataset, recovery: xr.Dataset) -> list[Prediction]:
+    """Of every run, by the matrix and rate constants of `recovery` with the functions of `fit`."""
+    coefficient = data.graph.on_edges(recovery["stoichiometry"].values)
+    log_k = recovery[f"log_k_{recovery.attrs['method']}"].values
+    model = answered_model(fit, data, coefficient, log_k)
+    scale = spread(data)
+    found = []
+    for run, role in enumerate(data.run_role):
+        time, measured = (
+            (data.courses[run].time, data.courses[run].value)
+            if data.courses
+            else (data.time_of(run), data.concentration[run])
+        )
+        course = predicted(model, data.concentration[run, 0], time)
+        course[np.isnan(course)] = np.inf  # lost
+        shown = np.unique(np.linspace(0, len(time) - 1, min(len(time), _SHOWN)).round().astype(int))
+        time, measured, course = time[shown], measured[shown], course[shown]
+        found.append(
+            Prediction(run, bool(role == VALIDATION), time, measured, course, _error(course - measured, scale))
+        )
+    return found
+
+
+def _error(difference: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """(M,) RMS over the frames, over `scale` (M,)."""
+    square = difference**2
+    number = (~np.isnan(square)).sum(0)
+    return np.sqrt(np.nansum(square, axis=0) / np.where(number > 0, number, np.nan)) / scale
