@@ -60,6 +60,18 @@ def test_noise_is_told_from_curvature_and_smoothed(times, proportional):
         assert np.square(smooth - true).mean() < 0.5 * np.square(value - true).mean()
 
 
+def test_known_errors_say_what_a_value_weighs(times):
+    """A value whose error is known to be large is passed by, and the others are not."""
+    values = [trajectory(time)[0] for time in times]
+    rng = np.random.default_rng(4)
+    errors = [np.full(value.shape, 0.02) for value in values]
+    noisy = [value + 0.02 * rng.normal(size=value.shape) for value in values]
+    errors[0][40], noisy[0][40] = 3.0, noisy[0][40] + 3.0
+    courses, _ = courses_of(times, noisy, errors)
+    near = courses[0].at(times[0][40:41])[0]
+    np.testing.assert_allclose(near, values[0][40:41], atol=0.1)
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_units_and_gaps_change_nothing_but_the_values_that_are_missing(times, noise):
     rng = np.random.default_rng(2)
@@ -165,12 +177,18 @@ def test_runs_have_times_of_their_own_and_may_be_filled_up(measured_file, tmp_pa
     assert found.concentration.shape == found.dcdt.shape == (*found.time.shape, found.graph.n_metabolites)
 
 
+def _without(run, metabolite, value):
+    """`value` (runs, n, M) with nothing of a metabolite in the first run."""
+    return np.concatenate([np.where(np.arange(value.shape[-1]) == metabolite, np.nan, run), value[1:]])
+
+
 @pytest.mark.parametrize(
     "change, named",
     [
         (lambda time, value: (time[:, ::-1], value), "time, run 0: found times that do not rise"),
         (lambda time, value: (time, np.where(np.arange(60)[:, None] < 56, np.nan, value)), "run 0: found 4 frames"),
-        (lambda time, value: (time, np.where(np.arange(10) == 2, np.nan, value)), "metabolite 2 less than twice"),
+        (lambda time, value: (time, _without(value[:1], 2, value)), "metabolite 2 less than twice in a run"),
+        (lambda time, value: (time, np.full_like(value, np.nan)), "concentration: found no value"),
         (lambda time, value: (time, -value), "concentration: found -"),
     ],
 )

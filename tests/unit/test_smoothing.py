@@ -51,5 +51,5 @@ def test_time_is_stretched_where_courses_are_fast_at_first(fast, stretched):
     rng, time = np.random.default_rng(5), np.linspace(0, 7, 150)
     true = np.sin(2 * np.pi * time[:, None] / 7 * np.arange(1, 5)) if not fast else np.exp(-fast * time[:, None] / 7)
     value = true + 0.02 * rng.normal(size=(150, 4))
-    early = courses._stretched([time], [value], np.full(4, 0.02), False)
+    early = courses._stretched([time], [value], [np.full((150, 4), 0.02)])
     assert np.isfinite(early) == stretched

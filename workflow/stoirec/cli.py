@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from stoirec.data.dataset import Data
     from stoirec.data.tables import MeasuredRuns
     from stoirec.models.model import Model
+    from stoirec.models.posed import Posed
     from stoirec.simulate.kinetic_laws import Trajectories
 
 _log = logging.getLogger(__name__)
@@ -134,6 +136,9 @@ def import_(
         str | None,
         typer.Option(metavar="RUN", help="Run of the tables that nothing is trained on; default: the last of three."),
     ] = None,
+    template: Annotated[
+        bool, typer.Option("--template", help="Write a table for --table to --output (.csv), to be filled in.")
+    ] = False,
     simulate: Annotated[bool, typer.Option("--simulate", help="Integrate the kinetic laws of the SBML file.")] = False,
     runs: Annotated[int, typer.Option(min=1, help="Training runs; one more is for validation.")] = 5,
     duration: Annotated[float, typer.Option(help="Of a run [time unit of the model].")] = 100.0,
@@ -150,27 +155,47 @@ def import_(
     from stoirec.data.data_file import network_dataset
     from stoirec.files import netcdf
     from stoirec.models.measured import followed_alone, with_courses
-    from stoirec.models.posed import pose
 
     _not_over(output, model, species, *(table or ()))
     content, trajectories = _model(model, species, simulate), None
+    if template:
+        return _write_template(output, content, simulate or bool(table))
     measured = _measured(table, content, simulate, validation)
     if simulate:
         trajectories = _integrated(model, content, runs, duration, frames, variation, seed)
         content = trajectories.both_ways(content)
     if measured is not None:
         content = followed_alone(content, measured)
-    with from_file(model):
-        posed = pose(content, known or ())
-    for remark in posed.remarks:
-        _log.info("%s: %s", model, remark)
-    _log.info("%s", posed.summary)
-    dataset, groups = network_dataset(posed.space, "network of a user's model"), {}
+    posed = _posed(model, content, known or ())
+    dataset = network_dataset(posed.space, "network of a user's model")
     if measured is not None:
         dataset = with_courses(dataset, posed.space.graph, measured, validation)
-    if trajectories is not None:
-        dataset, groups = trajectories.beside(dataset, posed)
+    dataset, groups = (dataset, {}) if trajectories is None else trajectories.beside(dataset, posed)
     netcdf.write(output, dataset, **groups)
+
+
+def _posed(path: Path, model: "Model", known: Sequence[str]) -> "Posed":
+    """The question that a model poses; says what was taken of it."""
+    from stoirec.models.posed import pose
+
+    with from_file(path):
+        posed = pose(model, known)
+    for remark in posed.remarks:
+        _log.info("%s: %s", path, remark)
+    _log.info("%s", posed.summary)
+    return posed
+
+
+def _write_template(output: Path, model: "Model", more: bool) -> None:
+    """A table of time courses to be filled in; `more`: something else was asked for as well."""
+    from stoirec.models.measured import template
+
+    if more:
+        raise BadInput("command line", "--template", "--table or --simulate as well", "one of them")
+    if output.suffix.lower() != ".csv":
+        raise BadInput("command line", "--output", output.name, "a name with .csv, for --template")
+    with replacing(output) as temporary:
+        temporary.write_text(template(model), encoding="utf-8")
 
 
 def _measured(

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from stoirec.data.dataset import Data
 from stoirec.data.frames import Frames
-from stoirec.learn.fit_file import learned_model
+from stoirec.learn.fit_file import learned_model, with_inferred
 from stoirec.learn.model import MetabolismPropagation
 from stoirec.learn.observations import std
 
@@ -100,8 +100,13 @@ def _euler(rates: _Rates, start: np.ndarray, time: np.ndarray) -> np.ndarray:
 
 
 def spread(data: Data) -> np.ndarray:
-    """(M,) standard deviations of the concentrations over all runs: errors of courses are measured by them."""
-    return std(torch.as_tensor(data.concentration.reshape(-1, data.graph.n_metabolites))).numpy()
+    """(M,) standard deviations of the concentrations over all runs: errors of courses are measured by them.
+
+    NaN for metabolites that nobody measured.
+    """
+    found = std(torch.as_tensor(data.concentration.reshape(-1, data.graph.n_metabolites))).numpy()
+    found[data.unmeasured] = np.nan
+    return found
 
 
 def rollout_error(model: MetabolismPropagation, held_out: Frames, scale: np.ndarray) -> float:
@@ -115,12 +120,13 @@ def rollout_error(model: MetabolismPropagation, held_out: Frames, scale: np.ndar
         times = own if model.limiter is not None else own[shown]
         course = predicted(model, held_out.concentration[own[0]], held_out.time[times])
         squares.append(np.square((course - held_out.concentration[times]) / scale))
-    mean = float(np.concatenate(squares).mean())
+    mean = float(np.concatenate(squares)[:, np.isfinite(scale)].mean())
     return math.sqrt(mean) if np.isfinite(mean) else math.inf
 
 
 def with_rollout_errors(recovery: xr.Dataset, fit: xr.Dataset, data: Data) -> xr.Dataset:
     """A recovery.nc with rollout_error_<method> of every rounding method; NaN if the fit diverged."""
+    data = with_inferred(data, fit)
     held_out, scale, found = data.validation_frames(), spread(data), {}
     by_answer: dict[bytes, float] = {}  # methods often agree
     for method in (str(name).removeprefix(_LOG_K) for name in recovery.variables if str(name).startswith(_LOG_K)):

@@ -59,6 +59,7 @@ class Measured(Strict):
     spacing: Literal["irregular", "even", "geometric"] = "irregular"
     noise: float = Field(0.0, ge=0, lt=1)  # Gaussian, of the size of the value; values below 0 are measured as 0
     missing: float = Field(0.0, ge=0, lt=1)  # share of the values
+    unmeasured: int = Field(0, ge=0)  # metabolites without a value in any run
 
 
 class Regime(Strict):

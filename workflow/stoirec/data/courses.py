@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import BSpline, make_interp_spline
+from scipy.ndimage import uniform_filter1d
 
 from stoirec.data.smoothing import FEWEST, smoothing_spline
 
@@ -16,9 +17,11 @@ _LOW, _HIGH = 4, 6  # neighbours that a value is compared with, by polynomials o
 _CURVATURE = 0.5  # of what the lower order leaves: if the higher one leaves less, it is not noise
 _ROUNDING = 1e-7  # of a metabolite's standard deviation: noise that is none
 _EXACT = 1e-12  # of the largest value: what is left of a constant
+_CUBIC = 3
 _DEGREE = 5  # of a course through every value
 _MOST_SMOOTHED = 400  # values of a noisy course that a spline is fitted to: means of neighbours, where there are more
 _EARLY = (np.inf, 1 / 2, 1 / 6, 1 / 20, 1 / 60)  # of a run's duration, up to which time is as it is: then its logarithm
+_NEAR = 5  # values whose mean says how large one is
 _ASKED = 30  # series that choose among these
 _SMALLEST = 0.02  # of the largest value: where errors are proportional to values, they do not fall below this part
 MAD = 0.6745  # median absolute value of white noise of variance 1
@@ -31,17 +34,32 @@ class Course:
     Attributes:
         time: (n,) [time unit], rising.
         value: (n, M) [concentration], NaN where nothing was measured.
+        error: (n, M) standard deviations of the values [concentration], 0 where there is no noise.
         smooth: time -> (M,) [concentration], from the first time to the last.
     """
 
     time: np.ndarray
     value: np.ndarray
+    error: np.ndarray
     smooth: BSpline
 
     def in_unit(self, unit: float) -> "Course":
         """The same with concentrations in multiples of `unit`."""
         spline = BSpline(self.smooth.t, self.smooth.c / unit, self.smooth.k)
-        return replace(self, value=self.value / unit, smooth=spline)
+        return replace(self, value=self.value / unit, error=self.error / unit, smooth=spline)
+
+    def without(self, metabolites: np.ndarray) -> "Course":
+        """The same without values of `metabolites`, which nobody measured."""
+        value = self.value.copy()
+        value[:, metabolites] = np.nan
+        return replace(self, value=value)
+
+    def with_columns(self, metabolites: np.ndarray, time: np.ndarray, concentration: np.ndarray) -> "Course":
+        """The same with smooth courses of `metabolites` through `concentration` (T, metabolites) at `time` (T,)."""
+        dense = _refined(self.time)
+        every = self.smooth(dense)
+        every[:, metabolites] = make_interp_spline(time, concentration, k=_CUBIC)(dense)
+        return replace(self, smooth=_through(dense, every))
 
     def at(self, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(T, M) concentrations, not below 0, and derivatives."""
@@ -66,23 +84,47 @@ def courses_of(
         every = np.concatenate(errors)
         known = np.isfinite(every).any(axis=0)
         noise[known] = np.sqrt(np.nanmean(every[:, known] ** 2, axis=0))
-    early = _stretched(times, values, noise, proportional)
+    deviations = [
+        _deviations(value, noise, proportional, None if errors is None else errors[run])
+        for run, value in enumerate(values)
+    ]
+    early = _stretched(times, values, deviations)
     courses = []
-    for time, value in zip(times, values):
+    for time, value, error in zip(times, values, deviations):
         dense = _refined(time)
-        columns = [_smooth(time, series, sd, proportional, early, dense) for series, sd in zip(value.T, noise)]
-        every = make_interp_spline(dense, np.stack(columns, axis=1), k=min(_DEGREE, len(dense) - 1))
-        courses.append(Course(time, value, every))
+        columns = [_smooth(time, series, own, early, dense) for series, own in zip(value.T, error.T)]
+        courses.append(Course(time, value, error, _through(dense, np.stack(columns, axis=1))))
     return tuple(courses), noise
 
 
-def _stretched(times: list[np.ndarray], values: list[np.ndarray], noise: np.ndarray, proportional: bool) -> float:
+def _deviations(value: np.ndarray, noise: np.ndarray, proportional: bool, known: np.ndarray | None) -> np.ndarray:
+    """(n, M) standard deviations of `value`: those known, else `noise` (M,) or as proportional to the values."""
+    found = np.broadcast_to(noise, value.shape)
+    if proportional:
+        there = np.isfinite(value)
+        level, share = (
+            uniform_filter1d(each.astype(float), _NEAR, axis=0, mode="nearest")
+            for each in (np.where(there, np.abs(value), 0.0), there)
+        )
+        level = level / share.clip(1 / _NEAR)
+        level = np.maximum(level, _SMALLEST * level.max(axis=0))
+        size = np.sqrt(np.mean(level**2, axis=0))
+        found = noise * level / np.where(size > 0, size, 1.0)
+    return found if known is None else np.where(np.isfinite(known), known, found)
+
+
+def _through(dense: np.ndarray, values: np.ndarray) -> BSpline:
+    """A course through values (n, M) at close times."""
+    return make_interp_spline(dense, values, k=min(_DEGREE, len(dense) - 1))
+
+
+def _stretched(times: list[np.ndarray], values: list[np.ndarray], errors: list[np.ndarray]) -> float:
     """Which of _EARLY predicts left-out values best, of a few noisy series of all runs."""
-    noisy = [(run, metabolite) for run in range(len(times)) for metabolite in np.flatnonzero(noise)]
+    noisy = [(run, place) for run in range(len(times)) for place in np.flatnonzero(errors[run].max(axis=0))]
     asked = noisy[:: max(1, len(noisy) // _ASKED)]
-    parts = [_present(times[run], values[run][:, metabolite]) for run, metabolite in asked]
+    parts = [_present(times[run], values[run][:, place], errors[run][:, place]) for run, place in asked]
     parts = [part for part in parts if len(part[0]) >= FEWEST]
-    return min(_EARLY, key=lambda early: sum(_spline(*part, proportional, early)[1] for part in parts))
+    return min(_EARLY, key=lambda early: sum(_spline(*part, early)[1] for part in parts))
 
 
 def _refined(time: np.ndarray) -> np.ndarray:
@@ -91,39 +133,38 @@ def _refined(time: np.ndarray) -> np.ndarray:
     return np.interp(np.arange((len(time) - 1) * between + 1) / between, np.arange(len(time)), time)
 
 
-def _present(time: np.ndarray, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _present(time: np.ndarray, series: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What was measured, in means of neighbours where there is more than a spline is fitted to."""
     there = np.isfinite(series)
     if there.sum() <= _MOST_SMOOTHED:
-        return time[there], series[there]
+        return time[there], series[there], error[there]
     return tuple(
-        np.array([part.mean() for part in np.array_split(values[there], _MOST_SMOOTHED)]) for values in (time, series)
+        np.array([part.mean() for part in np.array_split(values[there], _MOST_SMOOTHED)])
+        for values in (time, series, error)
     )
 
 
-def _smooth(
-    time: np.ndarray, series: np.ndarray, noise: float, proportional: bool, early: float, at: np.ndarray
-) -> np.ndarray:
+def _smooth(time: np.ndarray, series: np.ndarray, error: np.ndarray, early: float, at: np.ndarray) -> np.ndarray:
     """A course of one metabolite at times `at`, through `series` (n,), which may have gaps, but two values at least."""
     there = np.isfinite(series)
-    if noise == 0 or there.sum() < FEWEST:
+    if not error[there].any() or there.sum() < FEWEST:
         return make_interp_spline(time[there], series[there], k=min(_DEGREE, there.sum() - 1))(at)
-    own = _present(time, series)
-    spline, _ = _spline(*own, proportional, early)
-    return (own[1].std() or 1.0) * spline(_place(at, *own[0][[0, -1]], early))
+    own = _present(time, series, error)
+    spline, _ = _spline(*own, early)
+    return (own[1].std() or 1.0) * spline(place_in_run(at, *own[0][[0, -1]], early))
 
 
-def _spline(time: np.ndarray, series: np.ndarray, proportional: bool, early: float) -> tuple[BSpline, float]:
+def _spline(time: np.ndarray, series: np.ndarray, error: np.ndarray, early: float) -> tuple[BSpline, float]:
     """A smoothing spline over the place in time, and its error; of values in multiples of their standard deviation: a
     unit of time and of concentration makes no difference.
     """
-    weight = np.ones(len(time))
-    if proportional:
-        weight = 1 / np.maximum(np.abs(series), _SMALLEST * np.abs(series).max()) ** 2
-    return smoothing_spline(_place(time, *time[[0, -1]], early), series / (series.std() or 1.0), weight / weight.mean())
+    weight = 1 / np.maximum(error, _SMALLEST * error.max()) ** 2
+    return smoothing_spline(
+        place_in_run(time, *time[[0, -1]], early), series / (series.std() or 1.0), weight / weight.mean()
+    )
 
 
-def _place(time: np.ndarray, first: float, last: float, early: float) -> np.ndarray:
+def place_in_run(time: np.ndarray, first: float, last: float, early: float) -> np.ndarray:
     """Between 0 and 1 within a run; times up to `early`, a part of its duration, have more of it."""
     share = (time - first) / (last - first)
     return share if early == np.inf else np.log1p(share / early) / np.log1p(1 / early)

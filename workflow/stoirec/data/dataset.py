@@ -33,6 +33,7 @@ class Data:
         run_role: (runs,) 0 training, 1 validation.
         courses: what was measured of each run, where `concentration` and `dcdt` are of smooth courses; else none.
         noise: (M,) standard deviations of what was measured [concentration], where dcdt comes from it; else 0.
+        unmeasured: indices of metabolites that nobody measured: what stands for them is a guess, or inferred.
     """
 
     space: ColumnSpace
@@ -42,6 +43,7 @@ class Data:
     run_role: np.ndarray
     courses: tuple[Course, ...] = ()
     noise: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    unmeasured: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
 
     @property
     def graph(self) -> Graph:
@@ -80,6 +82,15 @@ class Data:
             courses=tuple(course.in_unit(unit) for course in self.courses),
             noise=self.noise / unit,
         )
+
+    def with_inferred(self, concentration: np.ndarray, dcdt: np.ndarray) -> "Data":
+        """The same with courses (runs, T, unmeasured) of what nobody measured, at the times of the frames."""
+        every, slope, own = self.concentration.copy(), self.dcdt.copy(), self.unmeasured
+        every[..., own], slope[..., own] = concentration, dcdt
+        courses = tuple(
+            course.with_columns(own, self.time_of(run), concentration[run]) for run, course in enumerate(self.courses)
+        )
+        return replace(self, concentration=every, dcdt=slope, courses=courses)
 
     def training_frames(self, n_runs: int) -> Frames:
         """Those of the first `n_runs` training runs. Raises Unsuitable if there are fewer."""
@@ -123,6 +134,7 @@ def read_data(path: str | Path) -> Data:
     """
     dataset = netcdf.read(path, required=("time", "concentration"))
     given = "dcdt" in dataset
+    nowhere = _unmeasured(path, dataset, given)
     for name in ("concentration", *(["dcdt"] if given else [])):
         variable = dataset[name]
         if variable.dims != _FRAMES:
@@ -130,7 +142,9 @@ def read_data(path: str | Path) -> Data:
         if variable.size == 0:
             raise BadInput(path, name, f"shape {variable.shape}", "at least one run, frame and metabolite")
         allowed = "finite numbers" if given else "finite numbers, NaN where nothing was measured"
-        _refuse(path, variable, ~np.isfinite(variable.values) & (given | ~np.isnan(variable.values)), allowed)
+        bad = ~np.isfinite(variable.values) & (given | ~np.isnan(variable.values))
+        bad[..., nowhere] = False
+        _refuse(path, variable, bad, allowed)
     _refuse(path, dataset["concentration"], dataset["concentration"].values < 0, "numbers >= 0")
     roles = dataset["run_role"].values if "run_role" in dataset else np.zeros(dataset.sizes["run"], np.int8)
     if not np.isin(roles, (TRAINING, VALIDATION)).all() or not (roles == TRAINING).any():
@@ -138,18 +152,38 @@ def read_data(path: str | Path) -> Data:
     space, roles = space_of(dataset, path), roles.astype(np.int8)
     concentration, time = dataset["concentration"].values.astype(float), dataset["time"].values.astype(float)
     if given:
-        return Data(space, time, concentration, dataset["dcdt"].values.astype(float), roles)
+        dcdt = dataset["dcdt"].values.astype(float)
+        concentration[..., nowhere], dcdt[..., nowhere] = _guess(concentration), 0.0
+        return Data(space, time, concentration, dcdt, roles, unmeasured=nowhere)
     errors = np.full_like(concentration, np.nan)
     if _ERROR in dataset:
         if dataset[_ERROR].dims != _FRAMES:
             raise BadInput(path, _ERROR, f"dimensions {dataset[_ERROR].dims}", f"({', '.join(_FRAMES)})")
         _refuse(path, dataset[_ERROR], dataset[_ERROR].values < 0, "numbers >= 0, NaN where nobody knows")
         errors = dataset[_ERROR].values.astype(float)
-    return _smoothed(space, *_measured(path, time, concentration, errors), roles)
+    return _smoothed(space, *_measured(path, time, concentration, errors, nowhere), roles, nowhere)
+
+
+def _unmeasured(path: str | Path, dataset: xr.Dataset, given: bool) -> np.ndarray:
+    """Indices of the metabolites that have no value in any run."""
+    nothing = [np.isnan(dataset[name].values.astype(float)) for name in ("concentration", *(["dcdt"] if given else []))]
+    if any(each.ndim != len(_FRAMES) for each in nothing):
+        return np.zeros(0, int)  # which is refused elsewhere
+    nowhere = nothing[0].all(axis=(0, 1))
+    if given:
+        nowhere &= nothing[-1].all(axis=(0, 1))
+    if nowhere.all():
+        raise BadInput(path, "concentration", "no value", "values of at least one metabolite")
+    return np.flatnonzero(nowhere)
+
+
+def _guess(concentration: np.ndarray) -> float:
+    """A concentration of the usual size."""
+    return float(np.sqrt(np.nanmean(concentration**2)))
 
 
 def _measured(
-    path: str | Path, time: np.ndarray, concentration: np.ndarray, errors: np.ndarray
+    path: str | Path, time: np.ndarray, concentration: np.ndarray, errors: np.ndarray, nowhere: np.ndarray
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """Times (n,), values and errors (n, M) of every run, without frames that fill it up, with nothing measured."""
     times, values, known = [], [], []
@@ -162,7 +196,7 @@ def _measured(
         times.append(own[there])
         values.append(value[there])
         known.append(errors[run][there])
-    for metabolite in range(concentration.shape[2]):
+    for metabolite in np.delete(np.arange(concentration.shape[2]), nowhere):
         if not all(np.isfinite(value[:, metabolite]).sum() >= 2 for value in values):
             raise BadInput(path, "concentration", f"metabolite {metabolite} less than twice in a run", "two values")
     return times, values, known
@@ -174,13 +208,17 @@ def _smoothed(
     values: list[np.ndarray],
     errors: list[np.ndarray],
     roles: np.ndarray,
+    nowhere: np.ndarray,
 ) -> Data:
     """Data with smooth courses through what was measured, their derivatives, and the noise about them."""
+    for value in values:
+        value[:, nowhere] = _guess(np.concatenate(values))
     courses, noise = courses_of(times, values, errors)
+    courses = tuple(course.without(nowhere) for course in courses)
     number = max(max(map(len, times)), _LEAST_FRAMES)
     time = np.stack([course.times(number) for course in courses])
     concentration, dcdt = (np.stack(part) for part in zip(*(course.at(own) for course, own in zip(courses, time))))
-    return Data(space, time, concentration, dcdt, roles, courses, noise)
+    return Data(space, time, concentration, dcdt, roles, courses, noise, nowhere)
 
 
 def _refuse(path: str | Path, variable: xr.DataArray, bad: np.ndarray, allowed: str) -> None:

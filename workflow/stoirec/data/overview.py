@@ -18,17 +18,18 @@ def overview(data: Data) -> dict[str, Any]:
 
     Keys: training_runs, validation_runs, effective_runs (that say something of their own), values_per_run (least and
     most), missing (share of the values), derivatives ("given" or "estimated"), relative_noise (median over metabolites,
-    of their standard deviation), still (names of metabolites that hardly move), same_drivers (names of reactions whose
-    rates depend on the same metabolites: they have one rate but for |S|).
+    of their standard deviation), unmeasured (names of metabolites without a value), still (of those that hardly move),
+    same_drivers (names of reactions whose rates depend on the same metabolites: they have one rate but for |S|).
     """
     graph, training = data.graph, data.run_role == TRAINING
     spread = data.concentration[training].std(axis=(0, 1))
     noise = np.broadcast_to(data.noise, spread.shape)
     level = np.abs(data.concentration[training]).max(axis=(0, 1))
     still = spread <= np.maximum(_MOVES * noise, _RESTS * level)
+    still[data.unmeasured] = False
     moving = spread > _RESTS * level
     counts = [len(course.time) for course in data.courses] or [data.n_frames]
-    values = [course.value for course in data.courses]
+    values = [np.delete(course.value, data.unmeasured, axis=1) for course in data.courses]
     return {
         "training_runs": int(training.sum()),
         "validation_runs": int((data.run_role == VALIDATION).sum()),
@@ -37,6 +38,7 @@ def overview(data: Data) -> dict[str, Any]:
         "missing": float(np.isnan(np.concatenate(values)).mean()) if values else 0.0,
         "derivatives": "estimated" if data.courses else "given",
         "relative_noise": float(np.median(noise[moving] / spread[moving])) if moving.any() else 0.0,
+        "unmeasured": [graph.metabolite_name(place) for place in data.unmeasured],
         "still": [graph.metabolite_name(place) for place in np.flatnonzero(still)],
         "same_drivers": _same_drivers(data),
     }
@@ -65,6 +67,8 @@ def sentences(told: dict[str, Any]) -> list[str]:
         if told["derivatives"] == "estimated"
         else "derivatives are given",
     ]
+    if told["unmeasured"]:
+        lines.append(f"nobody measured {_listed(told['unmeasured'])}: what they drive says how they change")
     if told["still"]:
         lines.append(f"metabolites that hardly move, whose rows nothing tells: {_listed(told['still'])}")
     if told["same_drivers"]:

@@ -12,7 +12,7 @@ from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
 from stoirec.files.atomic import replacing
 
-_LAYOUT = 2  # of a checkpoint: one of another layout is started over
+_LAYOUT = 3  # of a checkpoint: one of another layout is started over
 _log = logging.getLogger(__name__)
 
 
@@ -20,7 +20,7 @@ def fingerprint(data: Data, config: FitConfig) -> str:
     """Identity of a job: what it trains on and how, by what the keys mean and what a checkpoint holds today."""
     digest = hashlib.sha256(f"{_LAYOUT} {config.meaning} {config.trained.model_dump_json()}".encode())
     graph, space = data.graph, data.space
-    measured = (data.noise, *(part for course in data.courses for part in (course.time, course.value)))
+    measured = (data.noise, *(part for course in data.courses for part in (course.time, course.value, course.error)))
     observed = (data.time, data.concentration, data.dcdt, data.run_role, *(measured if data.courses else ()))
     edges = (graph.edge_metabolite, graph.edge_reaction, graph.edge_is_substrate)
     for array in (*observed, *edges, space.sign, space.bound, space.known, space.conserved, space.is_open):

@@ -24,16 +24,17 @@ def val_loss(model: MetabolismPropagation, validation: Observed, stride: int = 1
     Where nobody measured derivatives, and the concentrations are noisy, of their changes.
     """
     if validation.changes is not None:
-        return _change_loss(model, validation.changes)
+        return validation.mean(_change_square(model, validation.changes))
     some = Observed(validation.concentration[::stride], validation.dcdt[::stride])
-    return float((residual_square(model, some) / std(validation.dcdt).square()).mean())
+    return validation.mean(residual_square(model, some) / std(validation.dcdt).square())
 
 
 @torch.no_grad()
-def _change_loss(model: MetabolismPropagation, changes: Integrals) -> float:
+def _change_square(model: MetabolismPropagation, changes: Integrals) -> Tensor:
+    """(M,) mean squared residual of changes over their variance."""
     rate = model(changes.points.to(model.dtype)).to(changes.target.dtype)
     residual = changes.over_points(rate.T).T - changes.target
-    return float((residual.square().mean(0) / std(changes.target).square()).mean())
+    return residual.square().mean(0) / std(changes.target).square()
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from stoirec.network.columns import ColumnSpace, small_integers
 from stoirec.refine import Evidence, State
 
 Variables = dict[str, tuple]
+INFERRED, INFERRED_SLOPE, UNMEASURED = "inferred_concentration", "inferred_dcdt", "unmeasured_metabolite"
 LEARNED = "learned_"  # before the name of a parameter of the rate law
 
 
@@ -69,6 +70,7 @@ def fit_content(
                 else {}
             ),
             **_rate_parameters(model, unit),
+            **_inferred(data, unit),
         },
         attrs=attributes | costs,
     )
@@ -181,6 +183,31 @@ def _refined(space: ColumnSpace, allows_zero: bool, state: State, evidence: Evid
             {"long_name": "1 where the length of the column is a convention: the double fits as well", "units": "1"},
         ),
     }
+
+
+def _inferred(data: Data, unit: float) -> Variables:
+    """Courses of the metabolites that nobody measured."""
+    if not len(data.unmeasured):
+        return {}
+    courses = [(INFERRED, data.concentration, "concentration"), (INFERRED_SLOPE, data.dcdt, "its derivative")]
+    return {
+        "unmeasured": (UNMEASURED, data.unmeasured, {"long_name": "metabolite that nobody measured", "units": "1"}),
+        **{
+            name: (
+                ("run", "frame", UNMEASURED),
+                unit * values[..., data.unmeasured],
+                {"long_name": f"inferred {text} of what nobody measured", "units": "as in the data"},
+            )
+            for name, values, text in courses
+        },
+    }
+
+
+def with_inferred(data: Data, fit: xr.Dataset) -> Data:
+    """`data` with the courses that a fit inferred, where there are metabolites that nobody measured."""
+    if not len(data.unmeasured):
+        return data
+    return data.with_inferred(fit[INFERRED].values, fit[INFERRED_SLOPE].values)
 
 
 # --- parameters of the rate law -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
 from stoirec.kinetics.pde_m1 import EMBEDDING
 from stoirec.learn import losses
+from stoirec.learn.inferred import RATE, InferredCourses, place_of
 from stoirec.learn.model import MetabolismPropagation, told
 from stoirec.learn.observations import Observations, activity, scale_of
 from stoirec.learn.schedule import Steps
@@ -27,8 +28,15 @@ class GradientDescent:
         chance: (frames,) of each training frame, or None where all have the same.
     """
 
-    def __init__(self, data: Data, config: FitConfig, model: MetabolismPropagation, observed: Observations) -> None:
-        self.config, self.model = config, model
+    def __init__(
+        self,
+        data: Data,
+        config: FitConfig,
+        model: MetabolismPropagation,
+        observed: Observations,
+        inferred: InferredCourses | None = None,
+    ) -> None:
+        self.config, self.model, self.inferred = config, model, inferred
         self.device = observed.training.dcdt.device
         self.exact = observed.training  # in double precision
         self.observed = observed.training.to(model.dtype)
@@ -41,7 +49,12 @@ class GradientDescent:
         # sign each coefficient is held to, 0: free
         sign = torch.as_tensor(told(data.space, config).sign, dtype=model.dtype, device=self.device)
         self.held_sign = sign if config.role_signs else None
-        self.optimiser = _OPTIMISERS[config.optimiser](_groups(model, config), lr=config.learning_rate_start)
+        groups = _groups(model, config)
+        if inferred is not None:
+            groups.append({"params": [inferred.log_c], "start": RATE * config.learning_rate_start})
+            self.scale[inferred.unmeasured] = self.scale[inferred.measured].median()
+            self.place = tuple(torch.as_tensor(part, device=self.device) for part in place_of(observed, data))
+        self.optimiser = _OPTIMISERS[config.optimiser](groups, lr=config.learning_rate_start)
         self.step = 0
 
     def advance(self) -> Tensor:
@@ -50,7 +63,10 @@ class GradientDescent:
         factor = self.schedule.rate_factor(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = group["start"] * factor
-        components = self._components(self.observed.concentration[frames], self.observed.dcdt[frames])
+        observed = self.observed.concentration[frames], self.observed.dcdt[frames]
+        if self.inferred is not None:
+            observed = self.inferred.filled(*observed, *(part[frames] for part in self.place))
+        components = self._components(*observed)
         weights = self.schedule.loss_weights(self.step)
         loss = sum(weight * part for weight, part in zip(weights, components) if weight)
         self.optimiser.zero_grad(set_to_none=True)

@@ -13,6 +13,7 @@ from stoirec.data.windows import Integrals, integrals
 
 _TYPICAL = 3.0  # RMS of concentrations in the learner's unit, within half a decade: units of tanh are spread there
 _MOVES = 0.25  # of a run, over which a metabolite that moves changes by more than its noise
+_UNHEARD = 1e6  # times the largest scale
 _LEAST = 1e-3  # of the typical standard deviation: metabolites that move less are measured by this
 
 
@@ -20,12 +21,14 @@ _LEAST = 1e-3  # of the typical standard deviation: metabolites that move less a
 class Observed:
     """Frames as tensors: concentration, dcdt (frames, M).
 
-    And the changes of the concentrations along them, where these are noisy and nobody measured dcdt.
+    And the changes of the concentrations along them, where these are noisy and nobody measured dcdt; and the indices of
+    the metabolites that nobody measured, if there are any.
     """
 
     concentration: Tensor
     dcdt: Tensor
     changes: Integrals | None = None
+    unmeasured: Tensor | None = None
 
     @classmethod
     def of(cls, frames: Frames, device: torch.device) -> "Observed":
@@ -33,7 +36,14 @@ class Observed:
         return cls(*(torch.as_tensor(part, dtype=torch.float64, device=device) for part in parts))
 
     def to(self, dtype: torch.dtype) -> "Observed":
-        return Observed(self.concentration.to(dtype), self.dcdt.to(dtype), self.changes)
+        return replace(self, concentration=self.concentration.to(dtype), dcdt=self.dcdt.to(dtype))
+
+    def mean(self, by_metabolite: Tensor) -> float:
+        """Of numbers (M,), over the metabolites that were measured."""
+        if self.unmeasured is None:
+            return float(by_metabolite.mean())
+        measured = torch.ones_like(by_metabolite, dtype=torch.bool).index_fill(0, self.unmeasured, False)
+        return float(by_metabolite[measured].mean())
 
     def __len__(self) -> int:
         return len(self.concentration)
@@ -70,6 +80,9 @@ class Observations:
                 )
                 for observed, some in ((training, frames), (validation, held_out))
             )
+        if len(data.unmeasured):
+            nowhere = torch.as_tensor(data.unmeasured, device=device)
+            training, validation = (replace(observed, unmeasured=nowhere) for observed in (training, validation))
         return cls(frames, held_out, training, validation, least)
 
 
@@ -82,6 +95,13 @@ def concentration_unit(data: Data) -> float:
 def scale_of(dcdt: Tensor, config: FitConfig) -> Tensor:
     """(M,) what residuals of dc/dt, or of changes, (frames, M) are divided by: its standard deviation, or 1."""
     return std(dcdt) if config.residual_scaling == "std" else torch.ones_like(dcdt[0])
+
+
+def unheard(scale: Tensor, unmeasured: Tensor | None) -> Tensor:
+    """`scale` (M,) at which residuals of metabolites that nobody measured say nothing."""
+    return (
+        scale if unmeasured is None else scale.index_fill(0, unmeasured.to(scale.device), _UNHEARD * float(scale.max()))
+    )
 
 
 def std(dcdt: Tensor) -> Tensor:

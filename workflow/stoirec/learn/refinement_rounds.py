@@ -12,8 +12,9 @@ from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
 from stoirec.data.frames import effective_runs
 from stoirec.data.windows import Integrals, Windows, steps, windows
+from stoirec.learn.inferred import InferredCourses
 from stoirec.learn.model import MetabolismPropagation, told
-from stoirec.learn.observations import Observations, scale_of
+from stoirec.learn.observations import Observations, scale_of, std, unheard
 from stoirec.learn.schedule import stage
 from stoirec.refine import Evidence, Refinement, State
 
@@ -24,6 +25,7 @@ class RefinementRounds:
     """The refinement of a model, in double precision from its first round on.
 
     Attributes:
+        asked: the data; data: the same with courses of what nobody measured, as they are inferred by now.
         done: rounds done, the end not counted; steps: Levenberg-Marquardt steps asked for so far.
         state: None before the first round; evidence: for the columns, at the end of the rounds.
     """
@@ -35,9 +37,11 @@ class RefinementRounds:
         model: MetabolismPropagation,
         observed: Observations,
         chance: np.ndarray | None,
+        inferred: InferredCourses | None = None,
     ) -> None:
-        self.data, self.config, self.model, self.space = data, config, model, told(data.space, config)
-        self.observed, self.chance = observed, chance
+        self.asked = self.data = data
+        self.config, self.model, self.space = config, model, told(data.space, config)
+        self.observed, self.chance, self.inferred = observed, chance, inferred
         self.done, self.steps = 0, 0
         self.state: State | None = None
         self.evidence: Evidence | None = None
@@ -47,7 +51,10 @@ class RefinementRounds:
         return self.config.refinement_rounds > 0 and (self.state is None or self.state.integers is None)
 
     def advance(self) -> None:
-        """A round, or the end of all; the model then holds its result."""
+        """A round, or the end of all; the model then holds its result, and courses that are inferred follow it."""
+        if self.inferred is not None and self.state is None:
+            self.inferred = InferredCourses.finer(self.inferred, self.data)
+            self._infer()
         refinement, rounds, steps = self.refinement(), self.config.refinement_rounds, self.config.refinement_steps
         state = self.state or self._trained()
         if self.done < rounds and not refinement.settled(state):
@@ -67,6 +74,20 @@ class RefinementRounds:
         self.state = state
         self.steps += steps
         self._into_model(refinement, state)
+        if self.inferred is not None:
+            self._infer()
+
+    def _infer(self) -> None:
+        """Courses of what nobody measured, by the model as it is."""
+        self.model.double()
+        scale = std(self.observed.training.dcdt)
+        self.inferred.fit(self.model, self.data, scale)
+        self.see(self.inferred)
+
+    def see(self, inferred: InferredCourses) -> None:
+        """Go on with these courses of what nobody measured."""
+        self.data = inferred.into(self.asked)
+        self.observed = Observations.of(self.data, self.config, self.model.sto_all.device)
 
     def refinement(self) -> Refinement:
         """On some training frames; from then on the model is in double precision."""
@@ -81,9 +102,10 @@ class RefinementRounds:
         number, frames, held_out = self.config.refinement_frames, self.observed.frames, self.observed.held_out
         changes, other = self.observed.training.changes, self.observed.validation.changes
         if changes is not None and other is not None:
-            scale = scale_of(changes.target, self.config).cpu()
+            scale = unheard(scale_of(changes.target, self.config), self.observed.training.unmeasured).cpu()
             return changes.to(scale.device).scaled(scale), other.to(scale.device).scaled(scale)
-        scale = scale_of(self.observed.training.dcdt, self.config).cpu()
+        scale = scale_of(self.observed.training.dcdt, self.config)
+        scale = unheard(scale, self.observed.training.unmeasured).cpu()
         if self.data.courses:
             return tuple(steps(own, self.data.courses, scale, number) for own in (frames, held_out))
         return windows(frames, scale, number, self.chance, smooth), windows(held_out, scale, number, smooth=smooth)
@@ -114,5 +136,7 @@ class RefinementRounds:
         if saved["state"] is not None:
             self.state = State(**saved["state"])
             self.model.double()
+            if self.inferred is not None:
+                self.inferred = InferredCourses.finer(self.inferred, self.data)
         if saved["evidence"] is not None:
             self.evidence = Evidence(**saved["evidence"])

@@ -17,6 +17,7 @@ from stoirec.learn.evaluation import val_loss
 from stoirec.learn.fit_file import fit_content
 from stoirec.learn.gradient_descent import GradientDescent
 from stoirec.learn.history import History
+from stoirec.learn.inferred import InferredCourses
 from stoirec.learn.model import new_model
 from stoirec.learn.observations import Observations, concentration_unit
 from stoirec.learn.refinement_rounds import RefinementRounds
@@ -81,11 +82,22 @@ class Training:
         data = data.in_unit(self.unit)
         self.data, self.config, self.device = data, config, device
         self.model = new_model(data, config).to(device)
-        self.observed = Observations.of(data, config, device)
-        self.descent = GradientDescent(data, config, self.model, self.observed)
-        self.rounds = RefinementRounds(data, config, self.model, self.observed, self.descent.chance)
+        observed = Observations.of(data, config, device)
+        inferred = InferredCourses(data, self.model.dtype, device) if len(data.unmeasured) else None
+        self.descent = GradientDescent(data, config, self.model, observed, inferred)
+        self.rounds = RefinementRounds(data, config, self.model, observed, self.descent.chance, inferred)
         self.history = History(device)
         self.earlier_seconds, self.started = 0.0, time.monotonic()
+
+    @property
+    def inferred(self) -> InferredCourses | None:
+        """Courses of what nobody measured."""
+        return self.rounds.inferred
+
+    @property
+    def observed(self) -> Observations:
+        """What is fitted, with courses as they are inferred by now."""
+        return self.rounds.observed
 
     @property
     def n_steps(self) -> int:
@@ -108,7 +120,7 @@ class Training:
             "device": str(self.device),
         }
         parts = (self.model, self.observed, self.history, self.rounds)
-        return fit_content(self.data, self.unit, self.config, *parts, costs)
+        return fit_content(self.rounds.data, self.unit, self.config, *parts, costs)
 
     def _seconds(self) -> float:
         return self.earlier_seconds + time.monotonic() - self.started
@@ -120,6 +132,7 @@ class Training:
             "descent": self.descent.state(),
             "rounds": self.rounds.checkpoint(),
             "history": self.history.state(),
+            "inferred": None if self.inferred is None else self.inferred.state_dict(),
             "seconds": self._seconds(),
         }
 
@@ -131,6 +144,10 @@ class Training:
         self.rounds.restore(saved["rounds"])
         self.history.restore(saved["history"])
         self.model.load_state_dict(saved["model"])
+        if self.inferred is not None:
+            self.inferred.load_state_dict(saved["inferred"])
+            if self.rounds.state is not None:
+                self.rounds.see(self.inferred)
         self.earlier_seconds = saved["seconds"]
         _log.info("resumed at step %d of %d", self.descent.step, self.descent.schedule.n_steps)
 

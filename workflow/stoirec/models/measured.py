@@ -1,5 +1,7 @@
 """A model beside the time courses of its species: which of them were measured, and what was."""
 
+import csv
+import io
 import logging
 from dataclasses import replace
 
@@ -15,6 +17,7 @@ from stoirec.network.graph import Graph
 
 _log = logging.getLogger(__name__)
 _TWICE = 2  # values of a run, at least, of a species that is followed
+_FEW = 0.1  # of the species that are followed: as many are inferred where nobody measured them
 _RUNS = 3  # of which the last is for validation
 
 
@@ -29,7 +32,12 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
             raise BadInput("--table", f"run {run.name}", f"{len(run.times())} times", f"at least {FEWEST}")
     names = {each.id: {each.id, each.name} for each in model.species}
     taken = {id_ for id_, own in names.items() if all(_times(run, own) >= _TWICE for run in measured.runs)}
-    dropped = [each.id for each in model.species if each.followed and each.id not in taken]
+    followed = [each.id for each in model.species if each.followed]
+    never = [id_ for id_ in followed if not any(_times(run, names[id_]) for run in measured.runs)]
+    inferred = never if taken and len(never) <= _FEW * len(followed) else []
+    if inferred:
+        _log.info("species that were never measured, to be inferred from what they drive: %s", listing(inferred))
+    dropped = [id_ for id_ in followed if id_ not in taken and id_ not in inferred]
     if dropped:
         text = "species that were not measured in every run, as if held from outside: %s"
         _log.info(text, listing(dropped))
@@ -47,8 +55,20 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
         if number:
             _log.info("%d %s", number, text)
     return replace(
-        model, species=tuple(replace(each, followed=each.followed and each.id in taken) for each in model.species)
+        model, species=tuple(replace(each, followed=each.followed and each.id not in dropped) for each in model.species)
     )
+
+
+def template(model: Model) -> str:
+    """A table of time courses to be filled in: two runs, a column for each species that is followed, and its error."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    names = [each.id for each in model.species if each.followed]
+    table.writerow(["run", "time", *(column for name in names for column in (name, f"{name} se"))])
+    for run in ("run 1", "run 2"):
+        for time in range(FEWEST):
+            table.writerow([run, time, *[""] * (2 * len(names))])
+    return text.getvalue()
 
 
 def _times(run: MeasuredRun, names: set[str]) -> int:

@@ -24,8 +24,10 @@ def true_frames(data: Data, truth: Truth, n_runs: int | None = None) -> tuple[np
     """(frames, R) true fluxes and (frames, M) dc/dt, what every oracle works on.
 
     Of the first `n_runs` training runs (default: all). Where nobody measured dc/dt, and concentrations are noisy, the
-    integrals of the fluxes along smooth courses and the measured changes, as a learner has them.
+    integrals of the fluxes along smooth courses and the measured changes, as a learner has them. An oracle knows what
+    nobody measured.
     """
+    data = truth.completed(data)
     frames = data.training_frames(data.n_training_runs if n_runs is None else n_runs)
     if not data.noise.any():
         return truth.flux(frames.concentration), frames.dcdt

@@ -15,7 +15,18 @@ def measure(simulation: Simulation, regime: Regime) -> tuple[np.ndarray, np.ndar
     places = np.stack([_frames(asked, n_frames, chosen) for _ in range(n_runs)])
     value = np.take_along_axis(simulation.concentration, places[:, :, None], axis=1)
     value = np.maximum(value * (1 + asked.noise * noise.normal(size=value.shape)), 0.0)
-    return simulation.time[places], np.where(gaps.random(value.shape) < asked.missing, np.nan, value)
+    value = np.where(gaps.random(value.shape) < asked.missing, np.nan, value)
+    value[..., unmeasured(regime, value.shape[-1])] = np.nan
+    return simulation.time[places], value
+
+
+def unmeasured(regime: Regime, n_metabolites: int) -> np.ndarray:
+    """Indices of the metabolites that are never measured, rising. Raises ValueError: fewer than these."""
+    number = 0 if regime.measured is None else regime.measured.unmeasured
+    if number >= n_metabolites:
+        raise ValueError(f"measured.unmeasured: {number} of {n_metabolites} metabolites")
+    drawn = generator_stream("unmeasured", regime.seeds.initial_concentrations)
+    return np.sort(drawn.choice(n_metabolites, number, replace=False))
 
 
 def _frames(asked: Measured, n_frames: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,16 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from scipy.interpolate import make_interp_spline
 
 from stoirec.config.regime import Regime
 from stoirec.data.data_file import network_dataset, with_trajectories
+from stoirec.data.dataset import Data
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
 from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION
 from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.graph import Graph
 from stoirec.simulate.kinetics import TrueKinetics, true_law
-from stoirec.simulate.measurement import measure
+from stoirec.simulate.measurement import measure, unmeasured
 from stoirec.simulate.trajectories import Simulation
 
 # variables of the group, and the parameters of the rate law they hold
@@ -29,6 +31,7 @@ _VARIABLES = {
     "mass_action": {},
     "convenience": {LOG_HALF_SATURATION: LOG_HALF_SATURATION},
 }  # by rate law
+_UNMEASURED, _TIME, _DEGREE = "unmeasured_concentration", "unmeasured_time", 5
 RECORDED = "recorded"  # no rate law of ours: the fluxes themselves are there
 _DIMS = {"weight1": ("hidden", "input"), "bias1": ("hidden",), "weight2": ("output", "hidden"), "bias2": ("output",)}
 
@@ -63,12 +66,26 @@ class Truth:
         log_k: (R,) log10 rate constants.
         edge_is_true: (E,) False for decoys.
         kinetics: the generator's kinetics, or the fluxes that a model's own laws gave.
+        unmeasured: (runs, n, unmeasured) concentrations that the file leaves out, at its (runs, n) times; None: none.
     """
 
     stoichiometry: np.ndarray
     log_k: np.ndarray
     edge_is_true: np.ndarray
     kinetics: TrueKinetics | RecordedFlux
+    unmeasured: np.ndarray | None = None
+    time: np.ndarray | None = None
+
+    def completed(self, data: Data) -> Data:
+        """`data` with the true courses of what nobody measured."""
+        if self.unmeasured is None or not len(data.unmeasured):
+            return data
+        splines = [make_interp_spline(time, value, k=_DEGREE) for time, value in zip(self.time, self.unmeasured)]
+        times = [data.time_of(run) for run in range(len(splines))]
+        concentration = np.stack([spline(time) for spline, time in zip(splines, times)])
+        return data.with_inferred(
+            concentration, np.stack([spline.derivative()(time) for spline, time in zip(splines, times)])
+        )
 
     def flux(self, concentration: np.ndarray) -> np.ndarray:
         """(..., M) concentrations -> (..., R) true fluxes, limited where the regime limits them."""
@@ -135,6 +152,7 @@ def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None
                 {"long_name": "1 true edge, 0 decoy", "units": "1"},
             ),
             **_parameter_variables(kinetics.parameters),
+            **_unmeasured_variables(simulation, regime),
         },
         attrs={
             # from these S can be simulated again: a learner must not have them either
@@ -147,6 +165,21 @@ def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None
             "rate_law": regime.kinetics.rate_law,
         },
     )
+
+
+def _unmeasured_variables(simulation: Simulation, regime: Regime) -> dict[str, tuple]:
+    """The courses that the data leave out."""
+    own = unmeasured(regime, simulation.concentration.shape[2])
+    if not len(own):
+        return {}
+    time, _ = measure(simulation, regime)
+    places = np.searchsorted(simulation.time, time)
+    value = np.take_along_axis(simulation.concentration, places[:, :, None], axis=1)[..., own]
+    text = {"long_name": "concentration that nobody measured", "units": "concentration unit"}
+    return {
+        _UNMEASURED: (("run", "frame", "unmeasured"), value, text),
+        _TIME: (("run", "frame"), time, {"long_name": "time", "units": "time unit"}),
+    }
 
 
 def _rate_law(
@@ -207,4 +240,6 @@ def read_truth(path: str | Path, graph: Graph) -> Truth:
         return Truth(stoichiometry, log_k, is_true, _recorded(dataset, path))
     law, parameters = _rate_law(dataset, stoichiometry, path)
     dt = float(dataset.attrs["dt"]) if dataset.attrs["flux_limiter"] else None
-    return Truth(stoichiometry, log_k, is_true, TrueKinetics(stoichiometry, log_k, law, parameters, dt))
+    kinetics = TrueKinetics(stoichiometry, log_k, law, parameters, dt)
+    left_out = [dataset[name].values for name in (_UNMEASURED, _TIME)] if _UNMEASURED in dataset else []
+    return Truth(stoichiometry, log_k, is_true, kinetics, *left_out)

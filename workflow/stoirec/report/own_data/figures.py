@@ -26,7 +26,7 @@ def courses(run: Prediction, names: list[str]) -> Figure:
         row, column = divmod(place, _COLUMNS)
         corner = np.array([column, -row - 1.0])
         values = np.stack([run.measured[:, metabolite], run.predicted[:, metabolite]])
-        low, span = _range(values[0])
+        low, span = _range(values[0] if np.isfinite(values[0]).any() else values[1])
         share = np.clip((values - low) / span, -_ROOM, 1 + _ROOM)
         x = corner[0] + _ROOM + (1 - 2 * _ROOM) * (run.time - run.time[0]) / (run.time[-1] - run.time[0])
         y = corner[1] + _ROOM + (0.8 - 2 * _ROOM) * share
@@ -52,8 +52,9 @@ def courses(run: Prediction, names: list[str]) -> Figure:
 
 def _range(measured: np.ndarray) -> tuple[float, float]:
     """Least value, and span, of what was measured; a constant has the span of its size."""
-    if not np.isfinite(measured).any():
+    measured = measured[np.isfinite(measured)]
+    if not len(measured):
         return 0.0, np.inf
-    low, high = float(np.nanmin(measured)), float(np.nanmax(measured))
+    low, high = float(measured.min()), float(measured.max())
     span = high - low
     return low, span if span > 1e-9 * max(abs(high), 1e-300) else max(abs(high), 1e-300)

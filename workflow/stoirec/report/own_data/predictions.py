@@ -7,6 +7,7 @@ import xarray as xr
 
 from stoirec.answer.prediction import answered_model, predicted, spread
 from stoirec.data.dataset import VALIDATION, Data
+from stoirec.learn.fit_file import with_inferred
 
 _SHOWN = 200  # frames of a run, where it has more
 
@@ -38,6 +39,7 @@ class Prediction:
 
 def predictions(data: Data, fit: xr.Dataset, recovery: xr.Dataset) -> list[Prediction]:
     """Of every run, by the matrix and rate constants of `recovery` with the functions of `fit`."""
+    data = with_inferred(data, fit)
     coefficient = data.graph.on_edges(recovery["stoichiometry"].values)
     log_k = recovery[f"log_k_{recovery.attrs['method']}"].values
     model = answered_model(fit, data, coefficient, log_k)
@@ -47,8 +49,9 @@ def predictions(data: Data, fit: xr.Dataset, recovery: xr.Dataset) -> list[Predi
         time, measured = (
             (data.courses[run].time, data.courses[run].value)
             if data.courses
-            else (data.time_of(run), data.concentration[run])
+            else (data.time_of(run), data.concentration[run].copy())
         )
+        measured[:, data.unmeasured] = np.nan
         course = predicted(model, data.concentration[run, 0], time)
         course[np.isnan(course)] = np.inf  # lost
         shown = np.unique(np.linspace(0, len(time) - 1, min(len(time), _SHOWN)).round().astype(int))

@@ -61,7 +61,7 @@ def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
         fit: content of fit.nc; data, truth: of the data set it was trained on.
     """
     model = learned_model(fit, data)
-    concentration = data.validation_frames().concentration
+    concentration = truth.completed(data).validation_frames().concentration
     concentration = concentration[:: max(1, len(concentration) // _FRAMES)]
     gauge = float(fit["log_k"].values.mean() - truth.log_k.mean())
     reactions = compare_fluxes(

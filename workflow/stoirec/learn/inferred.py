@@ -1,0 +1,169 @@
+"""Courses of metabolites that nobody measured, inferred from what they drive.
+
+Their concentrations are splines of time. Gradient descent moves them with the network; between the rounds of refinement
+Gauss-Newton steps do, by dc/dt of the measured metabolites alone: at every time there are far more of these than
+unknown concentrations.
+"""
+
+import numpy as np
+import torch
+from scipy.interpolate import BSpline
+from torch import Tensor, nn
+
+from stoirec.data.courses import place_in_run
+from stoirec.data.dataset import Data
+from stoirec.learn.model import MetabolismPropagation, typical_concentration
+from stoirec.learn.observations import Observations
+
+RATE = 2.0  # of their learning rate, over that of the functions
+_FEWEST, _MOST = 6, 25  # splines of a course
+_FINER = (
+    4  # times as many beside refinement, at most: what functions are wrong by in one reaction is then taken up there
+)
+_PER_SPLINE = 2  # times that are measured, at least
+_EARLY = 1 / 6  # of a run: before, splines are denser
+_CUBIC = 3
+_FRAMES = 240  # of a run, that a course is fitted to
+_STEPS = 20  # of Gauss and Newton, at a time: from far off the first few only turn
+_DAMPING, _FLOOR = 1e-3, 1e-9  # of the diagonal of J'J, and of its largest entry
+_SHIFT = 1e-6  # of a concentration, for derivatives by it
+_STIFF = 1e-6  # of the sharpest frame: what no frame tells follows from its neighbours
+_SMALLEST, _LARGEST = 1e-3, 2.0  # of the largest concentration measured: what drives nothing more could be anything
+_LONGEST = 1.0  # change of the log of a concentration in a step
+
+
+class InferredCourses(nn.Module):
+    """Log concentrations of the unmeasured metabolites in every run.
+
+    Attributes:
+        log_c: (runs, splines, unmeasured) of the log of concentrations.
+    """
+
+    def __init__(self, data: Data, dtype: torch.dtype, device: torch.device, most: int = _MOST) -> None:
+        super().__init__()
+        measured = np.delete(np.arange(data.graph.n_metabolites), data.unmeasured)
+        typical = np.median(typical_concentration(data.concentration[..., measured]))
+        n_times = min((len(course.time) for course in data.courses), default=data.n_frames)
+        self.n_splines = int(np.clip(n_times // _PER_SPLINE, _FEWEST, most))
+        shape = (len(data.run_role), self.n_splines, len(data.unmeasured))
+        largest = float(data.concentration[..., measured].max())
+        self.range = float(np.log(_SMALLEST * largest)), float(np.log(_LARGEST * largest))
+        self.log_c = nn.Parameter(torch.full(shape, float(np.log(typical)), dtype=dtype, device=device))
+        self.unmeasured, self.measured = (torch.as_tensor(of, device=device) for of in (data.unmeasured, measured))
+        bases = [self._basis(data.time_of(run)) for run in range(len(data.run_role))]
+        for name, parts in zip(("basis", "slope"), zip(*bases)):  # (runs, T, splines), and its derivative in time
+            values = torch.as_tensor(np.stack(parts), dtype=dtype, device=device)
+            self.register_buffer(name, values, persistent=False)
+
+    def _basis(self, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(T, splines) each, at the times of a run."""
+        inner = np.linspace(0, 1, self.n_splines - _CUBIC + 1)
+        splines = BSpline(np.r_[[0.0] * _CUBIC, inner, [1.0] * _CUBIC], np.eye(self.n_splines), _CUBIC)
+        span = time[-1] - time[0]
+        place, slope = place_in_run(time, time[0], time[-1], _EARLY), np.log1p(1 / _EARLY)
+        per_time = 1 / (slope * (_EARLY * span + time - time[0]))
+        return splines(place), splines.derivative()(place) * per_time[:, None]
+
+    def at(self, run: Tensor | int, place: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, unmeasured) concentrations, and their derivatives, in `run` at the frames `place` (n,) of it."""
+        basis, slope, log_c = self.basis[run, place], self.slope[run, place], self.log_c[run]
+        if log_c.dim() == 2:  # one run
+            found, rate = basis @ log_c, slope @ log_c
+        else:
+            found, rate = (torch.einsum("fk,fkh->fh", part, log_c) for part in (basis, slope))
+        c = found.clamp(*self.range).exp()
+        return c, c * rate
+
+    def filled(self, concentration: Tensor, dcdt: Tensor, run: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (n, M) with what is inferred in the columns of the unmeasured metabolites."""
+        found = self.at(run, place)
+        return tuple(values.index_copy(1, self.unmeasured, own) for values, own in zip((concentration, dcdt), found))
+
+    @classmethod
+    @torch.no_grad()
+    def finer(cls, coarse: "InferredCourses", data: Data) -> "InferredCourses":
+        """The same courses of more splines, in double precision."""
+        found = cls(data, torch.float64, coarse.log_c.device, _FINER * _MOST)
+        for run, log_c in enumerate(coarse.basis.double() @ coarse.log_c.double()):
+            for column, value in enumerate(log_c.T):
+                found.log_c[run, :, column] = _through(found.basis[run], value, torch.ones_like(value))
+        return found
+
+    @torch.no_grad()
+    def into(self, data: Data) -> Data:
+        """`data` with the courses as they are inferred."""
+        every = torch.arange(data.n_frames, device=self.log_c.device)
+        found = [self.at(run, every) for run in range(len(data.run_role))]
+        return data.with_inferred(*(torch.stack(part).double().cpu().numpy() for part in zip(*found)))
+
+    @torch.no_grad()
+    def fit(self, model: MetabolismPropagation, data: Data, scale: Tensor) -> None:
+        """The courses that leave least of dc/dt of the measured metabolites, at a fixed model in double precision.
+
+        Damped Gauss-Newton steps at each frame by itself, then splines through what they found, as sharp as it is.
+
+        Args:
+            scale: (M,) residuals of dc/dt are divided by it.
+        """
+        device = self.log_c.device
+        chosen = np.unique(np.linspace(0, data.n_frames - 1, min(_FRAMES, data.n_frames)).round().astype(int))
+        place = torch.as_tensor(chosen, device=device)
+        for run in range(len(data.run_role)):
+            frames = [torch.as_tensor(values[run, chosen], device=device) for values in (data.concentration, data.dcdt)]
+            log_c = self.at(run, place)[0].log()
+            residual, slope = self._linearised(model, log_c, *frames, scale)
+            damping = torch.full((len(chosen), 1), _DAMPING, dtype=log_c.dtype, device=device)
+            for _ in range(_STEPS):
+                trial = (log_c - _step(residual, slope, damping)).clamp(*self.range)
+                other, of_trial = self._linearised(model, trial, *frames, scale)
+                better = other.square().sum(1) < residual.square().sum(1)
+                log_c = torch.where(better[:, None], trial, log_c)
+                residual = torch.where(better[:, None], other, residual)
+                slope = torch.where(better[:, None, None], of_trial, slope)
+                damping = torch.where(better[:, None], damping / 3, 10 * damping)
+            for column, sharpness in enumerate(slope.square().sum(1).T):
+                self.log_c[run, :, column] = _through(self.basis[run, place], log_c[:, column], sharpness)
+
+    def _linearised(
+        self, model: MetabolismPropagation, log_c: Tensor, concentration: Tensor, dcdt: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(n, measured) residuals over `scale`, and (n, measured, unmeasured) their derivatives by log c."""
+        c = log_c.exp()
+        concentration = concentration.index_copy(1, self.unmeasured, c)
+
+        def residual(of: Tensor) -> Tensor:
+            return ((model(of) - dcdt) / scale)[:, self.measured]
+
+        base, slopes = residual(concentration), []
+        for column, metabolite in enumerate(self.unmeasured.tolist()):
+            moved = concentration.clone()
+            moved[:, metabolite] += _SHIFT * c[:, column]
+            slopes.append((residual(moved) - base) / _SHIFT)
+        return base, torch.stack(slopes, dim=-1)
+
+
+def _through(basis: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    """(splines,) of the curve through `value` (n,), smooth where their `weight` (n,) is little, or there are none."""
+    weight = weight / weight.max().clamp(min=torch.finfo(weight.dtype).tiny)
+    curved = torch.diff(torch.eye(basis.shape[1], dtype=basis.dtype, device=basis.device), n=2, dim=0)
+    matrix = basis.T @ (weight[:, None] * basis) + _STIFF * curved.T @ curved
+    flat = _STIFF**2 * torch.eye(len(matrix), dtype=basis.dtype, device=basis.device)
+    return torch.linalg.solve(matrix + flat, basis.T @ (weight * value))
+
+
+def _step(residual: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
+    """(n, unmeasured) damped Gauss-Newton steps of frames, to be subtracted."""
+    matrix, gradient = slope.transpose(1, 2) @ slope, slope.transpose(1, 2) @ residual[..., None]
+    diagonal = matrix.diagonal(dim1=1, dim2=2)
+    added = damping * diagonal + _FLOOR * diagonal.max().clamp(min=torch.finfo(diagonal.dtype).tiny)
+    return torch.linalg.solve(matrix + torch.diag_embed(added), gradient)[..., 0].clamp(-_LONGEST, _LONGEST)
+
+
+def place_of(observed: Observations, data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """Of the training frames (frames,) their runs, and where they stand in these."""
+    frames = observed.frames
+    place = np.empty(len(frames), int)
+    for run in np.unique(frames.run):
+        own = frames.run == run
+        place[own] = np.searchsorted(data.time_of(run), frames.time[own])
+    return frames.run, place
