@@ -1,4 +1,5 @@
 # make report   the study of config/config.yaml, from nothing to results/report.html
+#               with DATA=data.nc: S from your own time courses, and a page on it
 # make test     all tests, in a process per core
 # make lint     form of the Python files and of the Snakefiles
 #
@@ -8,12 +9,17 @@ PYTHON ?= python3
 CORES ?= all
 WORKERS ?= $(cores)
 STUDY ?=
+DATA ?=
 
 .PHONY: report test lint
 .DEFAULT_GOAL := report
 
 report: .venv/installed
+ifneq ($(DATA),)
+	.venv/bin/stoirec recover "$(DATA)" -o "$(basename $(DATA)).recovery.nc"
+else
 	.venv/bin/snakemake --cores $(CORES) $(if $(STUDY),--config study=$(STUDY))
+endif
 
 # The workflow's files come first, because they take longest; each file stays in one process, where its fixtures are
 # made once.

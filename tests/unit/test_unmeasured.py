@@ -60,6 +60,12 @@ def test_what_has_no_value_is_told_apart(data, measured):
     assert any("nobody measured" in line for line in sentences(told))
 
 
+def test_all_metabolites_without_a_value_are_refused(tiny_regime):
+    asked = {"frames": 60, "unmeasured": 10}
+    with pytest.raises(ValueError, match="measured.unmeasured: 10 of 10 metabolites"):
+        simulate(type(tiny_regime).model_validate(tiny_regime.model_dump() | {"measured": asked}))
+
+
 def test_a_value_here_and_there_is_not_unmeasured(tiny_path, tmp_path):
     dataset = netcdf.read(tiny_path, ()).load()
     dataset["concentration"].values[..., LEFT_OUT] = np.nan  # dcdt is there

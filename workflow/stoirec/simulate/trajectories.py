@@ -49,6 +49,8 @@ def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -
     """
     stoichiometry, space, edge_is_true = candidate_space(regime)
     kinetics = random_kinetics(regime, stoichiometry)
+    if regime.measured is not None and regime.measured.unmeasured >= (number := space.graph.n_metabolites):
+        raise ValueError(f"measured.unmeasured: {regime.measured.unmeasured} of {number} metabolites")
 
     n_runs = regime.n_runs + 1
     initial = initial_concentrations(regime, n_runs, space.graph.n_metabolites)
