@@ -19,8 +19,8 @@ def courses(run: Prediction, names: list[str]) -> Figure:
     """A run: measured values as dots, the predicted course as a line, framed by the metabolite's range."""
     chosen = np.sort(np.argsort(-run.error, kind="stable")[:MOST])
     rows = -(-len(chosen) // _COLUMNS)
-    figure = Figure(figsize=(WIDTH, _HEIGHT * rows + 0.1), layout="constrained")
-    axis = figure.subplots()
+    figure = Figure(figsize=(WIDTH, _HEIGHT * rows + 0.1))
+    axis = figure.add_axes((0, 0, 1, 1))
     lines, dots, frames = [], [], []
     for place, metabolite in enumerate(chosen):
         row, column = divmod(place, _COLUMNS)
