@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stoirec.data.courses import place_in_run
 from stoirec.data.dataset import Data
-from stoirec.learn.model import MetabolismPropagation, typical_concentration
+from stoirec.learn.model import MetabolismPropagation
 from stoirec.learn.observations import Observations
 
 RATE = 2.0  # of their learning rate, over that of the functions
@@ -28,7 +28,7 @@ _STEPS = 20  # of Gauss and Newton, at a time: from far off the first few only t
 _DAMPING, _FLOOR = 1e-3, 1e-9  # of the diagonal of J'J, and of its largest entry
 _SHIFT = 1e-6  # of a concentration, for derivatives by it
 _STIFF = 1e-6  # of the sharpest frame: what no frame tells follows from its neighbours
-_SMALLEST, _LARGEST = 1e-3, 2.0  # of the largest concentration measured: what drives nothing more could be anything
+_LEAST_SPREAD, _FAR = 0.1, 4.0  # of logs of concentrations; how many times that from the usual one is out of reach
 _LONGEST = 1.0  # change of the log of a concentration in a step
 
 
@@ -37,18 +37,20 @@ class InferredCourses(nn.Module):
 
     Attributes:
         log_c: (runs, splines, unmeasured) of the log of concentrations.
+        usual, spread: mean and standard deviation of the log of those that were measured: what is known beforehand.
     """
 
     def __init__(self, data: Data, dtype: torch.dtype, device: torch.device, most: int = _MOST) -> None:
         super().__init__()
         measured = np.delete(np.arange(data.graph.n_metabolites), data.unmeasured)
-        typical = np.median(typical_concentration(data.concentration[..., measured]))
+        there = data.concentration[..., measured]
+        logs = np.log(there[there > 0])
+        self.usual, self.spread = float(logs.mean()), max(float(logs.std()), _LEAST_SPREAD)
         n_times = min((len(course.time) for course in data.courses), default=data.n_frames)
         self.n_splines = int(np.clip(n_times // _PER_SPLINE, _FEWEST, most))
         shape = (len(data.run_role), self.n_splines, len(data.unmeasured))
-        largest = float(data.concentration[..., measured].max())
-        self.range = float(np.log(_SMALLEST * largest)), float(np.log(_LARGEST * largest))
-        self.log_c = nn.Parameter(torch.full(shape, float(np.log(typical)), dtype=dtype, device=device))
+        self.range = self.usual - _FAR * self.spread, self.usual + _FAR * self.spread
+        self.log_c = nn.Parameter(torch.full(shape, self.usual, dtype=dtype, device=device))
         self.unmeasured, self.measured = (torch.as_tensor(of, device=device) for of in (data.unmeasured, measured))
         bases = [self._basis(data.time_of(run)) for run in range(len(data.run_role))]
         for name, parts in zip(("basis", "slope"), zip(*bases)):  # (runs, T, splines), and its derivative in time
@@ -98,8 +100,9 @@ class InferredCourses(nn.Module):
 
     @torch.no_grad()
     def fit(self, model: MetabolismPropagation, data: Data, scale: Tensor) -> None:
-        """The courses that leave least of dc/dt of the measured metabolites, at a fixed model in double precision.
+        """The likeliest courses by dc/dt of the measured metabolites, at a fixed model in double precision.
 
+        What the model leaves now counts as noise, and beforehand unmeasured concentrations are as the measured are.
         Damped Gauss-Newton steps at each frame by itself, then splines through what they found, as sharp as it is.
 
         Args:
@@ -112,11 +115,14 @@ class InferredCourses(nn.Module):
             frames = [torch.as_tensor(values[run, chosen], device=device) for values in (data.concentration, data.dcdt)]
             log_c = self.at(run, place)[0].log()
             residual, slope = self._linearised(model, log_c, *frames, scale)
+            prior = residual.square().mean() / self.spread**2
             damping = torch.full((len(chosen), 1), _DAMPING, dtype=log_c.dtype, device=device)
             for _ in range(_STEPS):
-                trial = (log_c - _step(residual, slope, damping)).clamp(*self.range)
+                off = log_c - self.usual
+                trial = (log_c - _step(residual, slope, damping, prior, off)).clamp(*self.range)
                 other, of_trial = self._linearised(model, trial, *frames, scale)
-                better = other.square().sum(1) < residual.square().sum(1)
+                gain = residual.square().sum(1) - other.square().sum(1)
+                better = gain + prior * (off.square() - (trial - self.usual).square()).sum(1) > 0
                 log_c = torch.where(better[:, None], trial, log_c)
                 residual = torch.where(better[:, None], other, residual)
                 slope = torch.where(better[:, None, None], of_trial, slope)
@@ -151,9 +157,10 @@ def _through(basis: Tensor, value: Tensor, weight: Tensor) -> Tensor:
     return torch.linalg.solve(matrix + flat, basis.T @ (weight * value))
 
 
-def _step(residual: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
-    """(n, unmeasured) damped Gauss-Newton steps of frames, to be subtracted."""
-    matrix, gradient = slope.transpose(1, 2) @ slope, slope.transpose(1, 2) @ residual[..., None]
+def _step(residual: Tensor, slope: Tensor, damping: Tensor, prior: Tensor, off: Tensor) -> Tensor:
+    """(n, unmeasured) damped Gauss-Newton steps of frames, to be subtracted; `prior` pulls what is `off` back."""
+    matrix = slope.transpose(1, 2) @ slope + prior * torch.eye(off.shape[1], dtype=off.dtype, device=off.device)
+    gradient = slope.transpose(1, 2) @ residual[..., None] + prior * off[..., None]
     diagonal = matrix.diagonal(dim1=1, dim2=2)
     added = damping * diagonal + _FLOOR * diagonal.max().clamp(min=torch.finfo(diagonal.dtype).tiny)
     return torch.linalg.solve(matrix + torch.diag_embed(added), gradient)[..., 0].clamp(-_LONGEST, _LONGEST)

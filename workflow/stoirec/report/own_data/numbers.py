@@ -17,6 +17,7 @@ from stoirec.report.own_data.predictions import Prediction
 from stoirec.report.present import percent
 from stoirec.score.references import baseline_coefficients
 
+_POOR = 0.1  # of the variance: a fit that leaves more says little of columns
 _NAMED = 12  # reactions in a sentence
 
 
@@ -32,7 +33,7 @@ def answer(
         f"of the {sought.sum():,} coefficients sought are sure (confidence at least {SURE}): "
         f"{states[SURE_OF]} of {len(reactions)} reactions in every coefficient; {states[UNSURE]} are unsure"
         + (f", and of {states[NONE_FITS]} no allowed column seems right." if states[NONE_FITS] else "."),
-        _beside_trivial(data, recovery, sought),
+        _beside_trivial(data, recovery, sought) + (" The rest is what the time courses say." if sure.any() else ""),
         _predicted("held-out", held_out) if held_out else _predicted("training", trained),
     ]
     return {"share": percent(float(sure.mean())) if len(sure) else "–", "sentences": lines}
@@ -47,7 +48,7 @@ def _beside_trivial(data: Data, recovery: xr.Dataset, sought: np.ndarray) -> str
     same = [float((each == own)[sought].mean()) if sought.any() else 1.0 for each in (np.sign(unit), smallest)]
     return (
         f"Who knows only the roles and writes −1 and +1 has {percent(same[0])} of them as they are here, and the "
-        f"smallest columns that are balanced have {percent(same[1])}: the rest is what the time courses say."
+        f"smallest columns that are balanced have {percent(same[1])}."
     )
 
 
@@ -67,15 +68,29 @@ def untold(data: Data, fit: xr.Dataset, recovery: xr.Dataset, reactions: list[Re
     found = [text[0].upper() + text[1:] + "." for text in doubts(data.space, fit, recovery.attrs["method"])]
     if recovery.attrs["method"] not in ("refined", "roles") and fit.attrs["status"] == "ok":
         found.append("No refinement was asked for: the columns are rounded, and mean less than the confidence says.")
-    unsure = [reaction.name for reaction in reactions if reaction.state == UNSURE]
-    if unsure and len(unsure) < len(reactions):
-        found.append(f"Other columns explain the data nearly as well for {_named(unsure)}: the list has the next best.")
+    found += _unsure(fit, [reaction.name for reaction in reactions if reaction.state == UNSURE])
     if "length_is_convention" in recovery:
         open_ = np.flatnonzero(recovery["length_is_convention"].values)
         if len(open_):
             names = [data.graph.reaction_name(int(reaction)) for reaction in open_]
             found.append(f"The shorter column is taken where the double fits as well: {_named(names)}.")
     return found + [text[0].upper() + text[1:] + "." for text in sentences(overview(data))]
+
+
+def _unsure(fit: xr.Dataset, names: list[str]) -> list[str]:
+    """How much is described, and why reactions are unsure."""
+    if fit.attrs["status"] != "ok":
+        return []
+    left = float(fit["val_loss"])
+    text = (
+        f"What was learned leaves {left:.2g} of the variance of dc/dt, or of the changes, where nothing was trained on"
+    )
+    found = [f"{text}, {float(fit['train_loss']):.2g} where it was."]
+    if names and left >= _POOR:
+        found.append("So little is described that columns can hardly be told apart by it.")
+    elif names:
+        found.append(f"Other columns explain the data nearly as well for {_named(names)}: the list has the next best.")
+    return found
 
 
 def _named(names: list[str]) -> str:

@@ -66,7 +66,7 @@ def summary(data: Data, recovery: xr.Dataset) -> list[str]:
     states = Counter(reaction.state for reaction in recovered_reactions(data.space, recovery))
     texts = {
         SURE_OF: "sure, in every coefficient",
-        UNSURE: "unsure: other columns explain the data nearly as well",
+        UNSURE: "unsure: too little is described, or other columns explain the data nearly as well",
         NONE_FITS: "no allowed column seems right",
     }
     lines = [f"{states[state]:6d} reactions {text}" for state, text in texts.items() if states[state]]
