@@ -16,7 +16,7 @@ DATA ?=
 
 report: .venv/installed
 ifneq ($(DATA),)
-	.venv/bin/stoirec recover "$(DATA)" -o "$(basename $(DATA)).recovery.nc"
+	@data="$(DATA)"; .venv/bin/stoirec recover "$$data" -o "$${data%.*}.recovery.nc"
 else
 	.venv/bin/snakemake --cores $(CORES) $(if $(STUDY),--config study=$(STUDY))
 endif

@@ -73,6 +73,18 @@ def test_known_errors_say_what_a_value_weighs(times):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_a_course_stays_as_it_is_before_its_first_value_and_after_its_last(times, noise):
+    rng, fast = np.random.default_rng(6), [np.exp(-8 * time[:, None] * [1.0, 1.2, 1.5]) for time in times]
+    values = [value + noise * rng.normal(size=value.shape) for value in fast]
+    values[0][:9, 1], values[0][-9:, 2] = np.nan, np.nan
+    course = courses_of(times, values)[0][0]
+    smooth = course.at(times[0])[0]
+    assert np.isfinite(smooth).all()
+    np.testing.assert_allclose(smooth[:9, 1], smooth[9, 1], atol=0.02)
+    np.testing.assert_allclose(smooth[-9:, 2], smooth[-10, 2], atol=0.02)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_units_and_gaps_change_nothing_but_the_values_that_are_missing(times, noise):
     rng = np.random.default_rng(2)
     values = [value + noise * rng.normal(size=value.shape) for value in (trajectory(time)[0] for time in times)]

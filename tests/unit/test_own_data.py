@@ -49,8 +49,9 @@ def test_the_held_out_error_is_that_of_the_recovery(answered):
     data, fit, recovery = answered
     held_out = [run for run in predictions(data, fit, recovery) if run.held_out]
     found = float(recovery[f"rollout_error_{recovery.attrs['method']}"])
-    assert [run.rms for run in held_out] == pytest.approx([found], rel=0.05)
-    assert any(f"{found:.3f} error of the held-out courses" in line for line in page.summary(data, recovery))
+    assert [run.relative for run in held_out] == pytest.approx([found], rel=0.05)
+    assert any(line.startswith(f"{found:6.3f} ") for line in page.summary(data, recovery))
+    assert f"predicted with {found:.2g} of the error" in page.render("own.nc", data, fit, recovery, "best")
 
 
 def test_a_metabolite_that_was_not_measured_in_a_run_has_no_error(answered):
@@ -59,7 +60,6 @@ def test_a_metabolite_that_was_not_measured_in_a_run_has_no_error(answered):
     measured = run.measured.copy()
     measured[:, 3] = np.nan
     error = np.where(np.arange(len(run.error)) == 3, np.nan, run.error)
-    assert np.isfinite(replace(run, error=error).rms)
     figures.courses(replace(run, measured=measured, error=error), [f"M{i}" for i in range(len(error))])
 
 
@@ -69,7 +69,8 @@ def test_a_fit_that_diverged_has_a_page(answered):
     fit.attrs["status"] = "diverged"
     recovery = with_rollout_errors(recover(fit, "fit.nc"), fit, data)
     text = page.render("own.nc", data, fit, recovery, "best")
-    assert "the fit diverged" in text.lower() and "Predicted courses" not in text
+    assert "the fit diverged" in text.lower() and "Predicted courses" not in text and "<svg" not in text
+    assert page.summary(data, recovery) == ["the fit diverged: nothing was found"]
 
 
 def test_courses_that_cannot_be_followed_are_named(answered):
@@ -78,4 +79,7 @@ def test_courses_that_cannot_be_followed_are_named(answered):
     method = recovery.attrs["method"]
     wild[f"log_k_{method}"] = wild[f"log_k_{method}"] + 9
     wild["stoichiometry"] = abs(wild["stoichiometry"])
+    wild[f"rollout_error_{method}"] = np.inf
     assert "cannot be followed" in page.render("own.nc", data, fit, wild, "best")
+    lost = predictions(data, fit, wild)[0]
+    assert np.isinf(lost.relative) and np.isinf(lost.predicted[-1]).all()

@@ -8,7 +8,14 @@ import pytest
 import xarray as xr
 
 from stoirec.answer import prediction
-from stoirec.answer.prediction import answered_model, predicted, rollout_error, spread, with_rollout_errors
+from stoirec.answer.prediction import (
+    answered_model,
+    predicted,
+    relative_error,
+    rollout_error,
+    spread,
+    with_rollout_errors,
+)
 from stoirec.config.fit import FitConfig
 from stoirec.files import netcdf
 from stoirec.simulate.trajectories import simulate
@@ -34,15 +41,39 @@ def test_the_true_answer_predicts_the_simulated_course(true_fit, tiny_data, tiny
     assert rollout_error(model, tiny_data.validation_frames(), spread(tiny_data)) < 1e-4
 
 
-def test_an_error_of_one_is_that_of_a_constant(true_fit, tiny_data, tiny_truth):
-    """With a hundred-thousandth of every rate constant nothing moves: the error is that of the first frame."""
+def test_an_error_of_one_is_that_of_the_best_constants(true_fit, tiny_data, tiny_truth):
+    """With a hundred-thousandth of every rate constant nothing moves: the course stays at the first frame."""
     model = answered_model(
         true_fit, tiny_data, tiny_data.graph.on_edges(tiny_truth.stoichiometry), tiny_truth.log_k - 5
     )
     held_out = tiny_data.validation_frames()
-    still = held_out.concentration - held_out.concentration[0]
-    expected = math.sqrt(np.mean(np.square(still / tiny_data.concentration.std((0, 1)))))
-    assert rollout_error(model, held_out, spread(tiny_data)) == pytest.approx(expected, rel=1e-3)
+    scale, value = spread(tiny_data), held_out.concentration
+    first, best = (np.square((value - of) / scale).mean() for of in (value[0], value.mean(axis=0)))
+    assert rollout_error(model, held_out, scale) == pytest.approx(math.sqrt(first / best), rel=1e-3)
+    assert relative_error(value - value.mean(axis=0), value, scale) == pytest.approx(1)
+
+
+def test_what_was_not_measured_has_no_error():
+    value = np.array([[1.0, np.nan], [3.0, 5.0]])
+    assert relative_error(np.array([[0.5, np.nan], [0.5, 0.0]]), value, np.ones(2)) == pytest.approx(0.5)
+    assert relative_error(np.array([[np.inf, 0.0], [0.0, 0.0]]), value, np.ones(2)) == math.inf
+
+
+@pytest.mark.parametrize("time", [[0.0, 0.0, 1.0], [0.0, np.nan, 1.0], [2.0, 1.0, 0.0]])
+def test_times_that_do_not_rise_are_not_followed(true_fit, tiny_data, tiny_truth, time):
+    course = predicted(model_of(true_fit, tiny_data, tiny_truth), tiny_data.concentration[0, 0], np.array(time))
+    assert course.shape == (3, 10) and np.isnan(course[1:]).all()
+
+
+def test_stretches_of_one_frame_say_nothing(true_fit, tiny_data, tiny_truth):
+    few = replace(
+        tiny_data,
+        **{name: getattr(tiny_data, name)[:, :10] for name in ("concentration", "dcdt")},
+        time=tiny_data.time[:10],
+        run_role=np.zeros_like(tiny_data.run_role),
+    )
+    held_out = few.validation_frames()
+    assert np.isnan(rollout_error(model_of(true_fit, few, tiny_truth), held_out, spread(few)))
 
 
 def test_jacobians_of_the_solver_are_derivatives(true_fit, tiny_data, tiny_truth):

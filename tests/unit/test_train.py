@@ -248,7 +248,7 @@ def test_residuals_are_scaled_as_asked(tiny_data, tiny_fit):
     losses = {}
     for way in ("std", "none"):
         job = Training(tiny_data, tiny_fit.model_copy(update={"residual_scaling": way, "precision": "float64"}), CPU)
-        losses[way] = float(job.descent.current_losses()[0])
+        losses[way] = float(job.descent.current_losses(job.observed.training)[0])
         residual = (job.model(concentration) - dcdt).detach()
         assert losses[way] == pytest.approx(float((residual / (by_std if way == "std" else 1)).square().mean()))
     assert losses["std"] > 2 * losses["none"]

@@ -9,7 +9,7 @@ from stoirec.answer.recovery import recover
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data
 from stoirec.data.overview import overview, sentences
-from stoirec.errors import BadInput
+from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
 from stoirec.learn.inferred import InferredCourses, place_of
 from stoirec.learn.observations import Observations, std
@@ -64,6 +64,13 @@ def test_all_metabolites_without_a_value_are_refused(tiny_regime):
     asked = {"frames": 60, "unmeasured": 10}
     with pytest.raises(ValueError, match="measured.unmeasured: 10 of 10 metabolites"):
         simulate(type(tiny_regime).model_validate(tiny_regime.model_dump() | {"measured": asked}))
+
+
+def test_transposed_data_are_named_as_before(tiny_path, tmp_path):
+    dataset = netcdf.read(tiny_path, ()).load()
+    netcdf.write(tmp_path / "own.nc", dataset.assign(dcdt=dataset["dcdt"].transpose()))
+    with pytest.raises(BadInput, match="dcdt: found dimensions"):
+        read_data(tmp_path / "own.nc")
 
 
 def test_a_value_here_and_there_is_not_unmeasured(tiny_path, tmp_path):
@@ -151,6 +158,17 @@ def test_a_run_killed_in_its_refinement_resumes_to_the_same_numbers(data, measur
     resumed = train(data, REFINED, CPU, path)
     for name in whole.data_vars:
         np.testing.assert_array_equal(whole[name].values, resumed[name].values, err_msg=name)
+
+
+def test_without_refinement_the_courses_are_inferred_at_the_end(data):
+    fit = train(data, FIT, CPU)
+    assert np.ptp(fit["inferred_concentration"].values[0]) > 0 and np.isfinite(fit["val_loss"])
+
+
+def test_a_fit_of_other_data_is_named(data, measured, tiny_data):
+    fit = train(tiny_data, FIT, CPU)
+    with pytest.raises(Unsuitable, match="concentration: found nothing of M4, which the fit does not have"):
+        with_rollout_errors(recover(fit, "fit.nc"), fit, data)
 
 
 def test_an_oracle_knows_what_nobody_measured(measured):

@@ -411,8 +411,9 @@ def recover(
 
     laws = [law.value for law in RateLaw if law is not RateLaw.auto] if rate_law is RateLaw.auto else [rate_law.value]
     tried = {law if starts == 1 else f"{law}.{seed}": (law, seed) for law in laws for seed in range(1, starts + 1)}
-    paths = {fit: output.with_suffix(f".{fit}.fit.nc" if len(tried) > 1 else ".fit.nc") for fit in tried}
-    page = output.with_suffix(".html")
+    base = output.name.removesuffix(".nc")
+    paths = {fit: output.with_name(base + (f".{fit}.fit.nc" if len(tried) > 1 else ".fit.nc")) for fit in tried}
+    page = output.with_name(base + ".html")
     for written in (output, page, *paths.values()):
         _not_over(written, data)
     content = read_data(data)

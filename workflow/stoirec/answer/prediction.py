@@ -44,7 +44,11 @@ def predicted(model: MetabolismPropagation, start: np.ndarray, time: np.ndarray)
     by explicit Euler from frame to frame, because the limit is that of a frame.
     """
     rates = _Rates(model, start)
+    if len(time) == 1:
+        return start[None]
     try:
+        if not (np.diff(time) > 0).all():
+            raise _Left
         return _euler(rates, start, time) if model.limiter is not None else _solved(rates, start, time)
     except _Left:
         return np.concatenate([start[None], np.full((len(time) - 1, len(start)), np.nan)])
@@ -57,9 +61,15 @@ class _Rates:
         self.model, self.size, self.left = model, max(float(start.max()), 1e-300), _MOST
 
     def __call__(self, _: float, c: np.ndarray) -> np.ndarray:
-        """(M,) at c (M,)."""
+        """(M,) at c (M,), as a solver asks for it."""
         self.left -= 1
-        if self.left < 0 or not np.abs(c).max() < _FAR * self.size:
+        if self.left < 0:
+            raise _Left
+        return self.at(c)
+
+    def at(self, c: np.ndarray) -> np.ndarray:
+        """(M,) at c (M,)."""
+        if not np.abs(c).max() < _FAR * self.size:
             raise _Left
         return self._at(c[None])[0]
 
@@ -94,8 +104,8 @@ def _solved(rates: _Rates, start: np.ndarray, time: np.ndarray) -> np.ndarray:
 
 def _euler(rates: _Rates, start: np.ndarray, time: np.ndarray) -> np.ndarray:
     found = [start]
-    for at, dt in zip(time, np.diff(time)):
-        found.append(np.maximum(found[-1] + dt * rates(at, found[-1]), 0.0))
+    for dt in np.diff(time):
+        found.append(np.maximum(found[-1] + dt * rates.at(found[-1]), 0.0))
     return np.array(found)
 
 
@@ -109,19 +119,34 @@ def spread(data: Data) -> np.ndarray:
     return found
 
 
-def rollout_error(model: MetabolismPropagation, held_out: Frames, scale: np.ndarray) -> float:
-    """Of the held-out frames, each stretch integrated from its first: RMS over metabolites and frames of the error over
-    `scale` (M,). 0: predicted exactly; 1, for `spread`: as a constant would; inf: not to be followed.
+def relative_error(difference: np.ndarray, value: np.ndarray, scale: np.ndarray) -> float:
+    """RMS of `difference` (n, M) over that of `value` (n, M) from its means, each metabolite over its `scale` (M,).
+
+    0: no difference; 1: as much as the best constant has; what is NaN does not count.
     """
-    squares = []
+    constant = value - np.nanmean(value, axis=0) if len(value) else value
+    missed, moved = (float(np.nansum((part / scale) ** 2)) for part in (difference, constant))
+    return math.sqrt(missed / moved) if moved > 0 and np.isfinite(missed) else math.inf
+
+
+def rollout_error(model: MetabolismPropagation, held_out: Frames, scale: np.ndarray) -> float:
+    """The relative error of held-out frames, each stretch integrated from its first; inf: not to be followed.
+
+    NaN: no stretch has two frames. `scale`: (M,) of the concentrations, see `spread`.
+    """
+    differences, values = [], []
     for stretch in range(held_out.stretch[-1] + 1):
         own = np.flatnonzero(held_out.stretch == stretch)
+        if len(own) < 2:
+            continue
         shown = np.unique(np.linspace(0, len(own) - 1, min(len(own), _COMPARED)).round().astype(int))
-        times = own if model.limiter is not None else own[shown]
-        course = predicted(model, held_out.concentration[own[0]], held_out.time[times])
-        squares.append(np.square((course - held_out.concentration[times]) / scale))
-    mean = float(np.concatenate(squares)[:, np.isfinite(scale)].mean())
-    return math.sqrt(mean) if np.isfinite(mean) else math.inf
+        course = predicted(model, held_out.concentration[own[0]], held_out.time[own])[shown]
+        value = held_out.concentration[own[shown]]
+        differences.append(np.where(np.isnan(course), np.inf, course) - value)
+        values.append(value - value.mean(axis=0))
+    if not values:
+        return math.nan
+    return relative_error(np.concatenate(differences), np.concatenate(values), scale)
 
 
 def with_rollout_errors(recovery: xr.Dataset, fit: xr.Dataset, data: Data) -> xr.Dataset:
@@ -137,6 +162,6 @@ def with_rollout_errors(recovery: xr.Dataset, fit: xr.Dataset, data: Data) -> xr
             if fit.attrs["status"] == "ok":
                 model = answered_model(fit, data, data.graph.on_edges(coefficient), log_k)
                 by_answer[answer] = rollout_error(model, held_out, scale)
-        text = f"error of the held-out courses integrated with {method}, over their standard deviation"
+        text = f"error of the held-out courses integrated with {method}, over that of the best constant"
         found[f"{ROLLOUT}_{method}"] = ((), by_answer[answer], {"long_name": text, "units": "1"})
     return recovery.assign(found)

@@ -123,7 +123,7 @@ def _stretched(times: list[np.ndarray], values: list[np.ndarray], errors: list[n
     noisy = [(run, place) for run in range(len(times)) for place in np.flatnonzero(errors[run].max(axis=0))]
     asked = noisy[:: max(1, len(noisy) // _ASKED)]
     parts = [_present(times[run], values[run][:, place], errors[run][:, place]) for run, place in asked]
-    parts = [part for part in parts if len(part[0]) >= FEWEST]
+    parts = [part for part in parts if len(part[0]) >= FEWEST and part[2].any()]
     return min(_EARLY, key=lambda early: sum(_spline(*part, early)[1] for part in parts))
 
 
@@ -145,10 +145,14 @@ def _present(time: np.ndarray, series: np.ndarray, error: np.ndarray) -> tuple[n
 
 
 def _smooth(time: np.ndarray, series: np.ndarray, error: np.ndarray, early: float, at: np.ndarray) -> np.ndarray:
-    """A course of one metabolite at times `at`, through `series` (n,), which may have gaps, but two values at least."""
+    """A course of one metabolite at times `at`, through `series` (n,), which may have gaps, but two values at least.
+
+    Before its first value and after its last it stays as it is there.
+    """
     there = np.isfinite(series)
     if not error[there].any() or there.sum() < FEWEST:
-        return make_interp_spline(time[there], series[there], k=min(_DEGREE, there.sum() - 1))(at)
+        own = time[there]
+        return make_interp_spline(own, series[there], k=min(_DEGREE, len(own) - 1))(np.clip(at, own[0], own[-1]))
     own = _present(time, series, error)
     spline, _ = _spline(*own, early)
     return (own[1].std() or 1.0) * spline(place_in_run(at, *own[0][[0, -1]], early))
@@ -166,7 +170,7 @@ def _spline(time: np.ndarray, series: np.ndarray, error: np.ndarray, early: floa
 
 def place_in_run(time: np.ndarray, first: float, last: float, early: float) -> np.ndarray:
     """Between 0 and 1 within a run; times up to `early`, a part of its duration, have more of it."""
-    share = (time - first) / (last - first)
+    share = np.clip((time - first) / (last - first), 0.0, 1.0)
     return share if early == np.inf else np.log1p(share / early) / np.log1p(1 / early)
 
 

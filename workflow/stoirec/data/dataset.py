@@ -159,19 +159,18 @@ def read_data(path: str | Path) -> Data:
     if _ERROR in dataset:
         if dataset[_ERROR].dims != _FRAMES:
             raise BadInput(path, _ERROR, f"dimensions {dataset[_ERROR].dims}", f"({', '.join(_FRAMES)})")
-        _refuse(path, dataset[_ERROR], dataset[_ERROR].values < 0, "numbers >= 0, NaN where nobody knows")
+        bad = (dataset[_ERROR].values < 0) | np.isinf(dataset[_ERROR].values)
+        _refuse(path, dataset[_ERROR], bad, "finite numbers >= 0, NaN where nobody knows")
         errors = dataset[_ERROR].values.astype(float)
     return _smoothed(space, *_measured(path, time, concentration, errors, nowhere), roles, nowhere)
 
 
 def _unmeasured(path: str | Path, dataset: xr.Dataset, given: bool) -> np.ndarray:
     """Indices of the metabolites that have no value in any run."""
-    nothing = [np.isnan(dataset[name].values.astype(float)) for name in ("concentration", *(["dcdt"] if given else []))]
-    if any(each.ndim != len(_FRAMES) for each in nothing):
+    names = ("concentration", "dcdt") if given else ("concentration",)
+    if any(dataset[name].dims != _FRAMES or dataset[name].size == 0 for name in names):
         return np.zeros(0, int)  # which is refused elsewhere
-    nowhere = nothing[0].all(axis=(0, 1))
-    if given:
-        nowhere &= nothing[-1].all(axis=(0, 1))
+    nowhere = np.all([np.isnan(dataset[name].values.astype(float)).all(axis=(0, 1)) for name in names], axis=0)
     if nowhere.all():
         raise BadInput(path, "concentration", "no value", "values of at least one metabolite")
     return np.flatnonzero(nowhere)

@@ -11,6 +11,7 @@ from torch import Tensor
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
 from stoirec.data.graph_variables import space_variables
+from stoirec.errors import Unsuitable
 from stoirec.learn.evaluation import flux_gram, residual_square, val_loss
 from stoirec.learn.history import VAL_LOSS, History
 from stoirec.learn.losses import PREDICTION, REGULARISERS
@@ -204,9 +205,17 @@ def _inferred(data: Data, unit: float) -> Variables:
 
 
 def with_inferred(data: Data, fit: xr.Dataset) -> Data:
-    """`data` with the courses that a fit inferred, where there are metabolites that nobody measured."""
+    """`data` with the courses that a fit inferred, where there are metabolites that nobody measured.
+
+    Raises:
+        Unsuitable: the fit is of other data.
+    """
     if not len(data.unmeasured):
         return data
+    shape = (len(data.run_role), data.n_frames, len(data.unmeasured))
+    if INFERRED not in fit or fit[INFERRED].shape != shape or (fit["unmeasured"].values != data.unmeasured).any():
+        names = ", ".join(map(data.graph.metabolite_name, data.unmeasured))
+        raise Unsuitable("concentration", f"nothing of {names}, which the fit does not have", "the data of the fit")
     return data.with_inferred(fit[INFERRED].values, fit[INFERRED_SLOPE].values)
 
 

@@ -12,7 +12,7 @@ from stoirec.kinetics.pde_m1 import EMBEDDING
 from stoirec.learn import losses
 from stoirec.learn.inferred import RATE, InferredCourses, place_of
 from stoirec.learn.model import MetabolismPropagation, told
-from stoirec.learn.observations import Observations, activity, scale_of
+from stoirec.learn.observations import Observations, Observed, activity, scale_of
 from stoirec.learn.schedule import Steps
 from stoirec.streams import learner_stream
 
@@ -38,7 +38,6 @@ class GradientDescent:
     ) -> None:
         self.config, self.model, self.inferred = config, model, inferred
         self.device = observed.training.dcdt.device
-        self.exact = observed.training  # in double precision
         self.observed = observed.training.to(model.dtype)
         self.scale = torch.maximum(scale_of(self.observed.dcdt, config), observed.least.to(model.dtype))
         self.columns = losses.Columns.of(data.space, model.dtype, self.device)
@@ -63,10 +62,7 @@ class GradientDescent:
         factor = self.schedule.rate_factor(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = group["start"] * factor
-        observed = self.observed.concentration[frames], self.observed.dcdt[frames]
-        if self.inferred is not None:
-            observed = self.inferred.filled(*observed, *(part[frames] for part in self.place))
-        components = self._components(*observed)
+        components = self._components(*self._seen(frames))
         weights = self.schedule.loss_weights(self.step)
         loss = sum(weight * part for weight, part in zip(weights, components) if weight)
         self.optimiser.zero_grad(set_to_none=True)
@@ -79,6 +75,13 @@ class GradientDescent:
         self.step += 1
         return torch.stack(components).detach()
 
+    def _seen(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Concentrations and dc/dt of some frames, with what is inferred of those that nobody measured."""
+        found = self.observed.concentration[frames], self.observed.dcdt[frames]
+        if self.inferred is None:
+            return found
+        return self.inferred.filled(*found, *(part[frames] for part in self.place))
+
     def draw(self, size: int) -> np.ndarray:
         """(size,) random frames."""
         if self.chance is None:
@@ -86,9 +89,9 @@ class GradientDescent:
         return self.rng.choice(len(self.chance), size=size, p=self.chance)
 
     @torch.no_grad()
-    def current_losses(self) -> Tensor:
-        """(components,) losses on the first frames, unweighted."""
-        parts = (self.exact.concentration[:_FIRST], self.exact.dcdt[:_FIRST])
+    def current_losses(self, observed: Observed) -> Tensor:
+        """(components,) losses on the first frames of `observed`, unweighted."""
+        parts = (observed.concentration[:_FIRST], observed.dcdt[:_FIRST])
         return torch.stack(self._components(*(part.to(self.model.dtype) for part in parts)))
 
     def _components(self, concentration: Tensor, dcdt: Tensor) -> list[Tensor]:

@@ -28,6 +28,7 @@ _STEPS = 20  # of Gauss and Newton, at a time: from far off the first few only t
 _DAMPING, _FLOOR = 1e-3, 1e-9  # of the diagonal of J'J, and of its largest entry
 _SHIFT = 1e-6  # of a concentration, for derivatives by it
 _STIFF = 1e-6  # of the sharpest frame: what no frame tells follows from its neighbours
+_NOTHING = 1e-30  # a slope, squared, that is none
 _LEAST_SPREAD, _FAR = 0.1, 4.0  # of logs of concentrations; how many times that from the usual one is out of reach
 _LONGEST = 1.0  # change of the log of a concentration in a step
 
@@ -44,9 +45,10 @@ class InferredCourses(nn.Module):
         super().__init__()
         measured = np.delete(np.arange(data.graph.n_metabolites), data.unmeasured)
         there = data.concentration[..., measured]
-        logs = np.log(there[there > 0])
+        logs = np.log(there[there > 0]) if (there > 0).any() else np.zeros(1)
         self.usual, self.spread = float(logs.mean()), max(float(logs.std()), _LEAST_SPREAD)
         n_times = min((len(course.time) for course in data.courses), default=data.n_frames)
+        self.is_coarse = most == _MOST
         self.n_splines = int(np.clip(n_times // _PER_SPLINE, _FEWEST, most))
         shape = (len(data.run_role), self.n_splines, len(data.unmeasured))
         self.range = self.usual - _FAR * self.spread, self.usual + _FAR * self.spread
@@ -128,7 +130,8 @@ class InferredCourses(nn.Module):
                 slope = torch.where(better[:, None, None], of_trial, slope)
                 damping = torch.where(better[:, None], damping / 3, 10 * damping)
             for column, sharpness in enumerate(slope.square().sum(1).T):
-                self.log_c[run, :, column] = _through(self.basis[run, place], log_c[:, column], sharpness)
+                off = _through(self.basis[run, place], log_c[:, column] - self.usual, sharpness)
+                self.log_c[run, :, column] = self.usual + off
 
     def _linearised(
         self, model: MetabolismPropagation, log_c: Tensor, concentration: Tensor, dcdt: Tensor, scale: Tensor
@@ -162,7 +165,7 @@ def _step(residual: Tensor, slope: Tensor, damping: Tensor, prior: Tensor, off: 
     matrix = slope.transpose(1, 2) @ slope + prior * torch.eye(off.shape[1], dtype=off.dtype, device=off.device)
     gradient = slope.transpose(1, 2) @ residual[..., None] + prior * off[..., None]
     diagonal = matrix.diagonal(dim1=1, dim2=2)
-    added = damping * diagonal + _FLOOR * diagonal.max().clamp(min=torch.finfo(diagonal.dtype).tiny)
+    added = damping * diagonal + _FLOOR * diagonal.max().clamp(min=_NOTHING)
     return torch.linalg.solve(matrix + torch.diag_embed(added), gradient)[..., 0].clamp(-_LONGEST, _LONGEST)
 
 

@@ -52,9 +52,8 @@ class RefinementRounds:
 
     def advance(self) -> None:
         """A round, or the end of all; the model then holds its result, and courses that are inferred follow it."""
-        if self.inferred is not None and self.state is None:
-            self.inferred = InferredCourses.finer(self.inferred, self.data)
-            self._infer()
+        if self.state is None:
+            self.infer()
         refinement, rounds, steps = self.refinement(), self.config.refinement_rounds, self.config.refinement_steps
         state = self.state or self._trained()
         if self.done < rounds and not refinement.settled(state):
@@ -74,11 +73,14 @@ class RefinementRounds:
         self.state = state
         self.steps += steps
         self._into_model(refinement, state)
-        if self.inferred is not None:
-            self._infer()
+        self.infer()
 
-    def _infer(self) -> None:
-        """Courses of what nobody measured, by the model as it is."""
+    def infer(self) -> None:
+        """Courses of what nobody measured, if there is such, by the model as it is."""
+        if self.inferred is None:
+            return
+        if self.inferred.is_coarse:
+            self.inferred = InferredCourses.finer(self.inferred, self.asked)
         self.model.double()
         scale = std(self.observed.training.dcdt)
         self.inferred.fit(self.model, self.data, scale)
@@ -137,6 +139,6 @@ class RefinementRounds:
             self.state = State(**saved["state"])
             self.model.double()
             if self.inferred is not None:
-                self.inferred = InferredCourses.finer(self.inferred, self.data)
+                self.inferred = InferredCourses.finer(self.inferred, self.asked)
         if saved["evidence"] is not None:
             self.evidence = Evidence(**saved["evidence"])

@@ -108,11 +108,13 @@ class Training:
         """Record coefficients, losses and val_loss as they are."""
         validation = self.observed.validation
         loss = val_loss(self.model, validation, max(1, len(validation) // _SNAPSHOT_FRAMES))
-        components = self.descent.current_losses() if self.history.is_fresh() else None
+        components = self.descent.current_losses(self.observed.training) if self.history.is_fresh() else None
         return self.history.snapshot(self.n_steps, self.model.coefficient, components, loss)
 
     def content(self) -> xr.Dataset:
         """Of fit.nc."""
+        if self.rounds.state is None and not self.history.diverged:
+            self.rounds.infer()
         costs = {
             "n_steps": self.n_steps,
             "wall_time_s": round(self._seconds(), 3),

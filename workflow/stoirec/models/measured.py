@@ -34,7 +34,8 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
     taken = {id_ for id_, own in names.items() if all(_times(run, own) >= _TWICE for run in measured.runs)}
     followed = [each.id for each in model.species if each.followed]
     never = [id_ for id_ in followed if not any(_times(run, names[id_]) for run in measured.runs)]
-    inferred = never if taken and len(never) <= _FEW * len(followed) else []
+    driving = {id_ for reaction in model.reactions for id_ in reaction.drives if taken & reaction.coefficients.keys()}
+    inferred = [id_ for id_ in never if id_ in driving] if len(never) <= _FEW * len(followed) else []
     if inferred:
         _log.info("species that were never measured, to be inferred from what they drive: %s", listing(inferred))
     dropped = [id_ for id_ in followed if id_ not in taken and id_ not in inferred]

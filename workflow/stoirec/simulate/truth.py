@@ -80,7 +80,10 @@ class Truth:
         """`data` with the true courses of what nobody measured."""
         if self.unmeasured is None or not len(data.unmeasured):
             return data
-        splines = [make_interp_spline(time, value, k=_DEGREE) for time, value in zip(self.time, self.unmeasured)]
+        splines = [
+            make_interp_spline(time, value, k=min(_DEGREE, len(time) - 1))
+            for time, value in zip(self.time, self.unmeasured)
+        ]
         times = [data.time_of(run) for run in range(len(splines))]
         concentration = np.stack([spline(time) for spline, time in zip(splines, times)])
         return data.with_inferred(

@@ -28,19 +28,18 @@ def courses(run: Prediction, names: list[str]) -> Figure:
         values = np.stack([run.measured[:, metabolite], run.predicted[:, metabolite]])
         low, span = _range(values[0] if np.isfinite(values[0]).any() else values[1])
         share = np.clip((values - low) / span, -_ROOM, 1 + _ROOM)
-        x = corner[0] + _ROOM + (1 - 2 * _ROOM) * (run.time - run.time[0]) / (run.time[-1] - run.time[0])
+        x = corner[0] + _ROOM + (1 - 2 * _ROOM) * (run.time - run.time[0]) / (np.ptp(run.time) or 1.0)
         y = corner[1] + _ROOM + (0.8 - 2 * _ROOM) * share
         there = np.isfinite(y[0])
         dots.append(np.column_stack([x, y[0]])[there])
-        followed = np.isfinite(y[1])
+        followed = np.isfinite(values[1])
         lines.append(np.column_stack([x, y[1]])[followed])
         left, right, bottom, top = *(corner[0] + np.array([0.04, 0.96])), *(corner[1] + np.array([0.02, 0.8]))
         frames.append([(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)])
         name = plain(shortened(names[metabolite], _NAME))
         axis.text(left, corner[1] + 0.83, name, fontsize=6.5, va="bottom", clip_on=False)
-        axis.text(
-            right, corner[1] + 0.83, f"{run.error[metabolite]:.2g}", fontsize=6, va="bottom", ha="right", color=GREY
-        )
+        error = "" if np.isnan(run.error[metabolite]) else f"{run.error[metabolite]:.2g}"
+        axis.text(right, corner[1] + 0.83, error, fontsize=6, va="bottom", ha="right", color=GREY)
     axis.add_collection(LineCollection(frames, colors=PALE, linewidths=0.6))
     axis.add_collection(LineCollection(lines, colors=LEARNED, linewidths=1.0, zorder=3))
     if dots:

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from stoirec.answer.decode import decode
+from stoirec.answer.decode import REFINED, ROLES, decode
+from stoirec.answer.prediction import ROLLOUT
 from stoirec.answer.recovery import doubts
 from stoirec.data.dataset import Data
 from stoirec.data.overview import overview, sentences
@@ -28,13 +29,13 @@ def answer(
     sought = np.isnan(data.space.known)
     sure = recovery["confidence"].values[sought] >= SURE
     states = Counter(reaction.state for reaction in reactions)
-    held_out, trained = ([run.rms for run in runs if run.held_out == is_held_out] for is_held_out in (True, False))
     lines = [
         f"of the {sought.sum():,} coefficients sought are sure (confidence at least {SURE}): "
         f"{states[SURE_OF]} of {len(reactions)} reactions in every coefficient; {states[UNSURE]} are unsure"
         + (f", and of {states[NONE_FITS]} no allowed column seems right." if states[NONE_FITS] else "."),
-        _beside_trivial(data, recovery, sought) + (" The rest is what the time courses say." if sure.any() else ""),
-        _predicted("held-out", held_out) if held_out else _predicted("training", trained),
+        _beside_trivial(data, recovery, sought)
+        + (" Where it differs from these, the time courses say so." if sure.any() else ""),
+        _predicted(recovery, any(run.held_out for run in runs)),
     ]
     return {"share": percent(float(sure.mean())) if len(sure) else "–", "sentences": lines}
 
@@ -52,21 +53,24 @@ def _beside_trivial(data: Data, recovery: xr.Dataset, sought: np.ndarray) -> str
     )
 
 
-def _predicted(kind: str, errors: list[float]) -> str:
-    if not np.isfinite(errors).all():
-        return f"Integrated from its first frame, a {kind} run cannot be followed: the functions do not hold there."
-    what = f"the {kind} run is" if len(errors) == 1 else f"the {kind} runs are"
+def _predicted(recovery: xr.Dataset, has_runs: bool) -> str:
+    """How well held-out courses are predicted."""
+    error = float(recovery[f"{ROLLOUT}_{recovery.attrs['method']}"])
+    what = "what was held out" if has_runs else "the held-out tenths of the runs"
+    if np.isnan(error):
+        return "Too little is held out to be predicted."
+    if not np.isfinite(error):
+        return f"Integrated from its first frame, {what} cannot be followed: the functions do not hold there."
     return (
-        f"Integrated from the first frame with this matrix, {what} predicted with an error of "
-        f"{np.sqrt(np.mean(np.square(errors))):.2g} of a metabolite's standard deviation "
-        "(0: exactly; 1: no better than a constant)."
+        f"Integrated from the first frame with this matrix, {what} is predicted with {error:.2g} of the error that the "
+        "best constants would have."
     )
 
 
 def untold(data: Data, fit: xr.Dataset, recovery: xr.Dataset, reactions: list[RecoveredReaction]) -> list[str]:
     """What cannot be told, and why; then what the data are."""
-    found = [text[0].upper() + text[1:] + "." for text in doubts(data.space, fit, recovery.attrs["method"])]
-    if recovery.attrs["method"] not in ("refined", "roles") and fit.attrs["status"] == "ok":
+    found = [f"To know first: {text}." for text in doubts(data.space, fit, recovery.attrs["method"])]
+    if recovery.attrs["method"] not in (REFINED, ROLES) and fit.attrs["status"] == "ok":
         found.append("No refinement was asked for: the columns are rounded, and mean less than the confidence says.")
     found += _unsure(fit, [reaction.name for reaction in reactions if reaction.state == UNSURE])
     if "length_is_convention" in recovery:
@@ -74,6 +78,11 @@ def untold(data: Data, fit: xr.Dataset, recovery: xr.Dataset, reactions: list[Re
         if len(open_):
             names = [data.graph.reaction_name(int(reaction)) for reaction in open_]
             found.append(f"The shorter column is taken where the double fits as well: {_named(names)}.")
+    if len(data.unmeasured):
+        found.append(
+            "Courses that nobody measured were inferred in every run, the held-out ones included, from how the others "
+            "change there: predictions start from what was inferred."
+        )
     return found + [text[0].upper() + text[1:] + "." for text in sentences(overview(data))]
 
 
@@ -107,7 +116,7 @@ def by_run(runs: list[Prediction], names: list[str]) -> pd.DataFrame:
             "times": len(run.time),
             "until": f"{run.time[-1]:.4g}",
             "values": int(np.isfinite(run.measured).sum()),
-            "error": f"{run.rms:.2g}",
+            "error": f"{run.relative:.2g}",
             "worst": ", ".join(f"{names[place]} {run.error[place]:.2g}" for place in worst),
         }
     return pd.DataFrame.from_dict(rows, orient="index")

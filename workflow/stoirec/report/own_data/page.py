@@ -40,7 +40,7 @@ def write(output: Path, source: Path, data: Data, fit: xr.Dataset, recovery: xr.
 
 def render(name: str, data: Data, fit: xr.Dataset, recovery: xr.Dataset, recipe: str) -> str:
     """The page as text."""
-    reactions = recovered_reactions(data.space, recovery)
+    reactions = recovered_reactions(data.space, recovery) if fit.attrs["status"] == "ok" else []
     runs = predictions(data, fit, recovery) if fit.attrs["status"] == "ok" else []
     names = [data.graph.metabolite_name(place) for place in range(data.graph.n_metabolites)]
     return rendered(
@@ -50,8 +50,8 @@ def render(name: str, data: Data, fit: xr.Dataset, recovery: xr.Dataset, recipe:
         graph=data.graph,
         answer=numbers.answer(data, recovery, reactions, runs) if runs else None,
         untold=numbers.untold(data, fit, recovery, reactions),
-        map=_map(data, reactions).html if len(reactions) <= MOST_DRAWN else None,
-        reactions=_list(reactions).html,
+        map=_map(data, reactions).html if 0 < len(reactions) <= MOST_DRAWN else None,
+        reactions=_list(reactions).html if reactions else None,
         runs=_runs(runs, names).html if runs else None,
         courses=[_courses(run, names).html for run in _drawn(runs)],
         n_runs=len(runs),
@@ -63,6 +63,8 @@ def render(name: str, data: Data, fit: xr.Dataset, recovery: xr.Dataset, recipe:
 
 def summary(data: Data, recovery: xr.Dataset) -> list[str]:
     """The answer in a few lines, for a terminal."""
+    if recovery.attrs["status"] != "ok":
+        return ["the fit diverged: nothing was found"]
     states = Counter(reaction.state for reaction in recovered_reactions(data.space, recovery))
     texts = {
         SURE_OF: "sure, in every coefficient",
@@ -71,7 +73,10 @@ def summary(data: Data, recovery: xr.Dataset) -> list[str]:
     }
     lines = [f"{states[state]:6d} reactions {text}" for state, text in texts.items() if states[state]]
     error = float(recovery[f"{ROLLOUT}_{recovery.attrs['method']}"])
-    return [*lines, f"{error:6.3f} error of the held-out courses, integrated from their first frame (1: as a constant)"]
+    return [
+        *lines,
+        f"{error:6.3f} of the best constants' error in the held-out courses, integrated from their first frame",
+    ]
 
 
 def _map(data: Data, reactions: list[RecoveredReaction]) -> Html:
@@ -91,8 +96,9 @@ def _list(reactions: list[RecoveredReaction]) -> Html:
 def _runs(runs: list[Prediction], names: list[str]) -> Html:
     return table(
         numbers.by_run(runs, names),
-        "Every run, integrated from its first frame with the recovered matrix. error: RMS of the difference over a "
-        "metabolite's standard deviation; worst: metabolites of the largest error.",
+        "Every run, integrated from its first frame with the recovered matrix. error: RMS of the difference from what "
+        "was measured, noise included, over that of the best constants; worst: metabolites whose difference is the "
+        "largest part of their standard deviation.",
         marked=tuple(f"run {run.run}" for run in runs if run.held_out),
         index="run",
     )
@@ -100,7 +106,7 @@ def _runs(runs: list[Prediction], names: list[str]) -> Html:
 
 def _drawn(runs: list[Prediction]) -> list[Prediction]:
     """The runs that have a figure, held-out ones first."""
-    return sorted(runs, key=lambda run: (not run.held_out, -run.rms))[:_DRAWN]
+    return sorted(runs, key=lambda run: (not run.held_out, -run.relative))[:_DRAWN]
 
 
 def _courses(run: Prediction, names: list[str]) -> Html:
@@ -109,7 +115,7 @@ def _courses(run: Prediction, names: list[str]) -> Html:
     caption = (
         f"Run {run.run}, {kind}: measured values (dots) and the course from the first frame on (line), each metabolite "
         f"between its least and its largest value, time {run.time[0]:.4g} to {run.time[-1]:.4g}; the number is its "
-        f"error.{some}"
+        f"error over its standard deviation in all runs; a frame without dots was inferred.{some}"
     )
     return figure(figures.courses(run, names), caption, f"Measured and predicted courses of run {run.run}")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from stoirec.answer.prediction import answered_model, predicted, spread
+from stoirec.answer.prediction import answered_model, predicted, relative_error, spread
 from stoirec.data.dataset import VALIDATION, Data
 from stoirec.learn.fit_file import with_inferred
 
@@ -20,8 +20,9 @@ class Prediction:
         run: its place in the file; held_out: whether nothing was trained on it.
         time: (T,) [time unit]; measured: (T, M) [concentration], NaN where nothing was; predicted: (T, M), inf
             where the course cannot be followed.
-        error: (M,) RMS difference over the metabolite's standard deviation; inf where the course cannot be followed,
-            NaN where nothing was measured.
+        error: (M,) RMS difference over the metabolite's standard deviation in all runs; inf where the course cannot be
+            followed, NaN where nothing was measured.
+        relative: RMS difference of all over that of the best constants.
     """
 
     run: int
@@ -30,11 +31,7 @@ class Prediction:
     measured: np.ndarray
     predicted: np.ndarray
     error: np.ndarray
-
-    @property
-    def rms(self) -> float:
-        """`error` of all metabolites."""
-        return float(np.sqrt(np.nanmean(self.error**2)))
+    relative: float
 
 
 def predictions(data: Data, fit: xr.Dataset, recovery: xr.Dataset) -> list[Prediction]:
@@ -56,9 +53,8 @@ def predictions(data: Data, fit: xr.Dataset, recovery: xr.Dataset) -> list[Predi
         course[np.isnan(course)] = np.inf  # lost
         shown = np.unique(np.linspace(0, len(time) - 1, min(len(time), _SHOWN)).round().astype(int))
         time, measured, course = time[shown], measured[shown], course[shown]
-        found.append(
-            Prediction(run, bool(role == VALIDATION), time, measured, course, _error(course - measured, scale))
-        )
+        error, relative = _error(course - measured, scale), relative_error(course - measured, measured, scale)
+        found.append(Prediction(run, bool(role == VALIDATION), time, measured, course, error, relative))
     return found
 
 
