@@ -1,11 +1,13 @@
 """Metabolites that nobody measured: read, inferred from what they drive, left out of what is judged."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from stoirec.answer.prediction import answered_model, with_rollout_errors
 from stoirec.answer.recovery import recover
+from stoirec.cli import app
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data
 from stoirec.data.overview import overview, sentences
@@ -176,3 +178,45 @@ def test_an_oracle_knows_what_nobody_measured(measured):
     flux, dcdt = true_frames(data, truth)
     left = np.abs(dcdt - flux @ truth.stoichiometry.T)
     assert left.max() < 1e-2 * np.abs(dcdt).max()
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """A chain of ten species, and the name of its model file."""
+    rows = [f"R{i},S{i} -> S{i + 1}" for i in range(9)]
+    (tmp_path / "model.csv").write_text("\n".join(["reaction,equation", *rows]) + "\n")
+    return tmp_path / "model.csv"
+
+
+@pytest.mark.parametrize(("missing", "inferred"), [("S4", True), ("S9", False)])
+def test_a_species_without_a_column_is_inferred_if_it_drives(chain, tmp_path, missing, inferred, caplog):
+    caplog.set_level("INFO")
+    names = [f"S{i}" for i in range(10) if f"S{i}" != missing]
+    values = {
+        (run, time): [1 + (run + i) % 3 + 0.5 ** (time + i) for i in range(9)] for run in (1, 2) for time in range(8)
+    }
+    rows = [[*key, *row] for key, row in values.items()]
+    lines = [",".join(map(str, row)) for row in [["run", "time", *names], *rows]]
+    (tmp_path / "runs.csv").write_text("\n".join(lines) + "\n")
+    arguments = ["import", str(chain), "--table", str(tmp_path / "runs.csv"), "-o", str(tmp_path / "data.nc")]
+    app(arguments, standalone_mode=False)
+    data = read_data(tmp_path / "data.nc")
+    assert [data.graph.metabolite_name(place) for place in data.unmeasured] == ([missing] if inferred else [])
+    assert data.graph.n_metabolites == (10 if inferred else 9)
+    assert any("never measured, to be inferred" in line for line in caplog.messages) == inferred
+
+
+def test_a_template_is_a_table_once_it_is_filled_in(chain, tmp_path):
+    table = tmp_path / "runs.csv"
+    app(["import", str(chain), "--template", "-o", str(table)], standalone_mode=False)
+    filled = pd.read_csv(table)
+    assert list(filled.columns[:4]) == ["run", "time", "S0", "S0 se"] and len(filled) == 10
+    for place, name in enumerate(filled.columns[2:]):
+        filled[name] = 0.01 if name.endswith("se") else 1 + np.exp(-filled["time"] * (1 + place) / 9)
+    filled.to_csv(table, index=False)
+    app(["import", str(chain), "--table", str(table), "-o", str(tmp_path / "data.nc")], standalone_mode=False)
+    data = read_data(tmp_path / "data.nc")
+    assert len(data.run_role) == 2 and data.noise == pytest.approx(0.01)
+    for more, named in ((["-o", "t.nc"], "a name with .csv"), (["-o", "t.csv", "--table", str(table)], "one of them")):
+        with pytest.raises(BadInput, match=named):
+            app(["import", str(chain), "--template", *more], standalone_mode=False)

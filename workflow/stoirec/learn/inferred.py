@@ -5,6 +5,10 @@ Gauss-Newton steps do, by dc/dt of the measured metabolites alone: at every time
 unknown concentrations.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import torch
 from scipy.interpolate import BSpline
@@ -12,6 +16,7 @@ from torch import Tensor, nn
 
 from stoirec.data.courses import place_in_run
 from stoirec.data.dataset import Data
+from stoirec.data.windows import Windows
 from stoirec.learn.model import MetabolismPropagation
 from stoirec.learn.observations import Observations
 
@@ -26,7 +31,7 @@ _CUBIC = 3
 _FRAMES = 240  # of a run, that a course is fitted to
 _STEPS = 20  # of Gauss and Newton, at a time: from far off the first few only turn
 _DAMPING, _FLOOR = 1e-3, 1e-9  # of the diagonal of J'J, and of its largest entry
-_SHIFT = 1e-6  # of a concentration, for derivatives by it
+_SHIFT = 1e-6  # of a log concentration, for derivatives by it
 _STIFF = 1e-6  # of the sharpest frame: what no frame tells follows from its neighbours
 _NOTHING = 1e-30  # a slope, squared, that is none
 _LEAST_SPREAD, _FAR = 0.1, 4.0  # of logs of concentrations; how many times that from the usual one is out of reach
@@ -114,41 +119,74 @@ class InferredCourses(nn.Module):
         chosen = np.unique(np.linspace(0, data.n_frames - 1, min(_FRAMES, data.n_frames)).round().astype(int))
         place = torch.as_tensor(chosen, device=device)
         for run in range(len(data.run_role)):
-            frames = [torch.as_tensor(values[run, chosen], device=device) for values in (data.concentration, data.dcdt)]
-            log_c = self.at(run, place)[0].log()
-            residual, slope = self._linearised(model, log_c, *frames, scale)
-            prior = residual.square().mean() / self.spread**2
-            damping = torch.full((len(chosen), 1), _DAMPING, dtype=log_c.dtype, device=device)
-            for _ in range(_STEPS):
-                off = log_c - self.usual
-                trial = (log_c - _step(residual, slope, damping, prior, off)).clamp(*self.range)
-                other, of_trial = self._linearised(model, trial, *frames, scale)
-                gain = residual.square().sum(1) - other.square().sum(1)
-                better = gain + prior * (off.square() - (trial - self.usual).square()).sum(1) > 0
-                log_c = torch.where(better[:, None], trial, log_c)
-                residual = torch.where(better[:, None], other, residual)
-                slope = torch.where(better[:, None, None], of_trial, slope)
-                damping = torch.where(better[:, None], damping / 3, 10 * damping)
+            frames, dcdt = (
+                torch.as_tensor(values[run, chosen], device=device) for values in (data.concentration, data.dcdt)
+            )
+            log_c, slope = self._likeliest(
+                partial(self._left, model, frames, dcdt, scale), self.at(run, place)[0].log()
+            )
             for column, sharpness in enumerate(slope.square().sum(1).T):
                 off = _through(self.basis[run, place], log_c[:, column] - self.usual, sharpness)
                 self.log_c[run, :, column] = self.usual + off
 
-    def _linearised(
-        self, model: MetabolismPropagation, log_c: Tensor, concentration: Tensor, dcdt: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(n, measured) residuals over `scale`, and (n, measured, unmeasured) their derivatives by log c."""
-        c = log_c.exp()
-        concentration = concentration.index_copy(1, self.unmeasured, c)
+    def _left(
+        self, model: MetabolismPropagation, concentration: Tensor, dcdt: Tensor, scale: Tensor, log_c: Tensor
+    ) -> Tensor:
+        """(n, measured) residuals over `scale` of frames (n, M) with log concentrations (n, unmeasured)."""
+        return ((model(concentration.index_copy(1, self.unmeasured, log_c.exp())) - dcdt) / scale)[:, self.measured]
 
-        def residual(of: Tensor) -> Tensor:
-            return ((model(of) - dcdt) / scale)[:, self.measured]
+    @torch.no_grad()
+    def beside(self, model: MetabolismPropagation, windows: Windows) -> Windows:
+        """Windows with the concentrations that are likeliest in each, at a fixed model.
 
-        base, slopes = residual(concentration), []
-        for column, metabolite in enumerate(self.unmeasured.tolist()):
-            moved = concentration.clone()
-            moved[:, metabolite] += _SHIFT * c[:, column]
-            slopes.append((residual(moved) - base) / _SHIFT)
-        return base, torch.stack(slopes, dim=-1)
+        What functions are wrong by where an unmeasured metabolite drives them is taken up there, and bends no others.
+        Within a window of several frames they change as the courses do. All on the CPU.
+        """
+        unmeasured, measured = self.unmeasured.cpu(), self.measured.cpu()
+        c = windows.concentration
+        own = c[..., unmeasured]
+        middle = own[:, own.shape[1] // 2]
+        ratio = own / middle[:, None]
+
+        def filled(log_c: Tensor) -> Tensor:
+            return c.index_copy(2, unmeasured, log_c.exp()[:, None] * ratio)
+
+        def residual(log_c: Tensor) -> Tensor:
+            rate = model(filled(log_c).flatten(0, 1)).T.unflatten(1, c.shape[:2])
+            return (windows.over_nodes(rate).T / windows.scale - windows.target)[:, measured]
+
+        log_c, _ = self._likeliest(residual, middle.log())
+        return replace(windows, concentration=filled(log_c))
+
+    def _likeliest(self, residual: Callable[[Tensor], Tensor], log_c: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, unmeasured) log concentrations, each of n by itself, and (n, measured, unmeasured) slopes there.
+
+        `residual`: (n, unmeasured) -> (n, measured).
+        """
+        log_c = log_c.clamp(*self.range)
+        left, slope = _linearised(residual, log_c)
+        prior = left.square().mean() / self.spread**2
+        damping = torch.full_like(log_c[:, :1], _DAMPING)
+        for _ in range(_STEPS):
+            off = log_c - self.usual
+            trial = (log_c - _step(left, slope, damping, prior, off)).clamp(*self.range)
+            other, of_trial = _linearised(residual, trial)
+            gain = left.square().sum(1) - other.square().sum(1)
+            better = (gain + prior * (off.square() - (trial - self.usual).square()).sum(1) > 0)[:, None]
+            log_c, left = torch.where(better, trial, log_c), torch.where(better, other, left)
+            slope = torch.where(better[..., None], of_trial, slope)
+            damping = torch.where(better, damping / 3, 10 * damping)
+        return log_c, slope
+
+
+def _linearised(residual: Callable[[Tensor], Tensor], log_c: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, measured) residuals, and (n, measured, unmeasured) their derivatives by log c (n, unmeasured)."""
+    base, slopes = residual(log_c), []
+    for column in range(log_c.shape[1]):
+        moved = log_c.clone()
+        moved[:, column] += _SHIFT
+        slopes.append((residual(moved) - base) / _SHIFT)
+    return base, torch.stack(slopes, dim=-1)
 
 
 def _through(basis: Tensor, value: Tensor, weight: Tensor) -> Tensor:

@@ -96,6 +96,8 @@ class RefinementRounds:
         device = self.model.sto_all.device
         model = copy.deepcopy(self.model.double()).cpu()
         fitted, held_out = self._windows(model.limiter is None)  # limited fluxes have kinks
+        if self.inferred is not None and isinstance(fitted, Windows):
+            fitted, held_out = (self.inferred.beside(model, each) for each in (fitted, held_out))
         told_apart = effective_runs(self.observed.frames), self.config.judgement
         return Refinement(model.law, self.space, fitted, model.limiter, held_out, *told_apart, device)
 
