@@ -48,7 +48,7 @@ SHARES = [
     "support_recall",
     "support_f1",
 ]
-METRICS = ["r2", *SHARES, "log_k_r2", "val_loss"]
+METRICS = ["r2", *SHARES, "log_k_r2", "rollout_error", "val_loss"]
 RULES = {"simulate", "train", "round", "collect", "notebook", "report"}
 
 

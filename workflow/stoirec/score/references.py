@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from stoirec.answer.decode import METHODS, decode
+from stoirec.answer.prediction import ROLLOUT
 from stoirec.network.columns import ColumnSpace
 from stoirec.score.metrics import recovery_metrics
 from stoirec.score.oracle import oracle_coefficients
@@ -48,7 +49,7 @@ def reference_metrics(
             found = decode(space, coefficient, unit, method).coefficient
             true = truth.stoichiometry, truth.log_k
             metrics = recovery_metrics(graph, coefficient, found, truth.log_k, *true, sought)
-            result[name][method] = metrics | {"log_k_r2": math.nan}
+            result[name][method] = metrics | {"log_k_r2": math.nan, ROLLOUT: math.nan}
     return result
 
 
