@@ -124,7 +124,7 @@ def relative_error(difference: np.ndarray, value: np.ndarray, scale: np.ndarray)
 
     0: no difference; 1: as much as the best constant has; what is NaN does not count.
     """
-    constant = value - np.nanmean(value, axis=0) if len(value) else value
+    constant = value - np.nansum(value, axis=0) / np.maximum(np.isfinite(value).sum(axis=0), 1)
     missed, moved = (float(np.nansum((part / scale) ** 2)) for part in (difference, constant))
     return math.sqrt(missed / moved) if moved > 0 and np.isfinite(missed) else math.inf
 
