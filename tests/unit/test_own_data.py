@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stoirec.answer.prediction import with_rollout_errors
+from stoirec.answer.prediction import spread, with_rollout_errors
 from stoirec.answer.recovery import recover
 from stoirec.config.fit import FitConfig
 from stoirec.learn.training import train
 from stoirec.report.own_data import figures, page
-from stoirec.report.own_data.predictions import predictions
+from stoirec.report.own_data.predictions import _error, predictions
 
 HOSTILE = '<script>alert("1")</script> & $x_1$'
 
@@ -60,7 +60,13 @@ def test_a_metabolite_that_was_not_measured_in_a_run_has_no_error(answered):
     measured = run.measured.copy()
     measured[:, 3] = np.nan
     error = np.where(np.arange(len(run.error)) == 3, np.nan, run.error)
-    figures.courses(replace(run, measured=measured, error=error), [f"M{i}" for i in range(len(error))])
+    found = _error(run.predicted - measured, spread(data))
+    np.testing.assert_allclose(found, error)
+    drawn = figures.courses(replace(run, measured=measured, error=found), [f"M{i}" for i in range(len(error))])
+    texts = [text.get_text() for text in drawn.axes[0].texts]
+    assert texts[2 * 3 : 2 * 3 + 2] == ["M3", ""] and texts[1] == f"{error[0]:.2g}"
+    lines = drawn.axes[0].collections[1].get_segments()
+    assert len(lines) == len(error) and len(lines[3]) == min(len(run.time), 200)  # predicted all the same
 
 
 def test_a_fit_that_diverged_has_a_page(answered):

@@ -19,8 +19,6 @@ _MOST = 20_000  # evaluations of the rates, in a run: some matrices lead to cour
 _SHIFT = 1e-7  # of a concentration, for derivatives by it
 _FAR = 1e3  # times the largest concentration measured: a course that goes there has left
 _COMPARED = 400  # frames of a stretch
-
-
 ROLLOUT, _LOG_K = "rollout_error", "log_k_"  # before the name of a method
 
 

@@ -210,8 +210,9 @@ def _smoothed(
     nowhere: np.ndarray,
 ) -> Data:
     """Data with smooth courses through what was measured, their derivatives, and the noise about them."""
+    guess = _guess(np.concatenate(values))
     for value in values:
-        value[:, nowhere] = _guess(np.concatenate(values))
+        value[:, nowhere] = guess
     courses, noise = courses_of(times, values, errors)
     courses = tuple(course.without(nowhere) for course in courses)
     number = max(max(map(len, times)), _LEAST_FRAMES)

@@ -23,7 +23,7 @@ from stoirec.network.columns import ColumnSpace, small_integers
 from stoirec.refine import Evidence, State
 
 Variables = dict[str, tuple]
-INFERRED, INFERRED_SLOPE, UNMEASURED = "inferred_concentration", "inferred_dcdt", "unmeasured_metabolite"
+INFERRED, INFERRED_SLOPE, UNMEASURED = "inferred_concentration", "inferred_dcdt", "unmeasured"
 LEARNED = "learned_"  # before the name of a parameter of the rate law
 
 
@@ -192,7 +192,7 @@ def _inferred(data: Data, unit: float) -> Variables:
         return {}
     courses = [(INFERRED, data.concentration, "concentration"), (INFERRED_SLOPE, data.dcdt, "its derivative")]
     return {
-        "unmeasured": (UNMEASURED, data.unmeasured, {"long_name": "metabolite that nobody measured", "units": "1"}),
+        UNMEASURED: (UNMEASURED, data.unmeasured, {"long_name": "metabolite that nobody measured", "units": "1"}),
         **{
             name: (
                 ("run", "frame", UNMEASURED),
@@ -213,7 +213,7 @@ def with_inferred(data: Data, fit: xr.Dataset) -> Data:
     if not len(data.unmeasured):
         return data
     shape = (len(data.run_role), data.n_frames, len(data.unmeasured))
-    if INFERRED not in fit or fit[INFERRED].shape != shape or (fit["unmeasured"].values != data.unmeasured).any():
+    if INFERRED not in fit or fit[INFERRED].shape != shape or (fit[UNMEASURED].values != data.unmeasured).any():
         names = ", ".join(map(data.graph.metabolite_name, data.unmeasured))
         raise Unsuitable("concentration", f"nothing of {names}, which the fit does not have", "the data of the fit")
     return data.with_inferred(fit[INFERRED].values, fit[INFERRED_SLOPE].values)

@@ -22,9 +22,7 @@ from stoirec.learn.observations import Observations
 
 RATE = 2.0  # of their learning rate, over that of the functions
 _FEWEST, _MOST = 6, 25  # splines of a course
-_FINER = (
-    4  # times as many beside refinement, at most: what functions are wrong by in one reaction is then taken up there
-)
+_FINER = 4  # times as many beside refinement, at most
 _PER_SPLINE = 2  # times that are measured, at least
 _EARLY = 1 / 6  # of a run: before, splines are denser
 _CUBIC = 3

@@ -99,9 +99,10 @@ def scale_of(dcdt: Tensor, config: FitConfig) -> Tensor:
 
 def unheard(scale: Tensor, unmeasured: Tensor | None) -> Tensor:
     """`scale` (M,) at which residuals of metabolites that nobody measured say nothing."""
-    return (
-        scale if unmeasured is None else scale.index_fill(0, unmeasured.to(scale.device), _UNHEARD * float(scale.max()))
-    )
+    if unmeasured is None:
+        return scale
+    largest = float(scale.max())
+    return scale.index_fill(0, unmeasured.to(scale.device), _UNHEARD * largest)
 
 
 def std(dcdt: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Truth:
         log_k: (R,) log10 rate constants.
         edge_is_true: (E,) False for decoys.
         kinetics: the generator's kinetics, or the fluxes that a model's own laws gave.
-        unmeasured: (runs, n, unmeasured) concentrations that the file leaves out, at its (runs, n) times; None: none.
+        unmeasured: (runs, n, unmeasured) concentrations that the file leaves out, and time: (runs, n) when; None: none.
     """
 
     stoichiometry: np.ndarray
@@ -102,7 +102,8 @@ def write_simulation(path: str | Path, simulation: Simulation, regime: Regime, m
     if regime.measured is not None:
         frames = (*measure(simulation, regime), None)
     data = with_trajectories(network, *frames, simulation.run_role)
-    netcdf.write(path, data, truth=_truth_group(simulation, regime, master_seed))
+    truth = _truth_group(simulation, regime, master_seed).assign(_unmeasured_variables(simulation, regime, frames[0]))
+    netcdf.write(path, data, truth=truth)
 
 
 def recorded_truth(stoichiometry: np.ndarray, edge_is_true: np.ndarray, flux: np.ndarray) -> xr.Dataset:
@@ -155,7 +156,6 @@ def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None
                 {"long_name": "1 true edge, 0 decoy", "units": "1"},
             ),
             **_parameter_variables(kinetics.parameters),
-            **_unmeasured_variables(simulation, regime),
         },
         attrs={
             # from these S can be simulated again: a learner must not have them either
@@ -170,12 +170,11 @@ def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None
     )
 
 
-def _unmeasured_variables(simulation: Simulation, regime: Regime) -> dict[str, tuple]:
-    """The courses that the data leave out."""
+def _unmeasured_variables(simulation: Simulation, regime: Regime, time: np.ndarray) -> dict[str, tuple]:
+    """The courses that the data leave out, at their `time` (runs, n)."""
     own = unmeasured(regime, simulation.concentration.shape[2])
     if not len(own):
         return {}
-    time, _ = measure(simulation, regime)
     places = np.searchsorted(simulation.time, time)
     value = np.take_along_axis(simulation.concentration, places[:, :, None], axis=1)[..., own]
     text = {"long_name": "concentration that nobody measured", "units": "concentration unit"}

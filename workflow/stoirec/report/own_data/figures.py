@@ -12,12 +12,15 @@ MOST = 120  # metabolites; of more, those that are predicted worst
 _ROOM = 0.12  # of a frame, around its course
 _HEIGHT = 0.75  # of a row [inches]
 _NAME = 14  # characters
+_SHOWN = 200  # frames, where a run has more
 
 
 @styled()
 def courses(run: Prediction, names: list[str]) -> Figure:
     """A run: measured values as dots, the predicted course as a line, framed by the metabolite's range."""
     chosen = np.sort(np.argsort(-run.error, kind="stable")[:MOST])
+    shown = np.unique(np.linspace(0, len(run.time) - 1, min(len(run.time), _SHOWN)).round().astype(int))
+    time = run.time[shown]
     rows = -(-len(chosen) // _COLUMNS)
     figure = Figure(figsize=(WIDTH, _HEIGHT * rows + 0.1))
     axis = figure.add_axes((0, 0, 1, 1))
@@ -25,10 +28,10 @@ def courses(run: Prediction, names: list[str]) -> Figure:
     for place, metabolite in enumerate(chosen):
         row, column = divmod(place, _COLUMNS)
         corner = np.array([column, -row - 1.0])
-        values = np.stack([run.measured[:, metabolite], run.predicted[:, metabolite]])
+        values = np.stack([run.measured[shown, metabolite], run.predicted[shown, metabolite]])
         low, span = _range(values[0] if np.isfinite(values[0]).any() else values[1])
         share = np.clip((values - low) / span, -_ROOM, 1 + _ROOM)
-        x = corner[0] + _ROOM + (1 - 2 * _ROOM) * (run.time - run.time[0]) / (np.ptp(run.time) or 1.0)
+        x = corner[0] + _ROOM + (1 - 2 * _ROOM) * (time - time[0]) / (np.ptp(time) or 1.0)
         y = corner[1] + _ROOM + (0.8 - 2 * _ROOM) * share
         there = np.isfinite(y[0])
         dots.append(np.column_stack([x, y[0]])[there])

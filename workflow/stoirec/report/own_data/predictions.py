@@ -9,8 +9,6 @@ from stoirec.answer.prediction import answered_model, predicted, relative_error,
 from stoirec.data.dataset import VALIDATION, Data
 from stoirec.learn.fit_file import with_inferred
 
-_SHOWN = 200  # frames of a run, where it has more
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -46,13 +44,12 @@ def predictions(data: Data, fit: xr.Dataset, recovery: xr.Dataset) -> list[Predi
         time, measured = (
             (data.courses[run].time, data.courses[run].value)
             if data.courses
-            else (data.time_of(run), data.concentration[run].copy())
+            else (data.time_of(run), data.concentration[run])
         )
+        measured = measured.copy()
         measured[:, data.unmeasured] = np.nan
         course = predicted(model, data.concentration[run, 0], time)
         course[np.isnan(course)] = np.inf  # lost
-        shown = np.unique(np.linspace(0, len(time) - 1, min(len(time), _SHOWN)).round().astype(int))
-        time, measured, course = time[shown], measured[shown], course[shown]
         error, relative = _error(course - measured, scale), relative_error(course - measured, measured, scale)
         found.append(Prediction(run, bool(role == VALIDATION), time, measured, course, error, relative))
     return found
