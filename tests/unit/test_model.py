@@ -146,13 +146,13 @@ def test_n_layers_counts_layers_of_units(tiny_data, n_layers, n_linear):
 def test_segment_sum_and_expand_against_a_loop(rng):
     sizes = [3, 0, 1, 4]
     ptr = torch.tensor([0, *np.cumsum(sizes)])
-    values = torch.as_tensor(rng.normal(size=(8, 2, 3)))
-    expected = torch.stack([values[ptr[j] : ptr[j + 1]].sum(0) for j in range(4)])
+    values = torch.as_tensor(rng.normal(size=(2, 8, 3)))
+    expected = torch.stack([values[:, ptr[j] : ptr[j + 1]].sum(1) for j in range(4)], dim=1)
     assert torch.allclose(scatter.segment_sum(values, ptr), expected)
-    rows = torch.as_tensor(rng.normal(size=(4, 5)))
-    assert torch.equal(
-        scatter.segment_expand(rows, ptr), torch.cat([rows[j].expand(n, -1) for j, n in enumerate(sizes)])
-    )
+    assert torch.allclose(scatter.segment_sum(values[1], ptr), expected[1])
+    rows = torch.as_tensor(rng.normal(size=(2, 4, 5)))
+    expected = torch.cat([rows[:, [j] * n] for j, n in enumerate(sizes)], dim=1)
+    assert torch.equal(scatter.segment_expand(rows, ptr, 8), expected)
 
 
 def test_the_fallback_agrees_with_torch_scatter_in_values_and_gradients(rng):
@@ -163,8 +163,8 @@ def test_the_fallback_agrees_with_torch_scatter_in_values_and_gradients(rng):
         (scatter.segment_sum, scatter.segment_expand),
         (scatter.native_segment_sum, scatter.native_segment_expand),
     ):
-        values = torch.as_tensor(np.random.default_rng(1).normal(size=(8, 3))).requires_grad_()
-        out = expand(total(values, ptr).sin(), ptr)
+        values = torch.as_tensor(np.random.default_rng(1).normal(size=(2, 8, 3))).requires_grad_()
+        out = expand(total(values, ptr).sin(), ptr, 8)
         out.square().sum().backward()
         results.append((out.detach(), values.grad))
     assert torch.allclose(results[0][0], results[1][0]) and torch.allclose(results[0][1], results[1][1])

@@ -1,7 +1,6 @@
 """Reactions that no column of their space is right for: told from those that are only unclear, and named."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import torch
 from stoirec.data.windows import Windows
 from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.network.columns import ColumnSpace
-from stoirec.network.graph import from_pairs
 from stoirec.refine import Refinement, State
 from stoirec.refine.evidence import Evidence, _chances_about, weigh
 from stoirec.refine.free import FreeEstimate
@@ -34,19 +32,20 @@ SHARP = 1e-6 * torch.eye(4, dtype=torch.float64)
     ],
 )
 def test_odds_of_any_real_column_over_an_integer_one(free, covariance, low, high):
-    odds = log_odds(free, covariance, COLUMN, 2, 0.05)
+    odds = float(log_odds(free, covariance, COLUMN, 2, 0.05))
     assert low < odds < high
     k = 1e-3
-    assert log_odds(k * free, k**2 * covariance, COLUMN, 2, 0.05) == pytest.approx(odds)
+    assert float(log_odds(k * free, k**2 * covariance, COLUMN, 2, 0.05)) == pytest.approx(odds)
     order = [2, 0, 3, 1]
-    assert log_odds(free[order], covariance[order][:, order], COLUMN[order], 2, 0.05) == pytest.approx(odds)
+    turned = log_odds(free[order], covariance[order][:, order], COLUMN[order], 2, 0.05)
+    assert float(turned) == pytest.approx(odds)
 
 
 @pytest.mark.parametrize("alike", [1.0, 50.0])
 def test_columns_are_as_likely_as_they_are_near_to_free_ones(rng, alike):
     """Every column at its best length, that of none included; those that are not listed have no chance."""
     columns = torch.tensor([[-1.0, -2, 2, 1], [-2, -1, 2, 1], [-1, -1, 1, 1], [1, 2, -2, -1], [0, 0, 0, 0]]).double()
-    graph = from_pairs(4, 1, range(4), [0] * 4, np.arange(4) < 2)
+    reaction = torch.zeros(4, dtype=torch.int64)
     spread = torch.as_tensor(rng.normal(0, 1e-3, (4, 4)))
     covariance = spread @ spread.T + 1e-7 * torch.eye(4)
     free = 1e-2 * columns[0] + torch.as_tensor(rng.normal(0, 1e-3, 4))
@@ -59,10 +58,10 @@ def test_columns_are_as_likely_as_they_are_near_to_free_ones(rng, alike):
         lengths = torch.linspace(0, 3e-2, 30001).double()[:, None]
         off = free - lengths * column
         expected.append(-float((off @ torch.linalg.inv(alike * covariance) * off).sum(1).min()) / 2)
-    result = _chances_about(SimpleNamespace(graph=graph), estimate, found, alike)[:, 0]
+    result = _chances_about(reaction, estimate, found, alike)[:, 0]
     assert result[:4].numpy() == pytest.approx(torch.tensor(expected).softmax(0).numpy(), abs=1e-3)
     assert result[4] == 0
-    unknown = _chances_about(SimpleNamespace(graph=graph), None, found, alike)[:, 0]
+    unknown = _chances_about(reaction, None, found, alike)[:, 0]
     assert unknown.numpy() == pytest.approx([0.25] * 4 + [0])
 
 

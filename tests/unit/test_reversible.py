@@ -111,7 +111,7 @@ def test_gains_of_two_directions_against_brute_force(setup, rng, tied):
     level = levels(equations, state)
     others = Others(equations, state)
     pair = functions.reversals[1]
-    single = tuple(gains(equations, state, others, level, reaction) for reaction in pair)
+    single = tuple(gains(equations, state, others, level, torch.tensor([reaction])).of(0) for reaction in pair)
     forward, backward = joined(equations, state, others, level, pair, single)
     assert torch.equal(backward.gain.flatten()[functions.mirrored(*pair)], forward.gain.flatten())
 
@@ -143,8 +143,8 @@ def test_gains_of_two_directions_against_brute_force(setup, rng, tied):
             continue
         effects = []
         for reaction, own in zip(pair, (column, -column)):
-            sizes = level[own.abs().long()][None]
-            its = functions.rates_of(reaction, state, sizes, fitted)[0, :, 0].numpy()
+            sizes = level[own[functions.sides(reaction).drives].abs().long()][None]
+            its = functions.rates_of(torch.tensor([reaction]), state, sizes, fitted)[0, 0, :, 0].numpy()
             effects.append(project(in_rows(reaction, own.numpy(), its)))
         k, left = nnls(np.array(effects).T, y)
         assert float(forward.gain.flatten()[at]) == pytest.approx(y @ y - left**2, rel=1e-4)

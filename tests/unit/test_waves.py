@@ -7,9 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stoirec.config.fit import FitConfig
+from stoirec.config.fit import FitConfig, GraphModel
 from stoirec.config.study import Choice, load_study
 from stoirec.errors import BadInput
+from stoirec.kinetics.pde_m1 import PdeM1
+from stoirec.network.graph import from_pairs
 from stoirec.study import waves
 from stoirec.study.budget import (
     REFINEMENT_SECONDS,
@@ -336,9 +338,13 @@ def test_answers_by_several_decoders_are_trained_once(trial):
     assert budget(study.study, study.path, study.store).seconds == pytest.approx(2 * START_SECONDS)
 
 
-@pytest.mark.parametrize("gated, seconds", [(False, 3 * REFINEMENT_SECONDS), (True, 3 * REFINEMENT_SECONDS_GATED)])
-def test_refinement_counts(trial, gated, seconds):
-    refined = {"role_prior": True, "role_signs": True, "refinement_rounds": 3, "graph_model": {"substrate_gate": gated}}
+@pytest.mark.parametrize("shape", [{}, {"hidden_dim": 7, "output_size": 3}, {"n_layers": 2}, {"n_layers": 5}])
+@pytest.mark.parametrize("gated, per_weight", [(False, REFINEMENT_SECONDS), (True, REFINEMENT_SECONDS_GATED)])
+def test_refinement_counts_by_its_rounds_and_weights(trial, gated, per_weight, shape):
+    shape = {"substrate_gate": gated} | shape
+    law = PdeM1.of(from_pairs(2, 1, [0, 1], [0, 0], [True, False]), GraphModel(**shape))
+    seconds = 3 * per_weight * sum(math.prod(size) for size in law.shapes.values())
+    refined = {"role_prior": True, "role_signs": True, "refinement_rounds": 3, "graph_model": shape}
     found = []
     for extra in (refined, {}):
         study = trial(RATES, {"name": "duration", "grid": {"n_epochs": [1, 2]}}, base={"n_runs": 1} | extra)

@@ -46,13 +46,12 @@ class MassAction(LearnableLaw):
         log_factor = self._log_factor(self._log_c(parameters, concentration, own), size[:, None])
         return self._summed(log_factor).exp()
 
-    def rates_of(self, reaction: int, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
-        own = slice(int(self.ptr[reaction]), int(self.ptr[reaction + 1]))
-        log_c = self._log_c(parameters, concentration, own)
-        log_rate = log_c.new_zeros(len(sizes), concentration.shape[0])
-        for edge, of_edge in zip(log_c, sizes.T):
+    def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
+        log_c = self._log_c(parameters, concentration, self.substrates_of(reactions, sizes.shape[1]))
+        log_rate = log_c.new_zeros(len(reactions), len(sizes), concentration.shape[0])
+        for place, of_edge in enumerate(sizes.T):
             levels, level = of_edge.unique(return_inverse=True)
-            log_rate += self._log_factor(edge, levels[:, None])[level]
+            log_rate += self._log_factor(log_c[:, place, None], levels[:, None])[:, level]
         return log_rate.exp()
 
     def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,8 +63,8 @@ class MassAction(LearnableLaw):
     def order(self, size: Tensor) -> Tensor:
         return self._summed(size[:, None])[:, 0]
 
-    def _log_c(self, parameters: Parameters, concentration: Tensor, edges: slice) -> Tensor:
-        """(edges, frames) log of what the factor of a substrate edge depends on."""
+    def _log_c(self, parameters: Parameters, concentration: Tensor, edges: slice | Tensor) -> Tensor:
+        """(*edges, frames) log of what the factor of a substrate edge depends on."""
         least = torch.finfo(concentration.dtype).tiny
         return concentration.T[self.metabolite[edges]].clamp(min=least).log()
 
@@ -124,8 +123,8 @@ class ConvenienceKinetics(MassAction):
     def order(self, size: Tensor) -> Tensor:
         return torch.zeros_like(super().order(size))
 
-    def _log_c(self, parameters: Parameters, concentration: Tensor, edges: slice) -> Tensor:
-        constant = _LN10 * parameters[LOG_HALF_SATURATION][self.place[edges], None]
+    def _log_c(self, parameters: Parameters, concentration: Tensor, edges: slice | Tensor) -> Tensor:
+        constant = _LN10 * parameters[LOG_HALF_SATURATION][self.place[edges]][..., None]
         return super()._log_c(parameters, concentration, edges) - constant
 
     def _log_factor(self, log_c: Tensor, size: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stoirec.config.fit import GraphModel
-from stoirec.kinetics.mlp import backward, forward, shapes
+from stoirec.kinetics.mlp import backward, forward, outputs, shapes
 from stoirec.kinetics.rate_law import LearnableLaw, Parameters
 from stoirec.kinetics.segments import segment_sum
 from stoirec.network.graph import Graph
@@ -71,19 +71,22 @@ class PdeM1(LearnableLaw):
         return PdeM1(self.graph.part(edges), *self.architecture).to(self.slot.device)
 
     def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
-        message = self.messages(parameters, concentration.T[self.metabolite], size[:, None], self.metabolite)
+        c = concentration.mT[..., self.metabolite, :]
+        message = self.messages(parameters, c, size[..., None], self.metabolite)
         return self.responses(parameters, segment_sum(message, self.ptr))
 
-    def rates_of(self, reaction: int, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
-        own = self.metabolite[self.ptr[reaction] : self.ptr[reaction + 1]]
+    def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
+        own = self.metabolite[self.substrates_of(reactions, sizes.shape[1])]
         # a substrate has the same message in all columns in which its size is the same: messages come first
         levels, level = sizes.unique(return_inverse=True)
-        c = concentration.T[own][:, None].expand(-1, len(levels), -1)
-        message = self.messages(parameters, c, levels[:, None], own)
-        summed = message.new_zeros(len(sizes), *message.shape[2:])  # stays so without substrates
-        for at_levels, chosen in zip(message, level.T):
-            summed += at_levels[chosen]
-        return self.responses(parameters, summed)
+        each = own.flatten().repeat_interleave(len(levels))
+        message = self.messages(parameters, concentration.T[each], levels.repeat(own.numel())[:, None], each)
+        message = message.unflatten(1, (*own.shape, len(levels)))
+        # stays so without substrates
+        summed = message.new_zeros(len(message), len(own), len(sizes), len(concentration))
+        for place, chosen in enumerate(level.T):
+            summed += message[:, :, place, chosen]
+        return self.responses(parameters, summed.flatten(1, 2)).unflatten(0, (len(own), len(sizes)))
 
     def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         if EMBEDDING in self.shapes:
@@ -119,21 +122,24 @@ class PdeM1(LearnableLaw):
         return dict(parameters) | {weight: scaled}
 
     def messages(self, parameters: Parameters, concentration: Tensor, size: Tensor, metabolite: Tensor) -> Tensor:
-        """(edges, ..., output_size) of substrates at concentrations (edges, ...) and sizes that broadcast to it.
+        """(..., output_size, edges, frames) of substrates at concentrations (..., edges, frames).
 
-        `metabolite`: (edges,) of each, for its embedding.
+        Args:
+            size: (..., edges, 1 or frames).
+            metabolite: (edges,) of each, for its embedding.
         """
-        features = [concentration, size.expand_as(concentration)]
+        features = torch.stack([concentration, size.expand_as(concentration)], dim=-3)
         if EMBEDDING in self.shapes:
-            ahead = [1] * (concentration.dim() - 1)
-            columns = parameters[EMBEDDING][metabolite].T
-            features += [column.reshape(-1, *ahead).expand_as(concentration) for column in columns]
-        message = forward(self._own("substrate_func", parameters), torch.stack(features, dim=-1))[-1].output
-        return message * gate(size)[..., None] if self.allows_zero else message
+            embedding = parameters[EMBEDDING][..., metabolite, :].mT[..., None]
+            features = torch.cat([features, embedding.expand(*embedding.shape[:-1], features.shape[-1])], dim=-3)
+        message = outputs(self._own("substrate_func", parameters), features.flatten(-2))
+        message = message.unflatten(-1, concentration.shape[-2:])
+        return message * gate(size).unsqueeze(-3) if self.allows_zero else message
 
     def responses(self, parameters: Parameters, summed: Tensor) -> Tensor:
-        """(...) F of summed messages (..., output_size)."""
-        return nn.functional.softplus(forward(self._own("rate_func", parameters), summed)[-1].output[..., 0])
+        """(..., reactions, frames) F of summed messages (..., output_size, reactions, frames)."""
+        found = outputs(self._own("rate_func", parameters), summed.flatten(-2))
+        return nn.functional.softplus(found[..., 0, :].unflatten(-1, summed.shape[-2:]))
 
     def _own(self, function: str, parameters: Parameters) -> list[Tensor]:
         """The parameters of one of the two functions."""

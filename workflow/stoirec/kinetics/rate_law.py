@@ -62,12 +62,19 @@ class LearnableLaw(RateLaw):
         """The law on `graph` as a configuration asks for it."""
 
     @abstractmethod
-    def rates_of(self, reaction: int, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
-        """(columns, frames) F of one reaction, were its substrates' sizes one of (columns, n_substrates)."""
+    def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
+        """(reactions, columns, frames) F of some reactions with as many substrates.
+
+        Were the sizes of these one of (columns, n_substrates).
+        """
 
     @abstractmethod
     def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         """(R, frames, P) dF/dparameters, as one vector, and (S, frames) dF/dsize."""
+
+    def substrates_of(self, reactions: Tensor, number: int) -> Tensor:
+        """(reactions, number) positions of their substrates among the substrate edges."""
+        return self.ptr[reactions, None] + torch.arange(number, device=self.ptr.device)
 
     def sizes(self, coefficient: Tensor, sign: Tensor) -> Tensor:
         """Sizes of coefficients whose `sign` is known, or 0."""

@@ -1,5 +1,6 @@
 """Gradient descent: one optimiser step after another on random batches of frames."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,15 @@ from stoirec.learn import losses
 from stoirec.learn.inferred import RATE, InferredCourses, place_of
 from stoirec.learn.model import MetabolismPropagation, told
 from stoirec.learn.observations import Observations, Observed, activity, scale_of
+from stoirec.learn.recorded import Recorded
 from stoirec.learn.schedule import Steps
 from stoirec.streams import learner_stream
 
-_OPTIMISERS = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam}
+_OPTIMISERS = {
+    "adam": partial(torch.optim.Adam, fused=True),  # all tensors of a step at once
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+}
 _FIRST = 720  # frames of the losses before the first step
 
 
@@ -55,16 +61,48 @@ class GradientDescent:
             self.place = tuple(torch.as_tensor(part, device=self.device) for part in place_of(observed, data))
         self.optimiser = _OPTIMISERS[config.optimiser](groups, lr=config.learning_rate_start)
         self.step = 0
+        # what a step reads: at the same place each time, so that a GPU can repeat it as it was recorded
+        self._frames = torch.zeros(config.batch_size, dtype=torch.int64, device=self.device)
+        self._weights = torch.zeros(len(losses.COMPONENTS), dtype=model.dtype, device=self.device)
+        self._given_weights: tuple[float, ...] | None = None
+        self._recorded: Recorded | None = None
+        if self.device.type == "cuda" and config.optimiser == "adam" and inferred is None:
+            self._recorded = Recorded(self._update)
+            self._lend_rates()
 
     def advance(self) -> Tensor:
         """One step on a random batch; returns the (components,) losses on it."""
-        frames = torch.as_tensor(self.draw(self.config.batch_size)).to(self.device)
+        self._frames.copy_(torch.as_tensor(self.draw(self.config.batch_size)))
         factor = self.schedule.rate_factor(self.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = group["start"] * factor
-        components = self._components(*self._seen(frames))
+            if self._recorded is None:
+                group["lr"] = group["start"] * factor
+            else:
+                group["lr"].fill_(group["start"] * factor)
         weights = self.schedule.loss_weights(self.step)
-        loss = sum(weight * part for weight, part in zip(weights, components) if weight)
+        if weights != self._given_weights:
+            self._weigh(weights)
+        components = self._update() if self._recorded is None else self._recorded()
+        self.step += 1
+        return components
+
+    def _weigh(self, weights: tuple[float, ...]) -> None:
+        """Losses of weights (components,); those of weight 0 are left out of the step."""
+        self._given_weights = weights
+        self._weights.copy_(torch.tensor(weights))
+        self._is_on = [weight != 0 for weight in weights]
+        if self._recorded is not None:
+            self._recorded.forget()
+
+    def _lend_rates(self) -> None:
+        """Learning rates as numbers on the GPU, where a recorded step finds them."""
+        for group in self.optimiser.param_groups:
+            group["capturable"], group["lr"] = True, torch.zeros((), device=self.device)
+
+    def _update(self) -> Tensor:
+        """The step on `_frames`: (components,) losses."""
+        components = torch.stack(self._components(*self._seen(self._frames)))
+        loss = sum(weight * part for weight, part, is_on in zip(self._weights, components, self._is_on) if is_on)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -72,8 +110,7 @@ class GradientDescent:
             with torch.no_grad():
                 held = self.held_sign * (self.held_sign * self.model.sto_all).clamp(min=0)
                 self.model.sto_all.copy_(torch.where(self.held_sign == 0, self.model.sto_all, held))
-        self.step += 1
-        return torch.stack(components).detach()
+        return components.detach()
 
     def _seen(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Concentrations and dc/dt of some frames, with what is inferred of those that nobody measured."""
@@ -105,6 +142,8 @@ class GradientDescent:
     def restore(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         self.optimiser.load_state_dict(state["optimiser"])
+        if self._recorded is not None:
+            self._lend_rates()
         self.rng.bit_generator.state = state["rng"]
 
 

@@ -54,7 +54,8 @@ def integer(sto_all: Tensor, columns: Columns) -> Tensor:
 
 def mass(sto_all: Tensor, columns: Columns) -> Tensor:
     """Mean over reactions of the squared column sums of what is conserved."""
-    squares = [segment_sum(amounts * sto_all, columns.reaction_ptr).square().mean() for amounts in columns.amounts]
+    sums = [segment_sum((amounts * sto_all)[:, None], columns.reaction_ptr) for amounts in columns.amounts]
+    squares = [each.square().mean() for each in sums]
     return sum(squares) if squares else sto_all.new_zeros(())
 
 

@@ -111,7 +111,9 @@ class MetabolismPropagation(nn.Module):
 
     def forward(self, concentration: Tensor) -> Tensor:
         """(frames, M) concentrations -> (frames, M) dc/dt."""
-        contribution = self.coefficient[:, None] * segment_expand(self.flux(concentration), self.reaction_ptr)
+        coefficient = self.coefficient
+        flux = segment_expand(self.flux(concentration), self.reaction_ptr, len(coefficient))
+        contribution = coefficient[:, None] * flux
         return segment_sum(contribution[self.by_metabolite], self.metabolite_ptr).T
 
 

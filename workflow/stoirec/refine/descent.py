@@ -1,5 +1,6 @@
 """Levenberg-Marquardt: damped Gauss-Newton steps in the free parameters of a state."""
 
+import functools
 import math
 from dataclasses import replace
 
@@ -8,8 +9,7 @@ from torch import Tensor
 
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.functions import Functions
-from stoirec.refine.jacobian import Normal
-from stoirec.refine.state import State
+from stoirec.refine.state import DAMPING, State
 
 _EXACT = 1e-13  # mean squared residual at which nothing is left to learn
 HARDLY_LESS = 0.5  # of the mean squared residual: steps that leave more gained little
@@ -30,57 +30,81 @@ def free_equations(equations: Equations, state: State, opposite: bool = True) ->
     ones, if `opposite`.
     """
     functions = equations.functions
-    n_weights, n_edges, n_reactions = len(state.weights), equations.graph.n_edges, equations.graph.n_reactions
-    matrix, gradient = _through_sizes(functions, state, equations.normal(state))
+    normal, n_weights, n_edges = equations.normal(state), len(state.weights), len(state.linear)
+    n_free = n_weights + n_edges + len(state.log_k)
+    turned = _turning(functions, state) if opposite else torch.zeros_like(functions.backward, dtype=torch.bool)
+    sizes, moves = _through_sizes(functions, state), _moved_by(functions, state, turned)
+    weights, others = slice(0, n_weights), slice(n_weights, None)
+
+    def by_moves(values: Tensor) -> Tensor:
+        """(E + R, ...) of derivatives (E + R, ...) by B and log_k: those by what moves."""
+        return functools.reduce(lambda found, step: found + step.T @ found, moves, values)
+
+    def by_all(values: Tensor) -> Tensor:
+        """The same of derivatives (E + S, ...) by B and q."""
+        return by_moves(sizes.T @ values)
+
+    matrix = normal.matrix.new_zeros(n_free, n_free)
+    gradient = torch.cat([normal.gradient[weights], by_all(normal.gradient[others])])
+    matrix[weights, weights] = normal.matrix[weights, weights]
+    matrix[others, weights] = by_all(normal.matrix[others, weights])
+    matrix[weights, others] = matrix[others, weights].T
+    matrix[others, others] = by_all(by_all(normal.matrix[others, others]).T)
     for amounts, sums in zip(equations.amounts(state), equations.column_sums(state)):
-        edge, per_k = torch.arange(n_edges, device=sums.device), 1 / 10 ** state.log_k[functions.reaction]
-        reactions = torch.arange(n_reactions, device=sums.device)
-        parts = [
-            (functions.reaction, n_weights + edge, amounts * per_k),
-            (reactions, n_weights + n_edges + reactions, -_LN10 * sums),
-        ]
-        on_sums = _sparse(parts, (n_reactions, len(gradient)))
-        weight = MASS / n_reactions
-        matrix, gradient = matrix + weight * on_sums.T @ on_sums.to_dense(), gradient + weight * (on_sums.T @ sums)
-    if state.tied is not None:
-        own = torch.nonzero(state.tied[functions.reaction])[:, 0]
-        moved_by = n_weights + n_edges + functions.reaction[own]
-        tie = _sparse([(moved_by, n_weights + own, _LN10 * state.linear[own])], matrix.shape)
-        along = tie @ matrix
-        matrix, gradient = matrix + along + along.T + tie @ along.T, gradient + tie @ gradient
-    turned = torch.zeros_like(state.linear, dtype=torch.bool)
-    if opposite:
-        backward = _turning(functions, state)
-        turned[functions.backward[backward]] = True
-        matrix, gradient = _with_backward(functions, state, backward, matrix, gradient)
-    held = n_weights + torch.nonzero(turned | _held(functions, state, gradient[n_weights : n_weights + n_edges]))[:, 0]
+        on_sums, weight = by_moves(_on_sums(functions, state, amounts, sums).T.to_dense()), MASS / len(sums)
+        matrix[others, others] += weight * (on_sums.to_sparse() @ on_sums.T)
+        gradient[others] += weight * (on_sums @ sums)
+    held = _held(functions, state, gradient[n_weights : n_weights + n_edges])
+    held[functions.backward[turned]] = True
+    held = n_weights + torch.nonzero(held)[:, 0]
     matrix[held], matrix[:, held], gradient[held] = 0.0, 0.0, 0.0
     matrix[held, held] = 1.0
     return matrix, gradient
 
 
-def _through_sizes(functions: Functions, state: State, normal: Normal) -> tuple[Tensor, Tensor]:
-    """J'J and J'r over (weights, B, log_k) from those over (weights, B, q), q being what stands for |S|."""
-    n_weights, n_edges, n_reactions = len(state.weights), len(state.linear), len(state.log_k)
-    substrates, reaction = functions.substrates, functions.reaction[functions.substrates]
+def _through_sizes(functions: Functions, state: State) -> Tensor:
+    """(E + S, E + R) derivatives of B and of q, what stands for |S| in the functions, by B and log_k."""
+    n_edges, substrates = len(state.linear), functions.substrates
     edge = torch.arange(n_edges, device=state.linear.device)
     row = n_edges + torch.arange(len(substrates), device=edge.device)
     per_k = functions.signs(state) / 10 ** state.log_k[functions.reaction]
     slope = (functions.size_slope(state) * per_k)[substrates]  # dq/dB
     on_log_k = -_LN10 * slope * state.linear[substrates]
-    chain = _sparse(
-        [(edge, edge, torch.ones_like(state.linear)), (row, substrates, slope), (row, n_edges + reaction, on_log_k)],
-        (n_edges + len(substrates), n_edges + n_reactions),
-    )
-    n_free = n_weights + n_edges + n_reactions
-    matrix, gradient = state.weights.new_zeros(n_free, n_free), state.weights.new_zeros(n_free)
-    weights, others = slice(0, n_weights), slice(n_weights, None)
-    matrix[weights, weights], gradient[weights] = normal.matrix[weights, weights], normal.gradient[weights]
-    matrix[others, weights] = chain.T @ normal.matrix[others, weights]
-    matrix[weights, others] = matrix[others, weights].T
-    matrix[others, others] = chain.T @ (chain.T @ normal.matrix[others, others]).T
-    gradient[others] = chain.T @ normal.gradient[others]
-    return matrix, gradient
+    parts = [
+        (edge, edge, torch.ones_like(state.linear)),
+        (row, substrates, slope),
+        (row, n_edges + functions.reaction[substrates], on_log_k),
+    ]
+    return _sparse(parts, (n_edges + len(substrates), n_edges + len(state.log_k)))
+
+
+def _moved_by(functions: Functions, state: State, turned: Tensor) -> list[Tensor]:
+    """(E + R, E + R) matrices: what B and log_k add to their own changes, the later ones to what moves the former.
+
+    B of tied reactions moves along itself with log_k. B of the backward edges that are `turned` (n,) moves with that of
+    the forward ones, as -B k_b / k_f.
+    """
+    n_edges, reaction = len(state.linear), functions.reaction
+    shape, log_k, moves = (n_edges + len(state.log_k),) * 2, n_edges + reaction, []
+    if state.tied is not None:
+        own = torch.nonzero(state.tied[reaction])[:, 0]
+        moves.append(_sparse([(own, log_k[own], _LN10 * state.linear[own])], shape))
+    backward, forward = functions.backward[turned], functions.forward[turned]
+    if len(backward):
+        ratio = -(10 ** (state.log_k[reaction[backward]] - state.log_k[reaction[forward]]))
+        by_log_k = _LN10 * state.linear[backward]
+        parts = [(backward, forward, ratio), (backward, log_k[backward], by_log_k)]
+        moves.append(_sparse([*parts, (backward, log_k[forward], -by_log_k)], shape))
+    return moves
+
+
+def _on_sums(functions: Functions, state: State, amounts: Tensor, sums: Tensor) -> Tensor:
+    """(R, E + R) derivatives of the relative column sums (R,) of what is conserved, `amounts` (E,), by B and log_k."""
+    n_edges, reactions = len(state.linear), torch.arange(len(sums), device=sums.device)
+    per_k = 1 / 10 ** state.log_k[functions.reaction]
+    edge = torch.arange(n_edges, device=sums.device)
+    parts = [(functions.reaction, edge, amounts * per_k), (reactions, n_edges + reactions, -_LN10 * sums)]
+    return _sparse(parts, (len(sums), n_edges + len(sums)))
 
 
 def _turning(functions: Functions, state: State) -> Tensor:
@@ -88,24 +112,6 @@ def _turning(functions: Functions, state: State) -> Tensor:
     if state.tied is None:
         return torch.ones_like(functions.backward, dtype=torch.bool)
     return ~state.tied[functions.reaction[functions.backward]]
-
-
-def _with_backward(
-    functions: Functions, state: State, turning: Tensor, matrix: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor]:
-    """J'J and J'r with what B of backward reactions, -B k_b / k_f of the forward ones, add to those and to log_k."""
-    backward, forward = functions.backward[turning], functions.forward[turning]
-    if not len(backward):
-        return matrix, gradient
-    n_weights = len(state.weights)
-    log_k = n_weights + len(state.linear) + functions.reaction
-    own = n_weights + backward
-    ratio = -(10 ** (state.log_k[functions.reaction[backward]] - state.log_k[functions.reaction[forward]]))
-    by_log_k = _LN10 * state.linear[backward]
-    parts = [(n_weights + forward, own, ratio), (log_k[backward], own, by_log_k), (log_k[forward], own, -by_log_k)]
-    turn = _sparse(parts, matrix.shape)
-    along = turn @ matrix
-    return matrix + along + along.T + turn @ along.T, gradient + turn @ gradient
 
 
 def _held(functions: Functions, state: State, gradient: Tensor) -> Tensor:
@@ -129,7 +135,8 @@ def descend(equations: Equations, state: State, steps: int) -> State:
 
     Stops at a residual of 1e-13, or after three steps in a row that gain less than 1 %.
 
-    The damping follows the ratio of actual to predicted gain (Nielsen 1999, IMM-REP-1999-05).
+    The damping follows the ratio of actual to predicted gain (Nielsen 1999, IMM-REP-1999-05), from where the descent
+    before left it: each would else take steps to find it again.
     """
     state = _moved(
         equations,
@@ -137,7 +144,7 @@ def descend(equations: Equations, state: State, steps: int) -> State:
         torch.zeros(len(state.weights) + len(state.linear), dtype=torch.float64, device=state.linear.device),
     )
     objective, cost = equations.cost(state)
-    state, damping, growth, idle, costs = replace(state, cost=cost), 1e-3, 2.0, 0, [cost]
+    state, damping, growth, idle, costs = replace(state, cost=cost), state.damping, 2.0, 0, [cost]
     for _ in range(steps):
         matrix, gradient = free_equations(equations, state)
         for _ in range(10):
@@ -158,7 +165,8 @@ def descend(equations: Equations, state: State, steps: int) -> State:
         costs.append(cost)
         if idle == _PATIENCE or cost < _EXACT:
             break
-    return replace(state, slow=costs[-1] > HARDLY_LESS * costs[len(costs) // 2])
+    slow = costs[-1] > HARDLY_LESS * costs[len(costs) // 2]
+    return replace(state, slow=slow, damping=min(damping, DAMPING))
 
 
 def damped(matrix: Tensor, damping: float) -> Tensor:

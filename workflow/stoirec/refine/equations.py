@@ -97,7 +97,10 @@ class Equations:
         residual = self.predicted(rate, state.linear, part) - part.target.T
         on_weights, on_size = self.functions.derivatives(state, part.points)
         if self.limiter is None:
-            of_points = (matrix @ on_weights.flatten(1)).unflatten(1, on_weights.shape[1:])
+            entries = torch.stack([self.metabolite, self.reaction])
+            values = state.linear / scale[self.metabolite]
+            sparse = torch.sparse_coo_tensor(entries, values, matrix.shape, check_invariants=False)
+            of_points = (sparse @ on_weights.flatten(1)).unflatten(1, on_weights.shape[1:])
             through_weights = part.over_points(of_points.transpose(1, 2)).transpose(1, 2)
             changes = part.over_nodes(rate), residual, through_weights, part.over_points(on_size)
             return RowWise(self.functions, scale, matrix, *changes)

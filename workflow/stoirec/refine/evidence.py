@@ -6,6 +6,7 @@ reactions have taken over what a missing one should explain. B of a reaction tie
 unknown: the more are tied, the less the others can take over, and the sharper the evidence.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +22,8 @@ from stoirec.refine.outside import log_odds, odds_to_probability, probability_ou
 from stoirec.refine.state import State
 
 LISTED = 5  # columns of a reaction that are kept, the likeliest
+_NUMBERS = 1 << 23  # at once, of _PER_RATE for each rate of a reaction and _PER_COLUMN for each of its columns
+_PER_RATE, _PER_COLUMN = 256, 16
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def weigh(equations: Equations, state: State, alike: float | None = None, excess
     if not suspected:
         outside = torch.where(outside < 1, torch.minimum(outside, found.misfit), outside)
     if excess > 1:
-        uncertain = _chances_about(equations, estimate, found, alike)
+        uncertain = _chances_about(equations.reaction, estimate, found, alike)
         both = uncertain + (found.chances - uncertain) / excess
         found = replace(found, chances=torch.minimum(found.chances, both))
     misfit = found.misfit if estimate is not None else torch.zeros_like(found.misfit)
@@ -108,19 +111,20 @@ def _prior(equations: Equations, state: State) -> float:
     return max(prior, 1 / len(state.log_k)) if state.contradicted else prior
 
 
-def _chances_about(equations: Equations, estimate: FreeEstimate | None, found: Evidence, alike: float) -> Tensor:
-    """(LISTED, R) probabilities of the columns that `found` lists, by how far they are from free B; alike without."""
+def _chances_about(reaction: Tensor, estimate: FreeEstimate | None, found: Evidence, alike: float) -> Tensor:
+    """(LISTED, R) probabilities of the columns that `found` lists, by how far they are from free B; alike without.
+
+    `reaction`: (E,) of each edge.
+    """
     possible = found.chances > 0
     log_chance = torch.where(possible, 0.0, -torch.inf)
-    for reaction in range(equations.graph.n_reactions) if estimate is not None else ():
-        own, free, covariance = estimate.of(equations.graph.edges_of(reaction))
-        if not len(own):
-            continue
-        columns = found.columns[:, own]
-        likely = torch.linalg.solve(alike * covariance, torch.cat([free[:, None], columns.T], dim=1))
-        along, size = columns @ likely[:, 0], (columns * likely[:, 1:].T).sum(1)
+    for own in () if estimate is None else estimate.by_number(reaction):
+        columns = found.columns[:, own.edges]
+        likely = torch.linalg.inv(alike * own.covariance)
+        weighed = (likely @ columns[..., None])[..., 0]
+        along, size = (weighed * own.linear).sum(2), (weighed * columns).sum(2)
         best = along.clamp(min=0) ** 2 / size.clamp(min=torch.finfo(size.dtype).tiny)
-        log_chance[:, reaction] += best / 2
+        log_chance[:, own.reactions] += best / 2
     return torch.where(possible, log_chance.softmax(0), 0.0)
 
 
@@ -136,27 +140,61 @@ def weigh_beside(equations: Equations, state: State, alike: float | None = None)
     """
     alike = equations.judgement.alike if alike is None else alike
     level, others = levels(equations, state), Others(equations, state)
-    found, penalties = {}, {}
-    for reaction in range(equations.graph.n_reactions):
-        elsewhere = log_elsewhere(equations, state, level, reaction)
-        penalties[reaction] = penalty = None if elsewhere is None else -2 * alike * elsewhere
-        own = gains(equations, state, others, level, reaction, penalty)
-        if own is not None:
-            found[reaction] = own
-    for pair in equations.functions.reversals:
-        if not all(reaction in found for reaction in pair):
-            continue
-        single, penalty = (tuple(of[reaction] for reaction in pair) for of in (found, penalties))
-        found |= zip(pair, joined(equations, state, others, level, pair, single, penalty))
-    found = {reaction: own for reaction, own in found.items() if own.gain.max() > -torch.inf}
+    found = []
+    for reactions in _at_once(equations):
+        elsewhere = log_elsewhere(equations, state, level, reactions)
+        penalty = None if elsewhere is None else -2 * alike * elsewhere
+        found.append(_Weighed(reactions, gains(equations, state, others, level, reactions, penalty), penalty))
+    _join(equations, state, others, level, found)
+    found = [own for each in found if len((own := each.that_explain).reactions)]
     counts = SizeCounts(equations.functions)
-    log_likelihood = counts.gathered({reaction: own.gain / (2 * alike) for reaction, own in found.items()})
+    log_likelihood = counts.gathered((own.reactions, own.gains.gain / (2 * alike)) for own in found)
     # which edges are real says far more than how large they are
     log_frequency = counts.uninformative if equations.functions.allows_zero else counts.likeliest(log_likelihood)
     evidence, log_prior = _without(equations, state, level, log_frequency), counts.log_prior(log_frequency)
-    for reaction, own in found.items():
-        _judge(equations, evidence, reaction, own, counts.of(reaction, log_prior), alike)
+    for own in found:
+        _judge(equations, evidence, own, counts.of(own.reactions, log_prior), alike)
     return evidence
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """What columns gain in reactions that have the same ones, at most as many as memory allows.
+
+    Attributes:
+        reactions: (n,); penalty: (n, D) of a column at their present rates, or None.
+    """
+
+    reactions: Tensor
+    gains: Gains
+    penalty: Tensor | None
+
+    @property
+    def that_explain(self) -> "_Weighed":
+        """Reactions with a column that explains something."""
+        some = torch.nonzero(self.gains.gain.flatten(1).max(1).values > -torch.inf)[:, 0]
+        return _Weighed(self.reactions[some], self.gains.of(some), self.penalty)
+
+
+def _at_once(equations: Equations) -> Iterator[Tensor]:
+    """All reactions with columns to weigh, those with the same ones together as far as memory allows."""
+    n_rates = equations.windows.concentration[..., 0].numel()
+    for reactions in equations.functions.with_same_columns:
+        numbers = _PER_RATE * n_rates + _PER_COLUMN * equations.functions.sides(int(reactions[0])).conserved.numel()
+        yield from reactions.split(max(1, _NUMBERS // numbers))
+
+
+def _join(equations: Equations, state: State, others: Others, level: Tensor, found: list[_Weighed]) -> None:
+    """Enter what reversible reactions gain in both directions together."""
+    place = {int(reaction): (of, row) for of in found for row, reaction in enumerate(of.reactions)}
+    for pair in equations.functions.reversals:
+        if not all(reaction in place for reaction in pair):
+            continue
+        own = [place[reaction] for reaction in pair]
+        single = tuple(of.gains.of(row) for of, row in own)
+        penalty = tuple(None if of.penalty is None else of.penalty[row] for of, row in own)
+        for (of, row), joint in zip(own, joined(equations, state, others, level, pair, single, penalty)):
+            of.gains.gain[row], of.gains.k[row] = joint.gain, joint.k
 
 
 def _without(equations: Equations, state: State, level: Tensor, log_frequency: Tensor) -> Evidence:
@@ -170,47 +208,50 @@ def _without(equations: Equations, state: State, level: Tensor, log_frequency: T
     return Evidence(every, linear, log_k, columns, chances, column_log_k, unit, log_frequency, misfit)
 
 
-def _judge(
-    equations: Equations, evidence: Evidence, reaction: int, found: Gains, log_prior: Tensor, alike: float
-) -> None:
-    """Enter what the columns of a reaction gain, and their `log_prior` (D, O), into `evidence`."""
-    edges, sides = equations.graph.edges_of(reaction), equations.functions.sides(reaction)
-    log_chance = found.gain / (2 * alike) + log_prior
-    chance, k = _probabilities(log_chance), found.k
-    mean_log_k = (chance * torch.where(chance > 0, k, 1.0).log10()).sum()
+def _judge(equations: Equations, evidence: Evidence, found: _Weighed, log_prior: Tensor, alike: float) -> None:
+    """Enter what the columns of some reactions gain, and their `log_prior` (reactions, D, O), into `evidence`."""
+    reactions, k = found.reactions, found.gains.k
+    edges, sides = equations.functions.edges_of(reactions), equations.functions.sides(int(reactions[0]))
+    log_chance = found.gains.gain / (2 * alike) + log_prior
+    chance = _probabilities(log_chance)
+    mean_log_k = (chance * torch.where(chance > 0, k, 1.0).log10()).sum((1, 2))
     for of, chance_of, values in (
-        (sides.drives, chance.sum(1), sides.driving),
-        (~sides.drives, chance.sum(0), sides.others),
+        (sides.drives, chance.sum(2), sides.driving),
+        (~sides.drives, chance.sum(1), sides.others),
     ):
-        own = edges.start + torch.nonzero(of)[:, 0]
-        evidence.probability[own] = chance_of @ (values != 0).double()
-        evidence.linear[own] = chance_of @ values * 10**mean_log_k
-    evidence.log_k[reaction] = mean_log_k - evidence.unit.log10()
+        evidence.probability[edges[:, of]] = chance_of @ (values != 0).double()
+        evidence.linear[edges[:, of]] = chance_of @ values * 10 ** mean_log_k[:, None]
+    evidence.log_k[reactions] = mean_log_k - evidence.unit.log10()
     # a column that explains nothing is possible as well: then another reaction does it all
-    anything = _probabilities(torch.maximum(log_chance, log_prior))
-    likeliest = anything.flatten().topk(min(LISTED, chance.numel()))
-    n = len(likeliest.values)
-    evidence.chances[:n, reaction] = likeliest.values
-    best_k = k.flatten()[likeliest.indices[0]]  # 0 if it explains nothing: then as the reaction is
-    evidence.column_log_k[reaction] = torch.where(best_k > 0, best_k.log10(), evidence.column_log_k[reaction])
+    anything = _probabilities(torch.maximum(log_chance, log_prior)).flatten(1)
+    likeliest = anything.topk(min(LISTED, anything.shape[1]))
+    n = likeliest.values.shape[1]
+    evidence.chances[:n, reactions] = likeliest.values.T
+    # 0 if it explains nothing: then as the reaction is
+    best_k = k.flatten(1).gather(1, likeliest.indices[:, :1])[:, 0]
+    evidence.column_log_k[reactions] = torch.where(best_k > 0, best_k.log10(), evidence.column_log_k[reactions])
     own = sides.columns(likeliest.indices)
-    evidence.columns[:n, edges] = torch.where(likeliest.values[:, None] > 0, own, 0.0)
-    evidence.misfit[reaction] = _misfit(equations, found, own[0], alike)
+    evidence.columns[:n, edges] = torch.where(likeliest.values[..., None] > 0, own, 0.0).transpose(0, 1)
+    evidence.misfit[reactions] = _misfit(equations, found.gains, own[:, 0], alike)
 
 
 def _probabilities(log_chance: Tensor) -> Tensor:
-    """Of columns (D, O) with as much log probability, up to a constant."""
-    return log_chance.flatten().softmax(0).reshape(log_chance.shape)
+    """Of columns (reactions, D, O) with as much log probability, up to a constant for each reaction."""
+    return log_chance.flatten(1).softmax(1).reshape(log_chance.shape)
 
 
-def _misfit(equations: Equations, found: Gains, column: Tensor, alike: float) -> float:
-    """Probability that not even the likeliest column (n,) is right, beside the free one that explains most."""
+def _misfit(equations: Equations, found: Gains, column: Tensor, alike: float) -> Tensor:
+    """(reactions,) probability that not even the likeliest column (reactions, n) is right.
+
+    Beside the free one that explains most.
+    """
     free, failed = torch.linalg.solve_ex(found.size, found.explained[..., None])
     # a rate that is 0 explains nothing
-    gain = torch.where(failed != 0, -torch.inf, (free[..., 0] * found.explained).sum(1))
-    best = gain.argmax()
-    if gain[best] == -torch.inf:
-        return 0.0
+    gain = torch.where(failed != 0, -torch.inf, (free[..., 0] * found.explained).sum(2))
+    best = gain.max(1)
+    some = torch.nonzero(best.values > -torch.inf)[:, 0]
+    at = some, best.indices[some]
     limits = equations.functions.space.largest, equations.judgement.function_error
-    odds = log_odds(free[best, :, 0], alike * torch.linalg.inv(found.size[best]), column, *limits)
-    return odds_to_probability(odds, equations.judgement.none_right)
+    odds = log_odds(free[at][..., 0], alike * torch.linalg.inv(found.size[at]), column[some], *limits)
+    probability = odds_to_probability(odds, equations.judgement.none_right)
+    return torch.zeros_like(best.values).index_copy(0, some, probability)

@@ -1,5 +1,6 @@
 """All B free, with rate constants and functions fitted anew: what the data leave open where functions are uncertain."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,10 +27,26 @@ class FreeEstimate:
     covariance: Tensor
     moves: Tensor
 
-    def of(self, edges: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions (n,) among all edges of those of a reaction that move, their B (n,) and its covariance (n, n)."""
-        own = edges.start + torch.nonzero(self.moves[edges])[:, 0]
-        return own, self.linear[own], self.covariance[own][:, own]
+    def by_number(self, reaction: Tensor) -> Iterator["FreeColumns"]:
+        """Of reactions with as many edges that the step moves; `reaction` (E,) is that of each edge."""
+        moving = torch.nonzero(self.moves)[:, 0]
+        number = torch.bincount(reaction[moving])
+        first = number.cumsum(0) - number
+        for n in number[number > 0].unique().tolist():
+            reactions = torch.nonzero(number == n)[:, 0]
+            edges = moving[first[reactions, None] + torch.arange(n, device=moving.device)]
+            covariance = self.covariance[edges[:, :, None], edges[:, None]]
+            yield FreeColumns(reactions, edges, self.linear[edges], covariance)
+
+
+@dataclass(frozen=True)
+class FreeColumns:
+    """Reactions (G,) with n edges (G, n) that move, their B (G, n) and its covariance (G, n, n)."""
+
+    reactions: Tensor
+    edges: Tensor
+    linear: Tensor
+    covariance: Tensor
 
 
 def free_estimate(equations: Equations, state: State) -> FreeEstimate | None:

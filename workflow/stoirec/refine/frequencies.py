@@ -1,6 +1,7 @@
 """How frequent each |S| is in a network, and how likely that makes its columns before any data."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -23,13 +24,12 @@ class SizeCounts:
 
     def __init__(self, functions: Functions) -> None:
         n_sizes, reactions = functions.space.largest + 1, torch.arange(functions.graph.n_reactions)
-        sides = [functions.sides(reaction) for reaction in reactions.tolist()]
-        self.conserved = [each.conserved for each in sides]
+        self.functions, sides = functions, [functions.sides(reaction) for reaction in reactions.tolist()]
         self.counts = torch.cat([_counted(each, n_sizes) for each in sides])
-        number = torch.tensor([int(each.sum()) for each in self.conserved])
+        number = torch.tensor([int(each.conserved.sum()) for each in sides])
         self.reaction = reactions.repeat_interleave(number).to(functions.device)
         self.log_number = number.clamp(min=1).log().to(functions.device)
-        self.parts = [slice(end - n, end) for end, n in zip(number.cumsum(0).tolist(), number.tolist())]
+        self.first = (number.cumsum(0) - number).to(functions.device)
         self.uninformative = self.counts.new_zeros(n_sizes)
 
     def log_prior(self, log_frequency: Tensor) -> Tensor:
@@ -41,17 +41,26 @@ class SizeCounts:
         highest, total = self._exponentials(self.counts @ log_frequency)[1:]
         return torch.where(total > 0, highest + total.log() - self.log_number, 0.0)
 
-    def of(self, reaction: int, values: Tensor) -> Tensor:
-        """(D, O) those of `values` (N,) of a reaction, as its pairs; -inf where they do not conserve."""
-        conserved = self.conserved[reaction]
-        return values.new_full(conserved.shape, -torch.inf).masked_scatter(conserved, values[self.parts[reaction]])
-
-    def gathered(self, values: dict[int, Tensor]) -> Tensor:
-        """(N,) from those (D, O) of reactions; 0 of the others."""
-        found = torch.zeros_like(self.reaction, dtype=self.counts.dtype)
-        for reaction, own in values.items():
-            found[self.parts[reaction]] = own[self.conserved[reaction]]
+    def of(self, reactions: Tensor, values: Tensor) -> Tensor:
+        """(reactions, D, O) those of `values` (N,) of reactions with the same columns; -inf where not conserved."""
+        conserved, places = self._places(reactions)
+        found = values.new_full((len(reactions), *conserved.shape), -torch.inf)
+        found[:, conserved] = values[places]
         return found
+
+    def gathered(self, values: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        """(N,) from those (reactions, D, O) of some reactions with the same columns; 0 of the others."""
+        found = torch.zeros_like(self.reaction, dtype=self.counts.dtype)
+        for reactions, own in values:
+            conserved, places = self._places(reactions)
+            found[places] = own[:, conserved]
+        return found
+
+    def _places(self, reactions: Tensor) -> tuple[Tensor, Tensor]:
+        """(D, O) bool, which columns conserve, and (reactions, n) where these stand."""
+        conserved = self.functions.sides(int(reactions[0])).conserved
+        number = torch.arange(int(conserved.sum()), device=conserved.device)
+        return conserved, self.first[reactions, None] + number
 
     def likeliest(self, log_likelihood: Tensor) -> Tensor:
         """(largest + 1,) log of how frequent each |S| is, over that if all were alike; 0 of an |S| of 0.

@@ -37,11 +37,17 @@ class ReactionColumns:
     size_of: Tensor
 
     def columns(self, pairs: Tensor) -> Tensor:
-        """(pairs, n) columns; `pairs` are positions in the flattened pairs."""
-        found = self.driving.new_zeros(len(pairs), len(self.drives))
-        found[:, self.drives] = self.driving[pairs // len(self.others)]
-        found[:, ~self.drives] = self.others[pairs % len(self.others)]
+        """(*pairs, n) columns; `pairs` are positions in the flattened pairs."""
+        found = self.driving.new_zeros(*pairs.shape, len(self.drives))
+        found[..., self.drives] = self.driving[pairs // len(self.others)]
+        found[..., ~self.drives] = self.others[pairs % len(self.others)]
         return found
+
+    @property
+    def contents(self) -> tuple[bytes, ...]:
+        """The same for reactions with the same columns."""
+        parts = self.drives, self.driving, self.others, self.conserved, self.size, self.size_of
+        return tuple(part.cpu().numpy().tobytes() for part in parts)
 
 
 class Functions:
@@ -58,9 +64,9 @@ class Functions:
         self.graph = graph = space.graph
         self.allows_zero, self.learns_sizes = space.allows_zero, law.learns_sizes
         self.sign = torch.as_tensor(space.sign, dtype=torch.float64, device=device)  # (E,)
-        self.metabolite, self.reaction, self.substrates = (
+        self.metabolite, self.reaction, self.substrates, self.reaction_ptr = (
             torch.as_tensor(values, dtype=torch.int64, device=device)
-            for values in (graph.edge_metabolite, graph.edge_reaction, graph.substrate_edges)
+            for values in (graph.edge_metabolite, graph.edge_reaction, graph.substrate_edges, graph.reaction_ptr)
         )
         self.amounts = torch.as_tensor(space.amounts, dtype=torch.float64, device=device)  # (quantities, E)
         opposite = space.opposite_edge
@@ -69,8 +75,8 @@ class Functions:
         self.forward = torch.as_tensor(opposite[opposite >= 0], device=device)
         self._sides: dict[int, ReactionColumns] = {}
         self._mirrored: dict[tuple[int, int], Tensor] = {}
-        rows = [np.flatnonzero(graph.edge_metabolite == i) for i in range(graph.n_metabolites)]
-        self.edges_of_metabolite = [torch.as_tensor(edges, device=device) for edges in rows]
+        self._rows = [np.flatnonzero(graph.edge_metabolite == i) for i in range(graph.n_metabolites)]
+        self.edges_of_metabolite = [torch.as_tensor(edges, device=device) for edges in self._rows]
 
     def part(self, edges: Tensor, device: torch.device) -> "Functions":
         """Those of the graph with `edges` (positions) alone, on a device."""
@@ -90,6 +96,43 @@ class Functions:
             parts = (drives, found.driving, found.others, found.conserved, size, size_of.reshape(-1))
             self._sides[reaction] = ReactionColumns(*(torch.as_tensor(part, device=self.device) for part in parts))
         return self._sides[reaction]
+
+    @cached_property
+    def by_row(self) -> Tensor:
+        """(E,) edges in the order of their metabolites."""
+        return torch.cat(self.edges_of_metabolite)
+
+    @cached_property
+    def in_one_row(self) -> Tensor:
+        """(2, pairs) edges of one metabolite, each with each."""
+        pairs = [np.concatenate([side(row, len(row)) for row in self._rows]) for side in (np.repeat, np.tile)]
+        return torch.as_tensor(np.stack(pairs), device=self.device)
+
+    @cached_property
+    def sizes_in_a_row(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(triples,) substrate edges, by their number among these, an edge of their reaction, and one in its row."""
+        beside, edge = self.in_one_row
+        of_size = self.reaction[self.substrates]
+        first = torch.searchsorted(of_size, torch.arange(self.graph.n_reactions, device=self.device))
+        number = torch.bincount(of_size, minlength=self.graph.n_reactions)[self.reaction[beside]]
+        pair = torch.arange(len(beside), device=self.device).repeat_interleave(number)
+        within = torch.arange(len(pair), device=self.device) - (number.cumsum(0) - number)[pair]
+        return first[self.reaction[beside[pair]]] + within, beside[pair], edge[pair]
+
+    @cached_property
+    def with_same_columns(self) -> list[Tensor]:
+        """Reactions (n,) that have the same columns, of each kind; those without a pair of sides aside."""
+        kinds: dict[tuple[bytes, ...], list[int]] = {}
+        for reaction in range(self.graph.n_reactions):
+            sides = self.sides(reaction)
+            if sides.conserved.numel():
+                kinds.setdefault(sides.contents, []).append(reaction)
+        return [torch.tensor(reactions, device=self.device) for reactions in kinds.values()]
+
+    def edges_of(self, reactions: Tensor) -> Tensor:
+        """(reactions, n) edges of reactions that have as many."""
+        first = self.reaction_ptr[reactions]
+        return first[:, None] + torch.arange(int(self.reaction_ptr[reactions[0] + 1] - first[0]), device=self.device)
 
     @cached_property
     def reversals(self) -> list[tuple[int, int]]:
@@ -160,12 +203,13 @@ class Functions:
         return rate.unflatten(1, windows.concentration.shape[:2])
 
     @torch.no_grad()
-    def rates_of(self, reaction: int, state: State, sizes: Tensor, windows: Windows) -> Tensor:
-        """(columns, windows, nodes) F of one reaction, were the sizes of its edges one of `sizes` (columns, n)."""
-        drives = torch.as_tensor(self.graph.edge_is_substrate[self.graph.edges_of(reaction)], device=self.device)
-        concentration = windows.concentration.flatten(0, 1)
-        rate = self.law.rates_of(reaction, self.law.unpack(state.weights), concentration, sizes[:, drives])
-        return rate.unflatten(1, windows.concentration.shape[:2])
+    def rates_of(self, reactions: Tensor, state: State, sizes: Tensor, windows: Windows) -> Tensor:
+        """(reactions, columns, windows, nodes) F of reactions with as many substrates.
+
+        Were the sizes of these one of `sizes` (columns, n_substrates).
+        """
+        rate = self.law.rates_of(reactions, self.law.unpack(state.weights), windows.concentration.flatten(0, 1), sizes)
+        return rate.unflatten(2, windows.concentration.shape[:2])
 
     def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor]:
         """(R, frames, P) dF/dweights and (S, frames) dF/dq of the substrate edges, at `concentration` (frames, M)."""

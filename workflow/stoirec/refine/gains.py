@@ -18,13 +18,13 @@ NOTHING = 1e-8  # a gain: less is rounding errors, about 1e-11
 
 @dataclass(frozen=True)
 class Gains:
-    """Of all columns of a reaction.
+    """Of all columns of reactions that have the same ones.
 
     Attributes:
-        k: (D, O) best rate constants; gain: (D, O) what the columns gain there, both as ReactionColumns; -inf of a
-            column that does not conserve or explains nothing.
-        explained: (s, n), size: (s, n, n): by the sizes s of what drives it, B of its edges, b, explains
-            2 explained @ b - b @ size @ b.
+        k: (reactions, D, O) best rate constants; gain: (reactions, D, O) what the columns gain there, both as
+            ReactionColumns; -inf of a column that does not conserve or explains nothing.
+        explained: (reactions, s, n), size: (reactions, s, n, n): by the sizes s of what drives it, B of its edges, b,
+            explains 2 explained @ b - b @ size @ b.
     """
 
     k: Tensor
@@ -32,52 +32,55 @@ class Gains:
     explained: Tensor
     size: Tensor
 
+    def of(self, which: int | Tensor) -> "Gains":
+        """Those of some of the reactions."""
+        return Gains(self.k[which], self.gain[which], self.explained[which], self.size[which])
+
 
 def gains(
-    equations: Equations, state: State, others: Others, level: Tensor, reaction: int, penalty: Tensor | None = None
-) -> Gains | None:
-    """What columns of a reaction gain beside `others`, where `level` stands for |S| in the functions.
+    equations: Equations, state: State, others: Others, level: Tensor, reactions: Tensor, penalty: Tensor | None = None
+) -> Gains:
+    """What columns of reactions gain beside `others`, where `level` stands for |S| in the functions.
 
-    With a `penalty` (D,), at the present rate of the reaction, and less by that, where it is more. None where there are
-    no columns.
+    With a `penalty` (reactions, D), at the present rate of each reaction, and less by that, where it is more.
+
+    Args:
+        reactions: that have the same columns.
     """
-    sides = equations.functions.sides(reaction)
-    if not sides.conserved.numel():
-        return None
-    rate = rates_at(equations, state, others, level, reaction)
-    explained, size = _unshared(*others.beside(reaction, rate))
-    k, gain = _gains_of(sides, explained[:-1], size[:-1])
+    sides = equations.functions.sides(int(reactions[0]))
+    rate = rates_at(equations, state, others, level, reactions)
+    explained, size = _unshared(*others.beside(reactions, rate))
+    k, gain = _gains_of(sides, explained[:, :-1], size[:, :-1])
     if penalty is not None:
         one_rate = replace(sides, size_of=torch.zeros_like(sides.size_of))
-        present_k, at_present = _gains_of(one_rate, explained[-1:], size[-1:])
-        at_present = at_present - penalty[:, None]
+        present_k, at_present = _gains_of(one_rate, explained[:, -1:], size[:, -1:])
+        at_present = at_present - penalty[..., None]
         k, gain = torch.where(at_present > gain, present_k, k), torch.maximum(gain, at_present)
-    return Gains(k, gain, explained[:-1], size[:-1])
+    return Gains(k, gain, explained[:, :-1], size[:, :-1])
 
 
-def rates_at(equations: Equations, state: State, others: Others, level: Tensor, reaction: int) -> Tensor:
-    """(U + 1, windows) rates of a reaction by the sizes, in ReactionColumns, of what drives it; then its own."""
-    sides, windows = equations.functions.sides(reaction), equations.windows
-    sizes = level.new_zeros(len(sides.size), len(sides.drives))
-    sizes[:, sides.drives] = at_level(level, sides.size)
-    rate = others.share[reaction] * equations.functions.rates_of(reaction, state, sizes, windows)
-    return torch.cat([windows.over_nodes(rate), others.rate[reaction][None]])
+def rates_at(equations: Equations, state: State, others: Others, level: Tensor, reactions: Tensor) -> Tensor:
+    """(reactions, U + 1, windows) rates by the sizes, in ReactionColumns, of what drives them; then their own."""
+    sides, windows = equations.functions.sides(int(reactions[0])), equations.windows
+    rate = equations.functions.rates_of(reactions, state, at_level(level, sides.size), windows)
+    rate = windows.over_nodes(others.share[reactions][:, None] * rate)
+    return torch.cat([rate, others.rate[reactions][:, None]], dim=1)
 
 
-def log_elsewhere(equations: Equations, state: State, level: Tensor, reaction: int) -> Tensor | None:
-    """(D,) log probability that the functions do not hold for columns of a reaction, but its present rate does.
+def log_elsewhere(equations: Equations, state: State, level: Tensor, reactions: Tensor) -> Tensor | None:
+    """(reactions, D) log probability that the functions do not hold for columns, but a reaction's present rate does.
 
     Where few columns say what the functions are at 2, they are not there yet what the reaction has come to; its sizes
     are likely near those of the column all the same. None where columns may have zeros: the present rate may be driven
     by what a column leaves out.
     """
-    functions, sides = equations.functions, equations.functions.sides(reaction)
+    functions, sides = equations.functions, equations.functions.sides(int(reactions[0]))
     if functions.allows_zero or (sides.size == 0).any():
         return None
-    present = functions.size(state)[equations.graph.edges_of(reaction)][sides.drives]
+    present = functions.size(state)[functions.edges_of(reactions)][:, None, sides.drives]
     judgement = equations.judgement
     far = (present / at_level(level, sides.size[sides.size_of])).log() / judgement.near
-    return math.log(judgement.elsewhere) - far.square().log1p().sum(1)
+    return math.log(judgement.elsewhere) - far.square().log1p().sum(2)
 
 
 def _unshared(explained: Tensor, size: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,25 +90,29 @@ def _unshared(explained: Tensor, size: Tensor, shared: Tensor) -> tuple[Tensor, 
     both have an edge only the sum shows: at a rate that is shared an edge may have any B. Where the present one is,
     the others have explained the edge's row, and what is left of it speaks for no other rate either.
     """
-    if not shared.any():
+    which = torch.nonzero(shared.any(2).any(1))[:, 0]
+    if not len(which):
         return explained, size
-    explained = torch.where(shared[-1] & ~shared, 0.0, explained)
-    variance = torch.where(shared, _ANYTHING / size.diagonal(dim1=1, dim2=2), 0.0)
-    inner = torch.eye(size.shape[1], dtype=size.dtype, device=size.device) + size * variance[:, None]
-    found = torch.linalg.solve(inner, torch.cat([explained[..., None], size], dim=2))
-    return found[..., 0], found[..., 1:]
+    own, its_size, is_shared = explained[which], size[which], shared[which]
+    own = torch.where(is_shared[:, -1:] & ~is_shared, 0.0, own)
+    variance = torch.where(is_shared, _ANYTHING / its_size.diagonal(dim1=2, dim2=3), 0.0)
+    inner = torch.eye(size.shape[2], dtype=size.dtype, device=size.device) + its_size * variance[:, :, None]
+    found = torch.linalg.solve(inner, torch.cat([own[..., None], its_size], dim=3))
+    return explained.index_copy(0, which, found[..., 0]), size.index_copy(0, which, found[..., 1:])
 
 
 def _gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """(D, O) best k and gain of a reaction's columns, from what it can explain, as of Gains."""
+    """(reactions, D, O) best k and gain of columns, from what reactions can explain, as of Gains."""
     drives, driving, others, own = sides.drives, sides.driving, sides.others, sides.size_of
-    slope = (driving * explained[:, drives][own]).sum(1)[:, None] + (explained[:, ~drives] @ others.T)[own]
-    of_driving, of_others = size[:, drives][:, :, drives], size[:, ~drives][:, :, ~drives]
-    between = torch.einsum("si,sij->sj", driving, size[:, drives][:, :, ~drives][own])
-    curvature = torch.einsum("si,sij,sj->s", driving, of_driving[own], driving)[:, None]
+    slope = (driving * explained[:, own][..., drives]).sum(2, keepdim=True)
+    slope = slope + (explained[..., ~drives] @ others.T)[:, own]
+    of_driving, of_others = size[:, :, drives][..., drives], size[:, :, ~drives][..., ~drives]
+    between = torch.einsum("si,gsij->gsj", driving, size[:, own][:, :, drives][..., ~drives])
+    curvature = torch.einsum("si,gsij,sj->gs", driving, of_driving[:, own], driving)[..., None]
     curvature = curvature + 2 * between @ others.T
-    curvature = curvature + torch.einsum("pi,sij,pj->sp", others, of_others, others)[own]
-    k = slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
+    curvature = curvature + torch.einsum("pi,gsij,pj->gsp", others, of_others, others)[:, own]
+    # where the others can do all that a column does, rounding errors are left of it
+    k = torch.where(curvature > 0, slope.clamp(min=0) / curvature.clamp(min=torch.finfo(slope.dtype).tiny), 0.0)
     return k, torch.where(sides.conserved & (k * slope > NOTHING), k * slope, -torch.inf)
 
 

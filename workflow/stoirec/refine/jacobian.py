@@ -90,16 +90,14 @@ class RowWise:
             effect = self.matrix[metabolite, of_size[touched]][:, None] * self.on_size[touched]
             normal[n_weights + n_edges + touched, weights] += effect @ self.on_weights[metabolite]
 
-        same_row = functions.metabolite[:, None] == functions.metabolite
-        rate_rate, size_rate, size_size = (
-            self.rate @ self.rate.T,
-            self.on_size @ self.rate.T,
-            self.on_size @ self.on_size.T,
-        )
-        normal[linear, linear] = torch.where(
-            same_row, rate_rate[reaction[:, None], reaction] * per_scale[:, None] * per_scale, 0.0
-        )
-        normal[sizes, linear] = self.matrix[functions.metabolite][:, of_size].T * size_rate[:, reaction] * per_scale
+        first, second = functions.in_one_row
+        rate_rate = (self.rate @ self.rate.T)[reaction[first], reaction[second]]
+        normal[n_weights + first, n_weights + second] = rate_rate * per_scale[first] * per_scale[second]
+        size, beside, edge = functions.sizes_in_a_row
+        effect = self.matrix[functions.metabolite[edge], reaction[beside]] * per_scale[edge]
+        size_rate = (self.on_size @ self.rate.T)[size, reaction[edge]]
+        normal[n_weights + n_edges + size, n_weights + edge] = effect * size_rate
+        size_size = self.on_size @ self.on_size.T
         normal[sizes, sizes] = (self.matrix.T @ self.matrix)[of_size[:, None], of_size] * size_size
         normal[weights, linear], normal[weights, sizes] = normal[linear, weights].T, normal[sizes, weights].T
         normal[linear, sizes] = normal[sizes, linear].T

@@ -84,7 +84,8 @@ def _of_both(
     """
     functions = equations.functions
     sides = [functions.sides(reaction) for reaction in pair]
-    rate = [rates_at(equations, state, others, level, reaction) for reaction in pair]
+    each = torch.tensor(pair, device=level.device)[:, None]
+    rate = [rates_at(equations, state, others, level, reactions)[0] for reactions in each]
     n_edges = len(sides[0].drives)
     if len(rate[0]) * len(rate[1]) * n_edges**2 > _LARGEST:
         return None

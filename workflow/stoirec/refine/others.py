@@ -1,5 +1,8 @@
 """What all B can do together: the linear least-squares problem that a column is judged beside."""
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -10,6 +13,28 @@ from stoirec.refine.state import State
 _BESIDE = 1e-6
 _NOISE = 1e-9  # mean squared residual of a row, at least
 _RIDGE = 1e-9  # of the squares of an unknown's effects: rates of one row may be the same
+
+
+@dataclass(frozen=True)
+class _TakenOut:
+    """What is left in the rows of some reactions, each without that one; K unknowns are near, 0 behind those there are.
+
+    Attributes:
+        scale: (reactions, n) of its rows; target: (reactions, n, windows) what is left there.
+        effect: (reactions, n, K, windows) of the unknowns near it.
+        inverse: (reactions, K, K) of theirs; refitted: (reactions, K) what they become.
+    """
+
+    scale: Tensor
+    target: Tensor
+    effect: Tensor
+    inverse: Tensor
+    refitted: Tensor
+
+    def absorbed(self, rate: Tensor) -> Tensor:
+        """(reactions, columns, n, K) products of the unknowns' effects with rates (reactions, columns, windows)."""
+        found = rate @ self.effect.flatten(1, 2).transpose(1, 2)
+        return self.scale[:, None, :, None] * found.unflatten(2, self.effect.shape[1:3])
 
 
 class Others:
@@ -38,7 +63,7 @@ class Others:
         residual = equations.matrix(state.linear) @ windows.over_nodes(kept) - windows.target.T
         self.weight = weight = (residual.square().mean(1) + _NOISE).rsqrt() if weight is None else weight
         self.functions, self.linear = functions, state.linear
-        self.edges_of, self.same_rate = equations.graph.edges_of, equations.judgement.same_rate
+        self.same_rate = equations.judgement.same_rate
         self.share = torch.where(rates > 0, kept / rates, 1.0)  # (R, windows, nodes)
         self.rate = windows.over_nodes(kept)
         self.left = -weight[:, None] * residual  # (M, windows)
@@ -55,44 +80,56 @@ class Others:
         self.unknown = torch.full_like(own, -1).index_put((own[moves],), position)
         self.amount = amount = torch.where(tied, state.linear, 1.0)
 
-        self.rows = []  # by metabolite: unknowns, and their effects (n, windows) on its residuals
+        # (entries,) edges that move, by metabolite, and their effects (entries, windows) on its residuals
+        edges = functions.by_row[moves[functions.by_row]]
+        self.row, self.of_entry = functions.metabolite[edges], self.unknown[edges]
+        reaction, per_unknown = functions.reaction[edges], self.scale[self.row] * amount[edges]
         square = self.linear.new_zeros(len(unknowns))
-        for metabolite, edges in enumerate(functions.edges_of_metabolite):
-            edges = edges[moves[edges]]
-            effect = self.scale[metabolite] * amount[edges, None] * self.rate[functions.reaction[edges]]
-            self.rows.append((self.unknown[edges], effect))
-            square.index_add_(0, self.unknown[edges], effect.square().sum(1))
+        square.index_add_(0, self.of_entry, per_unknown.square() * self.rate.square().sum(1)[reaction])
         self.size = size = square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
-        self.rows = [(unknown, effect / size[unknown, None]) for unknown, effect in self.rows]
+        per_unknown = per_unknown / size[self.of_entry]
+        self.effect = per_unknown[:, None] * self.rate[reaction]
+        self.right = torch.zeros_like(size).index_add(0, self.of_entry, (self.effect * self.left[self.row]).sum(1))
         normal = torch.diag(torch.full_like(size, _RIDGE))
-        self.right = torch.zeros_like(size)
-        for (unknown, effect), left in zip(self.rows, self.left):
-            normal[unknown[:, None], unknown] += effect @ effect.T
-            self.right.index_add_(0, unknown, effect @ left)
+        by_edge = torch.zeros_like(self.linear).index_copy(0, edges, per_unknown)
+        one, other = (side[moves[functions.in_one_row].all(0)] for side in functions.in_one_row)
+        products = (self.rate @ self.rate.T)[functions.reaction[one], functions.reaction[other]]
+        place = self.unknown[one] * len(size) + self.unknown[other]
+        normal.view(-1).index_add_(0, place, by_edge[one] * by_edge[other] * products)
         self.inverse = torch.linalg.inv(normal)
 
     def unexplained(self) -> Tensor:
         """(M,) sums of squared residuals, weighted, with all unknowns refitted."""
-        change = self.inverse @ self.right
-        return torch.stack([(left - change[own] @ by).square().sum() for (own, by), left in zip(self.rows, self.left)])
+        change = self._solved[self.of_entry, None] * self.effect
+        return torch.zeros_like(self.left).index_add(0, self.row, change).sub(self.left).square().sum(1)
+
+    def on_unknowns(self, rows: Tensor) -> Tensor:
+        """(n, unknowns) products of the unknowns' effects with changes of all residuals (n, M, windows)."""
+        found = rows.new_zeros(len(rows), len(self.size))
+        last = torch.searchsorted(self.row, torch.arange(rows.shape[1], device=rows.device), right=True).tolist()
+        for row, (start, stop) in enumerate(zip([0, *last], last)):
+            found[:, self.of_entry[start:stop]] += rows[:, row] @ self.effect[start:stop].T
+        return found
 
     def refitted(self) -> Tensor:
         """(E,) B with all unknowns refitted."""
-        change = torch.cat([self.inverse @ self.right / self.size, self.size.new_zeros(1)])  # the last for B = 0
+        change = torch.nn.functional.pad(self._solved[:-1] / self.size, (0, 1))  # the last for B = 0
         return self.linear + self.amount * change[self.unknown]
 
-    def beside(self, reaction: int, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `rate` (columns, windows) of a reaction says of its B, the B of all others refitted without it.
+    def beside(self, reactions: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What rates of reactions with as many edges say of their B, the B of all others refitted without that one.
+
+        Args:
+            rate: (reactions, columns, windows).
 
         Returns:
-            explained: (columns, n) P x_e times P y for each of its n edges e, per unit of B.
-            size: (columns, n, n) P x_d times P x_e.
-            shared: (columns, n) bool, edges whose effect the others can do as far as the functions tell: so it is
-                where two reactions that the same metabolites drive have both an edge.
+            explained: (reactions, columns, n) P x_e times P y for each of its n edges e, per unit of B.
+            size: (reactions, columns, n, n) P x_d times P x_e.
+            shared: (reactions, columns, n) bool, edges whose effect the others can do as far as the functions tell: so
+                it is where two reactions that the same metabolites drive have both an edge.
         """
-        scale, target, effect, inverse, refitted = self._without(reaction)
-        absorbed = scale[:, None] * torch.einsum("cw,nuw->cnu", rate, effect)
-        return self._effects(rate, absorbed, scale, target, inverse, refitted)
+        without = self._without(reactions[:, None])
+        return self._effects(rate, without.absorbed(rate), without)
 
     def beside_both(self, forward: int, backward: int, rate: Tensor, back_rate: Tensor) -> tuple:
         """The same for two reactions of the same metabolites, at rates (U, windows) and (V, windows), without both.
@@ -101,48 +138,98 @@ class Others:
             explained (U, n), of the other (V, n), size (U, n, n), (V, n, n), and between, (U, V, n, n) P x_d times
             P x_e; and whether others share an edge's effect.
         """
-        scale, target, effect, inverse, refitted = self._without(forward, backward)
-        absorbed = [scale[:, None] * torch.einsum("cw,nuw->cnu", own, effect) for own in (rate, back_rate)]
-        found = [
-            self._effects(own, through, scale, target, inverse, refitted)
-            for own, through in zip((rate, back_rate), absorbed)
-        ]
-        between = torch.diag_embed((rate @ back_rate.T)[:, :, None] * scale**2)
-        between = between - torch.einsum("und,vmd->uvnm", absorbed[0] @ inverse, absorbed[1])
+        without = self._without(torch.tensor([[forward, backward]], device=rate.device))
+        rates = rate[None], back_rate[None]
+        absorbed = [without.absorbed(own) for own in rates]
+        found = [self._effects(own, through, without) for own, through in zip(rates, absorbed)]
+        between = torch.diag_embed((rate @ back_rate.T)[:, :, None] * without.scale[0] ** 2)
+        between = between - torch.einsum("und,vmd->uvnm", absorbed[0][0] @ without.inverse[0], absorbed[1][0])
         (explained, size, shared), (of_back, back_size, back_shared) = found
-        return explained, of_back, size, back_size, between, bool(shared.any() or back_shared.any())
+        parts = (explained[0], of_back[0], size[0], back_size[0])
+        return *parts, between, bool(shared.any() or back_shared.any())
 
-    def _without(self, *reactions: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Of the rows (n,) of reactions with the same metabolites, which are taken out: scale (n,), what is left there
-        (n, windows), effects (n, near, windows) of the unknowns near them, their inverse, and how these are refitted.
-        """
-        edges = [self.edges_of(reaction) for reaction in reactions]
-        metabolites = self.functions.metabolite[edges[0]]
-        scale = self.scale[metabolites]
-        target = self.left[metabolites]
-        for reaction, its in zip(reactions, edges):
-            target = target + scale[:, None] * self.linear[its, None] * self.rate[reaction]
-        rows = [self.rows[metabolite] for metabolite in metabolites.tolist()]
+    def _without(self, reactions: Tensor) -> _TakenOut:
+        """Of the rows of reactions (G, taken), with each line of which, that has the same metabolites, taken out."""
+        edges = self.functions.edges_of(reactions.flatten()).unflatten(0, reactions.shape)  # (G, taken, n)
+        metabolites = self.functions.metabolite[edges[:, 0]]
+        scale, left = self.scale[metabolites], self.left[metabolites]
+        own_part = scale[..., None] * (self.linear[edges].transpose(1, 2) @ self.rate[reactions])
+        target = left + own_part
 
-        own = torch.cat([self.unknown[its] for its in edges])
-        own = own[own >= 0].unique()
-        near = torch.cat([unknown for unknown, _ in rows]).unique()
-        near = near[~torch.isin(near, own)]  # the unknowns beside it in its rows; those elsewhere are refitted too
-        effect = target.new_zeros(len(rows), len(near), target.shape[1])
-        right = self.right.clone()
-        for place, (unknown, by) in enumerate(rows):
-            right.index_add_(0, unknown, by @ (target[place] - self.left[metabolites[place]]))
-            kept = torch.isin(unknown, near)
-            effect[place, torch.searchsorted(near, unknown[kept])] = by[kept]
-        right[own] = 0.0
-        through = self.inverse[near][:, own] @ torch.linalg.inv(self.inverse[own][:, own])
-        inverse = self.inverse[near][:, near] - through @ self.inverse[own][:, near]
-        return scale, target, effect, inverse, self.inverse[near] @ right - through @ (self.inverse[own] @ right)
+        own, near = self._own(edges), self._near(edges, metabolites)  # both filled with one unknown behind the last
+        there = own < len(self.size)
+        effect = self._padded_effect[self._entry(metabolites[:, :, None], near[:, None])]
+        more = (effect.transpose(1, 2).flatten(2) @ own_part.flatten(1)[..., None])[..., 0]
+        right = torch.where(there, self._padded_right[own], 0.0)[..., None]
+        of_own = self._padded_inverse[own[:, :, None], own[:, None]]
+        of_near = self._padded_inverse[near[:, :, None], near[:, None]]
+        # near a singular one the inverse is symmetric but for large rounding errors: nothing is transposed
+        to_own, to_near = (self._padded_inverse[a[:, :, None], b[:, None]] for a, b in ((near, own), (own, near)))
+        identity = torch.eye(own.shape[1], dtype=of_own.dtype, device=of_own.device)
+        both = there[:, :, None] & there[:, None]
+        through = to_own @ torch.linalg.inv(torch.where(both, of_own, identity))
+        at_near = self._solved[near][..., None] + of_near @ more[..., None] - to_own @ right
+        at_own = self._solved[own][..., None] + to_near @ more[..., None] - of_own @ right
+        inverse = of_near - through @ to_near
+        return _TakenOut(scale, target, effect, inverse, (at_near - through @ at_own)[..., 0])
 
-    def _effects(
-        self, rate: Tensor, absorbed: Tensor, scale: Tensor, target: Tensor, inverse: Tensor, refitted: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        explained = scale * (rate @ target.T) - absorbed @ refitted
-        square = rate.square().sum(1)[:, None] * scale**2
-        size = torch.diag_embed(square * (1 + _BESIDE)) - absorbed @ inverse @ absorbed.transpose(1, 2)
-        return explained, size, size.diagonal(dim1=1, dim2=2) < self.same_rate**2 * square
+    def _own(self, edges: Tensor) -> Tensor:
+        """(G, taken n) unknowns that edges (G, taken, n) move with, each once."""
+        own = self.unknown[edges].flatten(1)
+        own = torch.where(own < 0, len(self.size), own).sort(1).values
+        again = torch.zeros_like(own, dtype=torch.bool)
+        again[:, 1:] = own[:, 1:] == own[:, :-1]
+        return torch.where(again, len(self.size), own)
+
+    def _near(self, edges: Tensor, metabolites: Tensor) -> Tensor:
+        """(G, K) unknowns of other edges in the rows of `metabolites` (G, n); those elsewhere are refitted too."""
+        beside = self._in_row[metabolites].any(1).scatter(1, self._own(edges), False)[:, :-1]
+        every = torch.arange(beside.shape[1], device=beside.device)
+        return torch.where(beside, every, beside.shape[1]).sort(1).values[:, : max(1, int(beside.sum(1).max()))]
+
+    def _entry(self, metabolite: Tensor, unknown: Tensor) -> Tensor:
+        """Where the effects of unknowns on the residuals of metabolites stand; the last where there is none."""
+        key = metabolite * (len(self.size) + 1) + unknown
+        place = torch.searchsorted(self._keys, key).clamp(max=len(self._keys) - 1)
+        return torch.where(self._keys[place] == key, place, len(self._keys))
+
+    @cached_property
+    def _sorted(self) -> tuple[Tensor, Tensor]:
+        """(entries,) pairs of metabolite and unknown as one number, in order, and where these stand."""
+        return (self.row * (len(self.size) + 1) + self.of_entry).sort()
+
+    @property
+    def _keys(self) -> Tensor:
+        return self._sorted[0]
+
+    @cached_property
+    def _padded_effect(self) -> Tensor:
+        """(entries + 1, windows) effects of these pairs; then one of nothing."""
+        return torch.nn.functional.pad(self.effect[self._sorted[1]], (0, 0, 0, 1))
+
+    @cached_property
+    def _in_row(self) -> Tensor:
+        """(M, unknowns + 1) bool, which of them a row has."""
+        found = torch.zeros(len(self.left), len(self.size) + 1, dtype=torch.bool, device=self.size.device)
+        found.view(-1)[self._keys] = True
+        return found
+
+    @cached_property
+    def _padded_inverse(self) -> Tensor:
+        return torch.nn.functional.pad(self.inverse, (0, 1, 0, 1))
+
+    @cached_property
+    def _padded_right(self) -> Tensor:
+        return torch.nn.functional.pad(self.right, (0, 1))
+
+    @cached_property
+    def _solved(self) -> Tensor:
+        return torch.nn.functional.pad(self.inverse @ self.right, (0, 1))
+
+    def _effects(self, rate: Tensor, absorbed: Tensor, without: _TakenOut) -> tuple[Tensor, Tensor, Tensor]:
+        scale = without.scale[:, None]
+        explained = scale * (rate @ without.target.transpose(1, 2))
+        explained = explained - (absorbed @ without.refitted[:, None, :, None])[..., 0]
+        square = rate.square().sum(2, keepdim=True) * scale**2
+        size = torch.diag_embed(square * (1 + _BESIDE)) - absorbed @ without.inverse[:, None] @ absorbed.mT
+        return explained, size, size.diagonal(dim1=2, dim2=3) < self.same_rate**2 * square

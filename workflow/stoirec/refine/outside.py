@@ -36,40 +36,45 @@ def probability_outside(
     limits = equations.functions.space.largest, equations.judgement.function_error
     functions, reactions = equations.functions, range(equations.graph.n_reactions)
     conserved = [functions.sides(reaction).conserved for reaction in reactions]
-    found = [1.0 if each.numel() and not each.any() else prior for each in conserved]
-    for reaction in reactions if estimate is not None else ():
-        own, free, covariance = estimate.of(equations.graph.edges_of(reaction))
-        possible = [column[own] for column in columns if column[own].any()]
-        odds = [log_odds(free, alike * covariance, column, *limits) for column in possible]
-        if odds:
-            found[reaction] = odds_to_probability(min(odds), prior)
-    return columns.new_tensor(found)
+    found = columns.new_tensor([1.0 if each.numel() and not each.any() else prior for each in conserved])
+    for own in () if estimate is None else estimate.by_number(equations.reaction):
+        candidates = columns[:, own.edges]
+        possible = candidates.any(2)
+        odds = log_odds(own.linear, alike * own.covariance, candidates, *limits)
+        least = torch.where(possible, odds, torch.inf).min(0).values
+        probability = odds_to_probability(least, prior)
+        found[own.reactions] = torch.where(possible.any(0), probability, found[own.reactions])
+    return found
 
 
-def odds_to_probability(log_odds: float, prior: float) -> float:
+def odds_to_probability(log_odds: Tensor, prior: float) -> Tensor:
     """Probability that no column is right from the log odds that the data give it."""
-    return 1 / (1 + math.exp(min(-log_odds, _LARGE)) * (1 - prior) / prior)
+    return 1 / (1 + (-log_odds).clamp(max=_LARGE).exp() * (1 - prior) / prior)
 
 
-def log_odds(free: Tensor, covariance: Tensor, column: Tensor, largest: float, error: float) -> float:
-    """Of any real column, within 1.5 times the `largest` |S|, over k times `column` (n,), for `free` B (n,).
+def log_odds(free: Tensor, covariance: Tensor, column: Tensor, largest: float, error: float) -> Tensor:
+    """(...) of any real column, within 1.5 times the `largest` |S|, over k times `column` (..., n), for `free` B
+    (..., n) with a `covariance` (..., n, n).
 
     `error` is the relative one of a coefficient from functions that are not quite right.
     """
     widest = _RANGE * largest
-    n_open = len(column) - 1  # k is fitted
+    n_open = column.shape[-1] - 1  # k is fitted
     least = n_open * math.log(error * math.sqrt(2 * math.pi) / widest)
-    inverse = torch.linalg.inv(covariance)
-    k = float(column @ inverse @ free / (column @ inverse @ column))
-    if k <= 0:  # the best length of this column is none
-        return float(free @ inverse @ free) / 2 + least
-    spread = covariance / k**2 + torch.diag((error * column.abs().clamp(min=1.0)).square())
-    factor, failed = torch.linalg.cholesky_ex(spread)
-    if failed:
-        return 0.0
-    own, other = torch.linalg.solve_triangular(factor, torch.stack([column, free / k], dim=1), upper=False).T
-    along = own @ own
-    distance = other @ other - (other @ own) ** 2 / along
-    volume = factor.diagonal().log().sum() + along.log() / 2 + n_open * math.log(math.sqrt(2 * math.pi))
+    likely = torch.linalg.inv(covariance)
+    by_column = (likely @ column[..., None])[..., 0]
+    k = (by_column * free).sum(-1) / (by_column * column).sum(-1)
+    # the best length of a column may be none
+    no_length = (free * (likely @ free[..., None])[..., 0]).sum(-1) / 2 + least
+    size = k[..., None]
+    errors = torch.diag_embed((error * column.abs().clamp(min=1.0)).square())
+    factor, failed = torch.linalg.cholesky_ex(covariance / size[..., None] ** 2 + errors)
+    both = torch.linalg.solve_triangular(factor, torch.stack([column, free / size], dim=-1), upper=False)
+    own, other = both.unbind(-1)
+    along = own.square().sum(-1)
+    distance = other.square().sum(-1) - (other * own).sum(-1) ** 2 / along
+    volume = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + along.log() / 2
+    volume = volume + n_open * (math.log(math.sqrt(2 * math.pi)) - math.log(widest))
     # where the data leave more than the range, nothing follows
-    return float(distance / 2 + min(0.0, float(volume) - n_open * math.log(widest)))
+    odds = torch.where(failed != 0, 0.0, distance / 2 + volume.clamp(max=0))
+    return torch.where(k <= 0, no_length, odds)

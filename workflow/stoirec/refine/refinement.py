@@ -79,7 +79,8 @@ class Refinement:
             return replace(found, stalled=False, spent=found.cost > HARDLY_LESS * state.loose_cost)
         state = primitive(self.equations, as_large_as_integers(self.equations, state))
         selected = select(self.equations, state, stage)
-        better = None if is_noise(self.equations, state) else self._better(state, selected, steps)
+        done = is_noise(self.equations, state) or self._is_exact(selected)
+        better = None if done else self._better(state, selected, steps)
         if better is not None:
             found = self._descend(select(self.equations, better, "conclude"), steps)
             if found.cost < state.cost:
@@ -89,6 +90,10 @@ class Refinement:
         found = self._descend(selected, steps)
         falls = found.cost < _FALLS * state.cost and not is_noise(self.equations, found)
         return replace(found, stalled=self._stalled(state, found), settled=0 if falls else found.settled)
+
+    def _is_exact(self, selected: State) -> bool:
+        """Whether all columns are clear, and not more is left than exact ones leave."""
+        return self.settled(selected) and selected.cost < self.equations.judgement.exact
 
     def _better(self, state: State, selected: State, steps: int) -> State | None:
         """A state that leaves less than half, where columns do not change any more or no step changes much."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+DAMPING = 1e-3  # of the first step, and the most that is passed on
 FAR_MORE = 4.0  # times the mean squared residual
 
 
@@ -29,6 +30,7 @@ class State:
             are clear as well.
         stalled: whether the last round left most of a residual that is not noise, so that some ties are wrong.
         slow: whether the second half of the steps of a descent gained little: something that no step changes is wrong.
+        damping: of the next Levenberg-Marquardt step.
         spent: whether the last round without ties left most of what rounds before had left, so that no more will come.
     """
 
@@ -44,6 +46,7 @@ class State:
     settled: int = 0
     stalled: bool = False
     slow: bool = False
+    damping: float = DAMPING
     spent: bool = False
 
     def to(self, device: torch.device) -> "State":

@@ -262,9 +262,7 @@ class _Columns:
             return []
         others = self._beside([])
         effect = torch.stack([self._effect(others, *change) for change in changes])
-        on_unknowns = effect.new_zeros(len(changes), len(others.right))
-        for row, (unknown, by) in enumerate(others.rows):
-            on_unknowns[:, unknown] += effect[:, row] @ by.T
+        on_unknowns = others.on_unknowns(effect)
         refitted = on_unknowns @ others.inverse
         slope = effect.flatten(1) @ others.left.flatten() - refitted @ others.right
         gram = effect.flatten(1) @ effect.flatten(1).T - refitted @ on_unknowns.T
@@ -338,20 +336,22 @@ class _Columns:
         None if none gains.
         """
         functions = self.equations.functions
-        found = [gains(self.equations, self.state, others, self.level, reaction) for reaction in directions]
-        if any(each is None for each in found):
+        if not all(functions.sides(reaction).conserved.numel() for reaction in directions):
             return None
+        each = torch.tensor(directions, device=self.column.device)[:, None]
+        found = [gains(self.equations, self.state, others, self.level, reactions).of(0) for reactions in each]
         if len(directions) == 2:
             pair = directions if directions in functions.reversals else directions[::-1]
             ordered = tuple(found[directions.index(reaction)] for reaction in pair)
             directions, found = pair, joined(self.equations, self.state, others, self.level, pair, ordered)
         if found[0].gain.max() == -torch.inf:
             return None
-        gain = found[0].gain + 2 * self.alike * self.counts.of(directions[0], self.log_prior)
+        first = torch.tensor(directions[:1], device=self.column.device)
+        gain = found[0].gain + 2 * self.alike * self.counts.of(first, self.log_prior)[0]
         best = gain.argmax()
         places = [best] if len(directions) == 1 else [best, functions.mirrored(*directions)[best]]
         return float(gain.max()), [
-            (reaction, functions.sides(reaction).columns(at[None])[0], own.k.flatten()[at].log10())
+            (reaction, functions.sides(reaction).columns(at), own.k.flatten()[at].log10())
             for reaction, own, at in zip(directions, found, places)
         ]
 
@@ -361,9 +361,10 @@ class _Columns:
         at = torch.arange(edges.start, edges.stop, device=column.device)
         self.column = self.column.index_copy(0, at, column)
         self.log_k = self.log_k.index_fill(0, torch.tensor(reaction, device=column.device), float(log_k))
-        sizes = at_level(self.level, functions.sizes(column, edges))[None]
-        self.rates = self.rates.clone()
-        self.rates[reaction] = functions.rates_of(reaction, self.state, sizes, self.equations.windows)[0]
+        drives = functions.sides(reaction).drives
+        sizes = at_level(self.level, functions.sizes(column, edges)[drives])[None]
+        self.rates, own = self.rates.clone(), torch.tensor([reaction], device=column.device)
+        self.rates[reaction] = functions.rates_of(own, self.state, sizes, self.equations.windows)[0, 0]
 
     def _refit(self) -> float:
         """All rate constants refitted, and columns outside their space; what is left then."""

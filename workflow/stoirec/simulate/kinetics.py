@@ -121,10 +121,11 @@ def _named(function: str, *layers: np.ndarray) -> dict[str, np.ndarray]:
 def _vanishes(law: PdeM1, parameters: dict[str, np.ndarray], largest: int) -> bool:
     """Whether a reaction of up to three substrates stops when one is gone, however much there is of the others."""
     own = {name: torch.as_tensor(values) for name, values in parameters.items()}
-    size = torch.arange(1, largest + 1, dtype=torch.float64)
+    size = torch.arange(1, largest + 1, dtype=torch.float64)[:, None]
     metabolite = torch.zeros(largest, dtype=torch.int64)
     none, plenty = (law.messages(own, torch.full_like(size, c), size, metabolite) for c in (0.0, 1e3))
-    highest = [law.responses(own, none + others * plenty.max(dim=0).values).max() for others in (0, 1, 2)]
+    most = plenty.max(dim=1, keepdim=True).values
+    highest = [law.responses(own, none + others * most).max() for others in (0, 1, 2)]
     return bool(max(highest) < np.logaddexp(0.0, _STOPPED))
 
 

@@ -1,5 +1,6 @@
 """What a study will take, counted before anything runs."""
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from stoirec.study.store import Store
 
 # Measured on one core of an Intel Xeon at 2.1 GHz, default regime and model (docs/benchmarks.md).
 STEP_SECONDS = 7.5e-3
-REFINEMENT_SECONDS = 25.0  # of a round of refinement
-REFINEMENT_SECONDS_GATED = 60.0  # the same where candidate edges may be decoys
+REFINEMENT_SECONDS = 0.018  # of a round of refinement, for each weight of the functions: 22 s at 1,201, 4 s at 213
+REFINEMENT_SECONDS_GATED = 0.05  # the same where candidate edges may be decoys
 START_SECONDS = 10.0  # of a fit: two Python processes, reading, decoding
 _MEASURED = 8  # finished fits the time of a step is taken from
 
@@ -87,8 +88,16 @@ def summary(study: Study, path: str | Path, store: Store) -> str:
 
 
 def _refinement_seconds(config: FitConfig) -> float:
-    per_round = REFINEMENT_SECONDS_GATED if config.graph_model.substrate_gate else REFINEMENT_SECONDS
-    return config.refinement_rounds * per_round
+    per_weight = REFINEMENT_SECONDS_GATED if config.graph_model.substrate_gate else REFINEMENT_SECONDS
+    return config.refinement_rounds * per_weight * _n_weights(config.graph_model)
+
+
+def _n_weights(shape: GraphModel) -> int:
+    """Weights and biases of both functions."""
+    hidden = [shape.hidden_dim] * (shape.n_layers - 2)
+    ends = ((2 + shape.embedding_dim, shape.output_size), (shape.output_size, 1))
+    layers = (itertools.pairwise([n_in, *hidden, n_out]) for n_in, n_out in ends)
+    return sum((n_in + 1) * n_out for own in layers for n_in, n_out in own)
 
 
 def _measured(store: Store, done: list[Fit]) -> float | None:
@@ -126,7 +135,9 @@ def _known_and_later(study: Study, path: str | Path) -> tuple[list[Fit], list[tu
 class _Possible:
     """The values that decide how long a fit takes, as far as a later wave could meet them."""
 
-    _MORE = ("n_epochs", "data_augmentation_loop", "epoch_steps", "refinement_rounds", "graph_model.substrate_gate")
+    _SHAPE = ("substrate_gate", "hidden_dim", "output_size", "n_layers", "embedding_dim")
+    _MORE = ("n_epochs", "data_augmentation_loop", "epoch_steps", "refinement_rounds")
+    _MORE += tuple(map("graph_model.{}".format, _SHAPE))
     _LESS = ("batch_size",)  # the smaller, the more steps
 
     def __init__(self, study: Study) -> None:
@@ -170,5 +181,5 @@ class _Possible:
         given = {key: [value for value in values if value is not None] for key, values in self.values.items()}
         most = {key: max(given[key], default=None) for key in self._MORE} | {key: min(given[key]) for key in self._LESS}
         most |= {key: value for key, value in overrides.items() if key in most}
-        shape = GraphModel(substrate_gate=most.pop("graph_model.substrate_gate"))
+        shape = GraphModel(**{key: most.pop(f"graph_model.{key}") for key in self._SHAPE})
         return FitConfig().model_copy(update=most | {"graph_model": shape})

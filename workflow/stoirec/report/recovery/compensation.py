@@ -142,7 +142,7 @@ def response_curves(
                 continue
             first = np.zeros(len(concentration), int)
             message = _messages_of(law, parameters, concentration, np.full_like(concentration, size), first)
-            curve[name] = law.responses(parameters, message).numpy()
+            curve[name] = law.responses(parameters, message[..., None])[:, 0].numpy()
         curves.append(pd.DataFrame(curve).assign(learned=lambda table: table["learned"] * 10.0**gauge))
     return pd.concat(curves, ignore_index=True)
 
@@ -150,8 +150,9 @@ def response_curves(
 def _messages_of(
     law: PdeM1, parameters: Parameters, concentration: np.ndarray, size: np.ndarray, metabolite: np.ndarray
 ) -> torch.Tensor:
-    """(N, messages) of N substrates: concentration, |S| and index (N,)."""
-    return law.messages(parameters, *(torch.as_tensor(values) for values in (concentration, size, metabolite)))
+    """(messages, N) of N substrates: concentration, |S| and index (N,)."""
+    c, size = (torch.as_tensor(values)[:, None] for values in (concentration, size))
+    return law.messages(parameters, c, size, torch.as_tensor(metabolite))[..., 0]
 
 
 def _tensors(kinetics: TrueKinetics) -> Parameters:
@@ -173,7 +174,7 @@ def _messages(
     kinetics = truth.kinetics
     learned = _messages_of(model.law, model.rate_parameters, c, learned_size, metabolite)
     true = _messages_of(kinetics.law, _tensors(kinetics), c, true_size, metabolite)
-    return learned.numpy(), true.numpy()
+    return learned.T.numpy(), true.T.numpy()
 
 
 def message_r2(learned: np.ndarray, true: np.ndarray) -> float:
