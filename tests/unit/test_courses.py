@@ -1,21 +1,25 @@
 """Measured time courses: noise and gaps, smooth courses through them, and integrals along them."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from stoirec import cli
 from stoirec.config.fit import FitConfig
 from stoirec.config.regime import Measured
 from stoirec.data.courses import courses_of
 from stoirec.data.data_file import network_dataset, with_trajectories
 from stoirec.data.dataset import TRAINING, read_data
-from stoirec.data.overview import overview, sentences
+from stoirec.data.overview import MOVING, TimeCourses, advice, by_metabolite, overview, sentences
 from stoirec.data.windows import integrals, steps
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
 from stoirec.learn.checkpoint import fingerprint
+from stoirec.network.balance import balances
+from stoirec.report.beforehand.page import render
 from stoirec.score.oracle import true_frames
 from stoirec.simulate.measurement import measure
 
@@ -281,3 +285,58 @@ def test_a_limiter_needs_measured_derivatives(measured_file):
 def test_another_standard_error_is_another_job(measured_file):
     data = read_data(measured_file(noise=0.02))
     assert fingerprint(data, FitConfig()) != fingerprint(replace(data, noise=2 * data.noise), FitConfig())
+
+
+# --- what would help, and the page that says it -----------------------------------------------------------------------
+
+
+def test_metabolites_are_told_by_what_was_measured_of_them(measured_file):
+    data = read_data(measured_file(noise=0.02, missing=0.1))
+    table = by_metabolite(data)
+    training = [course.value for course, role in zip(data.courses, data.run_role) if role == TRAINING]
+    assert table["values"].values == pytest.approx(np.isfinite(np.concatenate(training)).mean(0))
+    spread = table["standard_deviation"]
+    assert (table["least"] < table["largest"]).all() and table[
+        "relative_noise"
+    ].values * spread.values == pytest.approx(data.noise)
+    assert ((table["moves"] == MOVING) == (spread > 3 * data.noise)).all()
+    drivers = data.graph.edge_metabolite[data.graph.edge_is_substrate]
+    assert table["drives"].sum() == len(drivers) and table["stands_in"].sum() == data.graph.n_edges
+    assert table.loc[f"M{drivers[0]}", "drives"] == (drivers == drivers[0]).sum()
+
+
+def test_advice_names_what_is_missing(tiny_data, measured_file):
+    def advised(data):
+        return " | ".join(advice(overview(data), by_metabolite(data)))
+
+    plain = advised(tiny_data)
+    assert "replicates" not in plain and "measuring" not in plain
+    still = replace(tiny_data, concentration=np.where(np.isin(np.arange(10), (3, 5)), 1.0, tiny_data.concentration))
+    drives = by_metabolite(still)["drives"]
+    first = max(("M3", "M5"), key=lambda name: drives[name])
+    assert f"runs that start with more or less of M3, M5; of them {first} drives most reactions" in advised(still)
+    one = replace(tiny_data, run_role=np.where(np.arange(len(tiny_data.run_role)) == 0, TRAINING, 1))
+    assert "runs that start elsewhere: those there are say as much as 1 of their own" in advised(one)
+    assert "replicates" in advised(read_data(measured_file(noise=0.2)))
+
+
+def test_the_page_of_a_check_names_everything_and_escapes_it(measured_file, tmp_path, capsys):
+    path, page = measured_file(noise=0.02), tmp_path / "check.html"
+    cli.check(path, output=page)
+    text = page.read_text()
+    data = read_data(path)
+    names = [data.graph.reaction_name(j) for j in range(data.graph.n_reactions)]
+    assert all(f"<th>{name}</th>" in text for name in [*names, *(f"M{i}" for i in range(10))])
+    assert "What would help most" in text and "recipe best" in capsys.readouterr().out
+    hostile = TimeCourses.of(data, ("<b>best</b>", "<script>"))
+    shown = render("<i>data.nc", data.space, balances(data.space), hostile)
+    assert "<script>" not in shown and "<b>" not in shown and "<i>" not in shown
+    json.dumps(hostile.as_dict(), allow_nan=False)
+
+
+def test_a_check_does_not_write_over_its_data(measured_file):
+    path = measured_file(noise=0.02)
+    before = path.read_bytes()
+    with pytest.raises(BadInput, match="another file than those that are read"):
+        cli.check(path, output=path)
+    assert path.read_bytes() == before

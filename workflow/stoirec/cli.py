@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from stoirec.data.dataset import Data
+    from stoirec.data.overview import TimeCourses
     from stoirec.data.tables import MeasuredRuns
     from stoirec.models.model import Model
     from stoirec.models.posed import Posed
@@ -448,9 +449,13 @@ def _write_answer(
     print("\n".join([*pages.summary(content, found), f"{output} has the matrix, {page} is to be read"]))
 
 
-@app.command(epilog="Example: stoirec check data.nc")
+@app.command(epilog="Example: stoirec check data.nc -o check.html")
 def check(
     data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A network, with or without time courses.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="CHECK.html", help="A page to read, with all of it by name."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Say what is known before anything is trained: of each column by what is conserved, and of the time courses."""
@@ -459,13 +464,19 @@ def check(
     from stoirec.models.model import listing
     from stoirec.network.balance import NONE, SAYS, SOME, balances
 
+    if output is not None:
+        _not_over(output, data)
     file = read(data)
     space = space_of(file, data)
     found = dict(zip(map(space.graph.reaction_name, range(space.graph.n_reactions)), balances(space)))
     courses = _time_courses(data) if "concentration" in file else None
+    if output is not None:
+        from stoirec.report.beforehand import page
+
+        page.write(output, data.name, space, list(found.values()), courses)
     if json_:
         columns = {name: each.as_dict(space.graph, j) for j, (name, each) in enumerate(found.items())}
-        _print_json({"columns": columns, "time_courses": courses})
+        _print_json({"columns": columns, "time_courses": None if courses is None else courses.as_dict()})
         return
     for says, text in SAYS.items():
         names = [name for name, each in found.items() if each.says == says]
@@ -474,19 +485,19 @@ def check(
     if courses is not None:
         from stoirec.data.overview import sentences
 
-        print("\n".join([*sentences(courses), f"recipe {courses['recipe']}: {courses['why']}"]))
+        helpful = [f"would help: {line}" for line in courses.advice]
+        print("\n".join([*sentences(courses.told), *helpful, "recipe {}: {}".format(*courses.recipe)]))
 
 
-def _time_courses(path: Path) -> dict:
+def _time_courses(path: Path) -> "TimeCourses":
     """What the time courses of a file can tell, and the recipe they call for."""
     from stoirec.data.dataset import read_data
-    from stoirec.data.overview import overview
+    from stoirec.data.overview import TimeCourses
     from stoirec.learn import recipe
 
     with from_file(path):
         data = read_data(path)
-        name, why = recipe.choose(data)
-        return {**overview(data), "recipe": name, "why": why}
+        return TimeCourses.of(data, recipe.choose(data))
 
 
 @app.command(epilog="Example: stoirec oracle data.nc --json")

@@ -1,16 +1,48 @@
 """What time courses can tell, before anything is trained."""
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from stoirec.data.dataset import TRAINING, VALIDATION, Data
 from stoirec.data.frames import effective_runs
 
 _SHOWN = 8  # names in a sentence
 _RESTS = 1e-9  # of its largest value: a metabolite that moves less stands still
+_ENOUGH_RUNS = 2.0  # on networks of the default kind two that start apart give nearly all of S, one does not
+_NOISY = 0.02  # of a standard deviation: more, and a part of S stays unsure
+MOVING, STILL, UNMEASURED = "moves", "hardly moves", "not measured"
 _MOVES = 3.0  # times its noise that a metabolite's values are spread, at least, if it moves
+
+
+@dataclass(frozen=True)
+class TimeCourses:
+    """What is known of time courses beforehand.
+
+    Attributes:
+        told: of `overview`; by_metabolite: of the function of that name; advice: what would help most.
+        recipe: the name of the one they call for, and why.
+    """
+
+    told: dict[str, Any]
+    by_metabolite: pd.DataFrame
+    advice: list[str]
+    recipe: tuple[str, str]
+
+    @classmethod
+    def of(cls, data: Data, recipe: tuple[str, str]) -> "TimeCourses":
+        told, table = overview(data), by_metabolite(data)
+        return cls(told, table, advice(told, table), recipe)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: NaN is null there."""
+        table = self.by_metabolite.astype(object).where(self.by_metabolite.notna(), None)
+        name, why = self.recipe
+        found = {"by_metabolite": table.to_dict(orient="index"), "advice": self.advice, "recipe": name, "why": why}
+        return self.told | found
 
 
 def overview(data: Data) -> dict[str, Any]:
@@ -21,13 +53,8 @@ def overview(data: Data) -> dict[str, Any]:
     of their standard deviation), unmeasured (names of metabolites without a value), still (of those that hardly move),
     same_drivers (names of reactions whose rates depend on the same metabolites: they have one rate but for |S|).
     """
-    graph, training = data.graph, data.run_role == TRAINING
-    spread = data.concentration[training].std(axis=(0, 1))
-    noise = np.broadcast_to(data.noise, spread.shape)
-    level = np.abs(data.concentration[training]).max(axis=(0, 1))
-    still = spread <= np.maximum(_MOVES * noise, _RESTS * level)
-    still[data.unmeasured] = False
-    moving = spread > _RESTS * level
+    graph, training, table = data.graph, data.run_role == TRAINING, by_metabolite(data)
+    moving = table["relative_noise"].notna()
     counts = [len(course.time) for course in data.courses] or [data.n_frames]
     values = [np.delete(course.value, data.unmeasured, axis=1) for course in data.courses]
     return {
@@ -37,11 +64,72 @@ def overview(data: Data) -> dict[str, Any]:
         "values_per_run": [min(counts), max(counts)],
         "missing": float(np.isnan(np.concatenate(values)).mean()) if values else 0.0,
         "derivatives": "estimated" if data.courses else "given",
-        "relative_noise": float(np.median(noise[moving] / spread[moving])) if moving.any() else 0.0,
+        "relative_noise": float(table["relative_noise"][moving].median()) if moving.any() else 0.0,
         "unmeasured": [graph.metabolite_name(place) for place in data.unmeasured],
-        "still": [graph.metabolite_name(place) for place in np.flatnonzero(still)],
+        "still": table.index[table["moves"] == STILL].tolist(),
         "same_drivers": _same_drivers(data),
     }
+
+
+def by_metabolite(data: Data) -> pd.DataFrame:
+    """What the training runs hold of each metabolite, by name.
+
+    Columns: values (share of those that were measured), least, largest, standard_deviation [concentration];
+    relative_noise (of that; NaN where nothing moves), moves (MOVING, STILL or UNMEASURED), drives (reactions whose rate
+    depends on it), stands_in (reactions with a candidate edge of it).
+    """
+    graph, training = data.graph, data.run_role == TRAINING
+    c = data.concentration[training]
+    spread, level = c.std(axis=(0, 1)), np.abs(c).max(axis=(0, 1))
+    noise = np.broadcast_to(data.noise, spread.shape)
+    rests = spread <= _RESTS * level
+    moves = np.where(spread <= np.maximum(_MOVES * noise, _RESTS * level), STILL, MOVING).astype(object)
+    moves[data.unmeasured] = UNMEASURED
+    share = np.ones(len(spread))
+    if data.courses:
+        own = [course for course, kept in zip(data.courses, training) if kept]
+        share = np.concatenate([np.isfinite(course.value) for course in own]).mean(0)
+    drivers = graph.edge_metabolite[graph.edge_is_substrate]
+    columns = {
+        "values": share,
+        "least": c.min(axis=(0, 1)),
+        "largest": c.max(axis=(0, 1)),
+        "standard_deviation": spread,
+        "relative_noise": np.divide(noise, spread, out=np.full(len(spread), np.nan), where=~rests),
+        "moves": moves,
+        "drives": np.bincount(drivers, minlength=graph.n_metabolites),
+        "stands_in": np.bincount(graph.edge_metabolite, minlength=graph.n_metabolites),
+    }
+    names = [graph.metabolite_name(place) for place in range(graph.n_metabolites)]
+    return pd.DataFrame(columns, index=names)
+
+
+def advice(told: dict[str, Any], table: pd.DataFrame) -> list[str]:
+    """What would help most, from `overview` and `by_metabolite`: which runs, values and facts are missing."""
+    found = []
+    if told["effective_runs"] < _ENOUGH_RUNS:
+        found.append(
+            f"runs that start elsewhere: those there are say as much as {told['effective_runs']:.2g} of their own, and "
+            "along one trajectory wrong columns with functions of their own fit as well"
+        )
+    for names, what in (
+        (told["unmeasured"], "measuring"),
+        (told["still"], "runs that start with more or less of"),
+    ):
+        if names:
+            drives = table.loc[names, "drives"]
+            first = f"; of them {drives.idxmax()} drives most reactions, {drives.max()}" if len(names) > 1 else ""
+            found.append(f"{what} {_listed(names)}{first}")
+    if told["relative_noise"] > _NOISY:
+        found.append(
+            f"replicates, or more times: errors are {told['relative_noise']:.2g} of what a typical metabolite moves"
+        )
+    if told["same_drivers"]:
+        found.append(
+            "formulas or known columns for reactions that the same metabolites drive: no run tells them apart where "
+            "they share a metabolite"
+        )
+    return found
 
 
 def _same_drivers(data: Data) -> list[list[str]]:

@@ -1,0 +1,81 @@
+"""What data can tell: by column from what is conserved, by metabolite from what was measured, and what would help."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stoirec.data.overview import MOVING, UNMEASURED, TimeCourses, sentences
+from stoirec.files.atomic import replacing
+from stoirec.network.balance import SAYS, Balance
+from stoirec.network.columns import ColumnSpace
+from stoirec.network.notation import equation
+from stoirec.report.present import Html, rendered, table
+
+_TITLE = "What these data can tell"
+
+
+def write(output: Path, name: str, space: ColumnSpace, found: Sequence[Balance], courses: TimeCourses | None) -> None:
+    """Write the page of the file `name`: all of it, or nothing.
+
+    Args:
+        found: what is conserved says of each column.
+        courses: None for a network alone.
+    """
+    page = render(name, space, found, courses)
+    with replacing(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def render(name: str, space: ColumnSpace, found: Sequence[Balance], courses: TimeCourses | None) -> str:
+    """The page as text."""
+    return rendered(
+        "beforehand.html",
+        title=_TITLE,
+        name=name,
+        graph=space.graph,
+        courses=[] if courses is None else [*sentences(courses.told), "recipe {}: {}".format(*courses.recipe)],
+        advice=[] if courses is None else courses.advice,
+        metabolites=None if courses is None else _metabolites(courses.by_metabolite).html,
+        counts=[f"{number} {SAYS[says]}" for says, number in Counter(each.says for each in found).items()],
+        columns=_columns(space, found).html,
+    )
+
+
+def _metabolites(by_metabolite: pd.DataFrame) -> Html:
+    shown = by_metabolite.assign(
+        values=by_metabolite["values"].map("{:.1%}".format),
+        **{key: by_metabolite[key].map("{:.4g}".format) for key in ("least", "largest", "standard_deviation")},
+        relative_noise=by_metabolite["relative_noise"].map(lambda noise: "–" if np.isnan(noise) else f"{noise:.2g}"),
+    )
+    nowhere = shown["moves"] == UNMEASURED
+    shown.loc[nowhere, ["least", "largest", "standard_deviation", "relative_noise"]] = "–"
+    return table(
+        shown,
+        "Each metabolite in the training runs. values: share that was measured; noise: over the standard deviation; "
+        "drives: reactions whose rate depends on it; stands in: reactions that may consume or make it.",
+        muted=tuple(by_metabolite.index[by_metabolite["moves"] != MOVING]),
+        index="metabolite",
+    )
+
+
+def _columns(space: ColumnSpace, found: Sequence[Balance]) -> Html:
+    graph, rows = space.graph, {}
+    sign = np.where(space.sign == 0, np.where(graph.edge_is_substrate, -1.0, 1.0), space.sign)
+    for reaction, each in enumerate(found):
+        column = np.zeros(graph.n_edges)
+        if each.column is not None:
+            column[graph.edges_of(reaction)] = each.column
+        rows[graph.reaction_name(reaction)] = {
+            "candidates": equation(graph, sign, reaction),
+            "before any data": SAYS[each.says],
+            "numbers left open": each.n_free,
+            "balanced": equation(graph, column, reaction) if each.column is not None else None,
+        }
+    return table(
+        pd.DataFrame.from_dict(rows, orient="index"),
+        "Each reaction, with all its candidate edges, and what conservation, signs and bounds say of its column.",
+        index="reaction",
+    )
