@@ -27,6 +27,7 @@ from stoirec.refine.others import Others
 from stoirec.refine.selection import SETTLED, in_integers, select
 from stoirec.refine.subsets import best_subsets
 from stoirec.refine.together import _changed, _Columns, chosen_together, regrouped
+from stoirec.refine.unmeasured import Unmeasured
 from stoirec.simulate.network import candidate_graph
 
 
@@ -164,6 +165,57 @@ def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt, along):
     assert matrix.numpy() == pytest.approx((jacobian.T @ jacobian).numpy(), rel=1e-8, abs=1e-12)
     assert gradient.numpy() == pytest.approx((jacobian.T @ value).numpy(), rel=1e-8, abs=1e-12)
     assert equations.cost(state)[0] == pytest.approx(float(value.square().sum()))
+
+
+def test_equations_leave_out_what_unmeasured_concentrations_can_do(setup, rng):
+    """The Schur complement of J'J over all unknowns, those of single windows included."""
+    refinement, truth = setup
+    fitted = next(refinement.equations.windows.chunks(6))
+    nobody = Unmeasured(torch.tensor([2, 7]), 1.0, 0.7, (-3.0, 5.0))
+    fitted = replace(fitted, scale=fitted.scale.index_fill(0, nobody.metabolites, 1e6))
+    equations = Equations(refinement.functions, fitted, unmeasured=nobody)
+    functions, state = refinement.functions, replace(disturbed(truth, rng, 0.1, 0.3), integers=None)
+    log_c = nobody.in_the_middle(fitted)
+
+    def residuals(weights, linear, log_k, log_c):
+        size = functions.relaxed_size(State(weights, linear, log_k))[0]
+        c = fitted.points.index_copy(1, nobody.metabolites, log_c.exp())
+        rate = rates_by_formula(functions, weights, size, c)
+        fit = ((equations.matrix(linear) @ rate).T - fitted.target).flatten() / equations.n_residuals**0.5
+        sums = torch.zeros_like(log_k).index_add(0, functions.reaction, linear) / 10**log_k
+        return torch.cat([fit, sums * (MASS / len(log_k)) ** 0.5])
+
+    arguments = (state.weights, state.linear, state.log_k, log_c)
+    slopes = torch.func.jacrev(residuals, argnums=(0, 1, 2, 3))(*arguments)
+    jacobian, own = torch.cat(slopes[:3], dim=1), slopes[3].flatten(1)
+    value = residuals(*arguments)
+    n_fit = fitted.target.numel()
+    prior = value[:n_fit].square().sum() / n_fit / nobody.spread**2
+    square = own.T @ own + prior * torch.eye(own.shape[1])
+    through = torch.linalg.solve(square, own.T @ jacobian).T
+    off = prior * (log_c - nobody.usual).flatten()
+    matrix, gradient = free_equations(equations, state)
+    expected = jacobian.T @ value - through @ (own.T @ value + off)
+    assert matrix.numpy() == pytest.approx(
+        (jacobian.T @ jacobian - through @ (own.T @ jacobian)).numpy(), rel=1e-4, abs=1e-4
+    )
+    assert gradient.numpy() == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-5)
+    assert (jacobian.T @ jacobian - matrix).diagonal().max() > 1e-2  # they can do some of it
+
+
+def test_unmeasured_concentrations_follow_in_a_descent(setup, rng):
+    """From wrong ones, and other functions: what is left is less than they alone could mend, and less than without."""
+    refinement, truth = setup
+    nobody = Unmeasured(torch.tensor([2, 7]), 1.0, 0.7, (-3.0, 5.0))
+    fitted = refinement.equations.windows
+    wrong = fitted.concentration.index_fill(2, nobody.metabolites, 3.0)
+    scale = fitted.scale.index_fill(0, nobody.metabolites, 1e6)
+    fitted = replace(fitted, concentration=wrong, scale=scale, target=fitted.target * fitted.scale / scale)
+    state = replace(disturbed(truth, rng, 0.02, 0.02), integers=None)
+    with_them = Equations(refinement.functions, fitted, unmeasured=nobody)
+    alone = with_them.followed(state).cost(state)[1]
+    found, held = (descend(each, state, 8).cost for each in (with_them, Equations(refinement.functions, fitted)))
+    assert found < 0.1 * alone and found < 0.1 * held
 
 
 def test_equations_where_fewer_substrates_than_reactions_are_left(setup, rng):

@@ -5,8 +5,6 @@ Gauss-Newton steps do, by dc/dt of the measured metabolites alone: at every time
 unknown concentrations.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,6 +17,7 @@ from stoirec.data.dataset import Data
 from stoirec.data.windows import Windows
 from stoirec.learn.model import MetabolismPropagation
 from stoirec.learn.observations import Observations
+from stoirec.refine import Unmeasured
 
 RATE = 2.0  # of their learning rate, over that of the functions
 _FEWEST, _MOST = 6, 25  # splines of a course
@@ -28,12 +27,8 @@ _EARLY = 1 / 6  # of a run: before, splines are denser
 _CUBIC = 3
 _FRAMES = 240  # of a run, that a course is fitted to
 _STEPS = 20  # of Gauss and Newton, at a time: from far off the first few only turn
-_DAMPING, _FLOOR = 1e-3, 1e-9  # of the diagonal of J'J, and of its largest entry
-_SHIFT = 1e-6  # of a log concentration, for derivatives by it
 _STIFF = 1e-6  # of the sharpest frame: what no frame tells follows from its neighbours
-_NOTHING = 1e-30  # a slope, squared, that is none
 _LEAST_SPREAD, _FAR = 0.1, 4.0  # of logs of concentrations; how many times that from the usual one is out of reach
-_LONGEST = 1.0  # change of the log of a concentration in a step
 
 
 class InferredCourses(nn.Module):
@@ -70,6 +65,11 @@ class InferredCourses(nn.Module):
         place, slope = place_in_run(time, time[0], time[-1], _EARLY), np.log1p(1 / _EARLY)
         per_time = 1 / (slope * (_EARLY * span + time - time[0]))
         return splines(place), splines.derivative()(place) * per_time[:, None]
+
+    @property
+    def as_unknowns(self) -> Unmeasured:
+        """What is known of them beforehand, for refinement."""
+        return Unmeasured(self.unmeasured, self.usual, self.spread, self.range)
 
     def at(self, run: Tensor | int, place: Tensor) -> tuple[Tensor, Tensor]:
         """(n, unmeasured) concentrations, and their derivatives, in `run` at the frames `place` (n,) of it."""
@@ -120,9 +120,8 @@ class InferredCourses(nn.Module):
             frames, dcdt = (
                 torch.as_tensor(values[run, chosen], device=device) for values in (data.concentration, data.dcdt)
             )
-            log_c, slope = self._likeliest(
-                partial(self._left, model, frames, dcdt, scale), self.at(run, place)[0].log()
-            )
+            left = partial(self._left, model, frames, dcdt, scale)
+            log_c, slope = self.as_unknowns.likeliest(left, self.at(run, place)[0].log(), _STEPS)
             for column, sharpness in enumerate(slope.square().sum(1).T):
                 off = _through(self.basis[run, place], log_c[:, column] - self.usual, sharpness)
                 self.log_c[run, :, column] = self.usual + off
@@ -135,56 +134,16 @@ class InferredCourses(nn.Module):
 
     @torch.no_grad()
     def beside(self, model: MetabolismPropagation, windows: Windows) -> Windows:
-        """Windows with the concentrations that are likeliest in each, at a fixed model.
+        """Windows with the concentrations that are likeliest in each, at a fixed model. All on the CPU.
 
         What functions are wrong by where an unmeasured metabolite drives them is taken up there, and bends no others.
-        Within a window of several frames they change as the courses do. All on the CPU.
         """
-        unmeasured, measured = self.unmeasured.cpu(), self.measured.cpu()
-        c = windows.concentration
-        own = c[..., unmeasured]
-        middle = own[:, own.shape[1] // 2]
-        ratio = own / middle[:, None]
 
-        def filled(log_c: Tensor) -> Tensor:
-            return c.index_copy(2, unmeasured, log_c.exp()[:, None] * ratio)
+        def residual(own: Windows) -> Tensor:
+            rate = model(own.concentration.flatten(0, 1)).T.unflatten(1, own.concentration.shape[:2])
+            return own.over_nodes(rate).T / own.scale - own.target
 
-        def residual(log_c: Tensor) -> Tensor:
-            rate = model(filled(log_c).flatten(0, 1)).T.unflatten(1, c.shape[:2])
-            return (windows.over_nodes(rate).T / windows.scale - windows.target)[:, measured]
-
-        log_c, _ = self._likeliest(residual, middle.log())
-        return replace(windows, concentration=filled(log_c))
-
-    def _likeliest(self, residual: Callable[[Tensor], Tensor], log_c: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, unmeasured) log concentrations, each of n by itself, and (n, measured, unmeasured) slopes there.
-
-        `residual`: (n, unmeasured) -> (n, measured).
-        """
-        log_c = log_c.clamp(*self.range)
-        left, slope = _linearised(residual, log_c)
-        prior = left.square().mean() / self.spread**2
-        damping = torch.full_like(log_c[:, :1], _DAMPING)
-        for _ in range(_STEPS):
-            off = log_c - self.usual
-            trial = (log_c - _step(left, slope, damping, prior, off)).clamp(*self.range)
-            other, of_trial = _linearised(residual, trial)
-            gain = left.square().sum(1) - other.square().sum(1)
-            better = (gain + prior * (off.square() - (trial - self.usual).square()).sum(1) > 0)[:, None]
-            log_c, left = torch.where(better, trial, log_c), torch.where(better, other, left)
-            slope = torch.where(better[..., None], of_trial, slope)
-            damping = torch.where(better, damping / 3, 10 * damping)
-        return log_c, slope
-
-
-def _linearised(residual: Callable[[Tensor], Tensor], log_c: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, measured) residuals, and (n, measured, unmeasured) their derivatives by log c (n, unmeasured)."""
-    base, slopes = residual(log_c), []
-    for column in range(log_c.shape[1]):
-        moved = log_c.clone()
-        moved[:, column] += _SHIFT
-        slopes.append((residual(moved) - base) / _SHIFT)
-    return base, torch.stack(slopes, dim=-1)
+        return self.as_unknowns.followed(windows, residual, _STEPS)
 
 
 def _through(basis: Tensor, value: Tensor, weight: Tensor) -> Tensor:
@@ -194,15 +153,6 @@ def _through(basis: Tensor, value: Tensor, weight: Tensor) -> Tensor:
     matrix = basis.T @ (weight[:, None] * basis) + _STIFF * curved.T @ curved
     flat = _STIFF**2 * torch.eye(len(matrix), dtype=basis.dtype, device=basis.device)
     return torch.linalg.solve(matrix + flat, basis.T @ (weight * value))
-
-
-def _step(residual: Tensor, slope: Tensor, damping: Tensor, prior: Tensor, off: Tensor) -> Tensor:
-    """(n, unmeasured) damped Gauss-Newton steps of frames, to be subtracted; `prior` pulls what is `off` back."""
-    matrix = slope.transpose(1, 2) @ slope + prior * torch.eye(off.shape[1], dtype=off.dtype, device=off.device)
-    gradient = slope.transpose(1, 2) @ residual[..., None] + prior * off[..., None]
-    diagonal = matrix.diagonal(dim1=1, dim2=2)
-    added = damping * diagonal + _FLOOR * diagonal.max().clamp(min=_NOTHING)
-    return torch.linalg.solve(matrix + torch.diag_embed(added), gradient)[..., 0].clamp(-_LONGEST, _LONGEST)
 
 
 def place_of(observed: Observations, data: Data) -> tuple[np.ndarray, np.ndarray]:

@@ -96,10 +96,12 @@ class RefinementRounds:
         device = self.model.sto_all.device
         model = copy.deepcopy(self.model.double()).cpu()
         fitted, held_out = self._windows(model.limiter is None)  # limited fluxes have kinks
+        unmeasured = None
         if self.inferred is not None and isinstance(fitted, Windows):
             fitted, held_out = (self.inferred.beside(model, each) for each in (fitted, held_out))
+            unmeasured = self.inferred.as_unknowns.to(fitted.target.device)
         told_apart = effective_runs(self.observed.frames), self.config.judgement
-        return Refinement(model.law, self.space, fitted, model.limiter, held_out, *told_apart, device)
+        return Refinement(model.law, self.space, fitted, model.limiter, held_out, *told_apart, device, unmeasured)
 
     def _windows(self, smooth: bool) -> tuple[Windows | Integrals, Windows | Integrals]:
         """What is fitted, and what is held out; `smooth`: whether fluxes are, in time."""

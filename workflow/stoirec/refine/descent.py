@@ -143,6 +143,7 @@ def descend(equations: Equations, state: State, steps: int) -> State:
         state,
         torch.zeros(len(state.weights) + len(state.linear), dtype=torch.float64, device=state.linear.device),
     )
+    equations = equations.followed(state)
     objective, cost = equations.cost(state)
     state, damping, growth, idle, costs = replace(state, cost=cost), state.damping, 2.0, 0, [cost]
     for _ in range(steps):
@@ -151,7 +152,8 @@ def descend(equations: Equations, state: State, steps: int) -> State:
             step = _step(equations.functions, state, matrix, gradient, damping)
             if step is not None:
                 trial = _moved(equations, state, step)
-                trial_objective, cost = equations.cost(trial)
+                followed = equations.followed(trial)
+                trial_objective, cost = followed.cost(trial)
                 if trial_objective < objective:
                     break
             damping, growth = damping * growth, growth * 2
@@ -161,7 +163,7 @@ def descend(equations: Equations, state: State, steps: int) -> State:
         ratio = (objective - trial_objective) / predicted
         damping, growth = damping * max(1 / 5, 1 - (2 * ratio - 1) ** 3), 2.0
         idle = idle + 1 if objective < _LEAST_GAIN * trial_objective else 0
-        state, objective = replace(trial, cost=cost), trial_objective
+        state, equations, objective = replace(trial, cost=cost), followed, trial_objective
         costs.append(cost)
         if idle == _PATIENCE or cost < _EXACT:
             break

@@ -11,8 +11,9 @@ from stoirec.config.judgement import DEFAULT, Judgement
 from stoirec.data.windows import Windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.refine.functions import Functions
-from stoirec.refine.jacobian import Dense, Normal, RowWise, with_limiter
+from stoirec.refine.jacobian import Dense, Followers, Normal, RowWise, with_limiter
 from stoirec.refine.state import State
+from stoirec.refine.unmeasured import Unmeasured
 
 MASS = 1e-2  # weight of the relative column sums of each conserved quantity, against the mean squared residual
 _CHUNK = 120  # windows per block of the Jacobian: bounds memory
@@ -20,7 +21,10 @@ _FRAMES_AT_ONCE = 1000  # in an evaluation of the rates alone
 
 
 class Equations:
-    """Residuals of `functions` on `windows`, the rates limited by `limiter` if there is one, and their judgement."""
+    """Residuals of `functions` on `windows`, the rates limited by `limiter` if there is one, and their judgement.
+
+    With `unmeasured` metabolites the concentrations of these in the windows are unknowns as well.
+    """
 
     def __init__(
         self,
@@ -28,8 +32,10 @@ class Equations:
         windows: Windows,
         limiter: FluxLimiter | None = None,
         judgement: Judgement = DEFAULT,
+        unmeasured: Unmeasured | None = None,
     ) -> None:
         self.functions, self.windows, self.limiter, self.judgement = functions, windows, limiter, judgement
+        self.unmeasured = unmeasured
         self.graph = functions.graph
         self.metabolite, self.reaction = functions.metabolite, functions.reaction
 
@@ -37,7 +43,19 @@ class Equations:
         """Those of the graph with `edges` (positions) alone, on a device."""
         functions = self.functions.part(edges, device)
         limiter = None if self.limiter is None else FluxLimiter(functions.graph, self.limiter.dt).to(device)
-        return Equations(functions, self.windows.to(device), limiter, self.judgement)
+        unmeasured = None if self.unmeasured is None else self.unmeasured.to(device)
+        return Equations(functions, self.windows.to(device), limiter, self.judgement, unmeasured)
+
+    def followed(self, state: State) -> "Equations":
+        """The same with the unmeasured concentrations that are likeliest at `state`."""
+        if self.unmeasured is None:
+            return self
+        windows = self.unmeasured.followed(self.windows, functools.partial(self._residual, state))
+        return Equations(self.functions, windows, self.limiter, self.judgement, self.unmeasured)
+
+    def _residual(self, state: State, windows: Windows) -> Tensor:
+        """(windows, M)."""
+        return self.predicted(self.functions.rates(state, windows), state.linear, windows).T - windows.target
 
     @property
     def n_residuals(self) -> int:
@@ -103,8 +121,16 @@ class Equations:
             of_points = (sparse @ on_weights.flatten(1)).unflatten(1, on_weights.shape[1:])
             through_weights = part.over_points(of_points.transpose(1, 2)).transpose(1, 2)
             changes = part.over_nodes(rate), residual, through_weights, part.over_points(on_size)
-            return RowWise(self.functions, scale, matrix, *changes)
+            return RowWise(self.functions, scale, matrix, *changes, self._followers(state, part))
         at_centre = rate[:, :, rate.shape[2] // 2]
         share, limiting = self.shares(at_centre, state.linear, part.points)
         limited = (at_centre, share, limiting)
         return with_limiter(self.functions, matrix, scale, state.linear, *limited, residual, on_weights, on_size)
+
+    def _followers(self, state: State, part: Windows) -> Followers | None:
+        if self.unmeasured is None:
+            return None
+        residual = functools.partial(self._residual, state)
+        slope = self.unmeasured.slopes(part, residual)
+        off = self.unmeasured.in_the_middle(part) - self.unmeasured.usual
+        return Followers(slope, off, self.unmeasured.prior(residual(part)))

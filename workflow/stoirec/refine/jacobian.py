@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stoirec.refine.functions import Functions
 
+_LEAST = 1e-12  # of the square of a slope, and of a residual: unknowns that hardly matter are not divided by
 _BLOCK = 256  # columns of J'J at once: what lies above them is known by symmetry
 
 
@@ -44,6 +45,20 @@ def _inner_products(rows: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Followers:
+    """Unknowns of single windows, which follow what else is fitted.
+
+    Attributes:
+        slope: (windows, M, h) derivatives of residuals by them.
+        off: (windows, h) how far they are from what is likely beforehand; prior: its curvature.
+    """
+
+    slope: Tensor
+    off: Tensor
+    prior: Tensor
+
+
+@dataclass(frozen=True)
 class RowWise:
     """Without a limiter.
 
@@ -55,6 +70,7 @@ class RowWise:
         residual: (M, windows).
         on_weights: (M, windows, P) of the residuals.
         on_size: (S, windows) dF/dq.
+        followers: unknowns of single windows, if there are any.
     """
 
     functions: Functions
@@ -64,8 +80,31 @@ class RowWise:
     residual: Tensor
     on_weights: Tensor
     on_size: Tensor
+    followers: Followers | None = None
 
     def gram(self) -> Normal:
+        """J'J and J'r, of what the followers leave where there are any."""
+        return self._all() if self.followers is None else self._beside(self.followers, self._all())
+
+    def _beside(self, followers: Followers, normal: Normal) -> Normal:
+        """Variable projection: less what the unknowns of single windows do as well (Golub and Pereyra 1973)."""
+        functions, a = self.functions, followers.slope
+        reaction, metabolite = functions.reaction, functions.metabolite
+        per_edge = self.rate[reaction] / self.scale[metabolite][:, None]  # (E, windows)
+        parts = [
+            torch.einsum("wmh,mwp->whp", a, self.on_weights),
+            a[:, metabolite].transpose(1, 2) * per_edge.T[:, None],
+            (a.transpose(1, 2) @ self.matrix)[..., reaction[functions.substrates]] * self.on_size.T[:, None],
+            a.transpose(1, 2) @ self.residual.T[..., None] + followers.prior * followers.off[..., None],
+        ]
+        square = a.transpose(1, 2) @ a
+        square = square + torch.diag_embed(_LEAST * square.diagonal(dim1=1, dim2=2) + followers.prior.clamp(min=_LEAST))
+        factor = torch.linalg.cholesky(square)
+        found = torch.linalg.solve_triangular(factor, torch.cat(parts, dim=2), upper=False).flatten(0, 1)
+        own, its = found[:, :-1], found[:, -1]
+        return Normal(normal.matrix - own.T @ own, normal.gradient - own.T @ its)
+
+    def _all(self) -> Normal:
         """J'J and J'r."""
         functions, per_scale = self.functions, 1 / self.scale[self.functions.metabolite]
         n_weights, n_edges = self.on_weights.shape[2], len(per_scale)

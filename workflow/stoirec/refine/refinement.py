@@ -27,6 +27,7 @@ from stoirec.refine.lengths import (
 )
 from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
 from stoirec.refine.state import State
+from stoirec.refine.unmeasured import Unmeasured
 
 _CPU = torch.device("cpu")
 _FALLS = 0.9  # of the residual: a round that leaves less may make other columns clear
@@ -49,6 +50,7 @@ class Refinement:
         n_runs: how many runs say something of their own.
         judgement: the constants behind its choices.
         device: where the steps are taken.
+        unmeasured: metabolites whose concentrations in the windows are unknowns as well.
     """
 
     def __init__(
@@ -61,10 +63,12 @@ class Refinement:
         n_runs: float = math.inf,
         judgement: Judgement = DEFAULT,
         device: torch.device = _CPU,
+        unmeasured: Unmeasured | None = None,
     ) -> None:
         self.functions = Functions(law, space.with_decoys() if law.allows_zero else space, _CPU)
-        self.equations = Equations(self.functions, windows, limiter, judgement)
-        self.held_out = None if held_out is None else Equations(self.functions, held_out, limiter, judgement)
+        asked = (limiter, judgement, unmeasured)
+        self.equations = Equations(self.functions, windows, *asked)
+        self.held_out = None if held_out is None else Equations(self.functions, held_out, *asked)
         self.n_runs, self.device = n_runs, device
 
     def round(self, state: State, steps: int, stage: Stage) -> State:
@@ -180,11 +184,11 @@ class Refinement:
         their errors are alike over as many more frames, and columns are less certain. Nor do they along one trajectory
         alone, which wrong columns with functions of their own fit as well.
         """
-        judgement = self.equations.judgement
-        excess = of_any = _excess(self.equations, state.cost)
+        equations, judgement = self.equations.followed(state), self.equations.judgement
+        excess = of_any = _excess(equations, state.cost)
         if self.held_out is not None:
-            of_any = max(excess, _excess(self.held_out, self.held_out.cost(state)[1]))
-        return weigh(self.equations, state, judgement.alike * of_any, max(excess, judgement.own_runs / self.n_runs))
+            of_any = max(excess, _excess(self.held_out, self.held_out.followed(state).cost(state)[1]))
+        return weigh(equations, state, judgement.alike * of_any, max(excess, judgement.own_runs / self.n_runs))
 
     def _descend(self, state: State, steps: int) -> State:
         """`descend` on the open edges: a graph without the closed ones is smaller."""
