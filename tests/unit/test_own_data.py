@@ -2,13 +2,16 @@
 
 import html
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stoirec import cli
 from stoirec.answer.prediction import spread, with_rollout_errors
 from stoirec.answer.recovery import recover
 from stoirec.config.fit import FitConfig
+from stoirec.errors import BadInput
 from stoirec.learn.training import train
 from stoirec.report.own_data import figures, page
 from stoirec.report.own_data.predictions import _error, predictions
@@ -89,3 +92,15 @@ def test_courses_that_cannot_be_followed_are_named(answered):
     assert "cannot be followed" in page.render("own.nc", data, fit, wild, "best")
     lost = predictions(data, fit, wild)[0]
     assert np.isinf(lost.relative) and np.isinf(lost.predicted[-1]).all()
+
+
+def test_an_answer_writes_over_no_page_but_that_of_an_answer(answered, tiny_path, tmp_path):
+    """A study's report may lie under the name that an answer's page would have."""
+    report = tmp_path / "report.html"
+    report.write_text("<title>Study: recovery</title>")
+    with pytest.raises(BadInput, match=r"another name: .*report\.html, beside it, is no page of an answer"):
+        cli.recover(tiny_path, tmp_path / "report.nc", device="cpu")
+    assert report.read_text() == "<title>Study: recovery</title>" and list(tmp_path.iterdir()) == [report]
+    own = tmp_path / "own.html"
+    page.write(own, Path("data.nc"), *answered, "best")
+    assert page.is_answer(own) and not page.is_answer(report)

@@ -506,7 +506,7 @@ def test_no_chapter_imports_another():
     """Nor does what they share import a chapter. A notebook imports its own chapter's folder."""
     chapters = [name.split("_", 1)[1] for name in contents.chapter_names()]
     folder = Path(results.__file__).parent
-    beside = {"map", "own_data"}  # what chapter and page share, and the page without a study
+    beside = {"map", "own_data", "beforehand"}  # what chapter and page share, and the pages without a study
     assert set(chapters) | beside == {path.parent.name for path in folder.glob("*/__init__.py")}
     sources = {path: (path.parent.name, path.read_text()) for path in folder.rglob("*.py")}
     for path in NOTEBOOKS.glob("*.ipynb"):

@@ -409,6 +409,7 @@ def recover(
     from stoirec.data.dataset import read_data
     from stoirec.learn import recipe as recipes
     from stoirec.learn.comparison import best_predicting
+    from stoirec.report.own_data.page import is_answer
 
     laws = [law.value for law in RateLaw if law is not RateLaw.auto] if rate_law is RateLaw.auto else [rate_law.value]
     tried = {law if starts == 1 else f"{law}.{seed}": (law, seed) for law in laws for seed in range(1, starts + 1)}
@@ -417,6 +418,8 @@ def recover(
     page = output.with_name(base + ".html")
     for written in (output, page, *paths.values()):
         _not_over(written, data)
+    if page.exists() and not is_answer(page):  # such as a study's results/report.html
+        raise BadInput("command line", "--output", output, f"another name: {page}, beside it, is no page of an answer")
     content = read_data(data)
     name, reason = recipes.choose(content) if recipe is Recipe.auto else (recipe.value, "as asked for")
     _log.info("recipe %s: %s", name, reason)

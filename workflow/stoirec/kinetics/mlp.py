@@ -52,7 +52,10 @@ def outputs(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
 
 
 def forward(parameters: Sequence[Tensor], x: Tensor) -> list[Layer]:
-    """Forward through Linear maps with tanh between, of `parameters` in order (weight, bias, weight, bias, ...)."""
+    """Forward through Linear maps with tanh between, of `parameters` in order (weight, bias, weight, bias, ...).
+
+    For `backward`, not for automatic differentiation.
+    """
     layers: list[Layer] = []
     for weight, bias in zip(parameters[::2], parameters[1::2]):
         x = torch.sigmoid(2 * layers[-1].output).mul_(2).sub_(1) if layers else x

@@ -65,6 +65,7 @@ class GradientDescent:
         self._frames = torch.zeros(config.batch_size, dtype=torch.int64, device=self.device)
         self._weights = torch.zeros(len(losses.COMPONENTS), dtype=model.dtype, device=self.device)
         self._given_weights: tuple[float, ...] | None = None
+        self._is_on: list[bool] = []
         self._recorded: Recorded | None = None
         if self.device.type == "cuda" and config.optimiser == "adam" and inferred is None:
             self._recorded = Recorded(self._update)
@@ -88,10 +89,9 @@ class GradientDescent:
 
     def _weigh(self, weights: tuple[float, ...]) -> None:
         """Losses of weights (components,); those of weight 0 are left out of the step."""
-        self._given_weights = weights
+        self._given_weights, before, self._is_on = weights, self._is_on, [weight != 0 for weight in weights]
         self._weights.copy_(torch.tensor(weights))
-        self._is_on = [weight != 0 for weight in weights]
-        if self._recorded is not None:
+        if self._recorded is not None and self._is_on != before:
             self._recorded.forget()
 
     def _lend_rates(self) -> None:
@@ -143,6 +143,7 @@ class GradientDescent:
         self.step = state["step"]
         self.optimiser.load_state_dict(state["optimiser"])
         if self._recorded is not None:
+            self._recorded.forget()
             self._lend_rates()
         self.rng.bit_generator.state = state["rng"]
 

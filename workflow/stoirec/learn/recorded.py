@@ -12,7 +12,8 @@ class Recorded:
     """A function of tensors that stay where they are, recorded as a CUDA graph.
 
     Args:
-        function: reads and changes tensors in place, waits for nothing, and returns one.
+        function: reads and changes tensors in place, waits for nothing, and returns one, which the next call may
+            write over.
     """
 
     def __init__(self, function: Callable[[], Tensor]) -> None:

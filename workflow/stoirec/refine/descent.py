@@ -14,6 +14,7 @@ from stoirec.refine.state import DAMPING, State
 _EXACT = 1e-13  # mean squared residual at which nothing is left to learn
 HARDLY_LESS = 0.5  # of the mean squared residual: steps that leave more gained little
 SCORE_DAMPING = 1e-6  # where J'J is inverted to test or to say how sure, not to step
+_LEAST_DAMPING = 1e-12  # that is passed on: from less, ten tries do not lead back where a problem is singular
 _FLOOR = 1e-3  # least curvature the damping acts on: saturated units have next to none
 _LEAST_GAIN = 1.01  # a step that gains less is idle
 _PATIENCE = 3  # idle steps in a row that end the descent
@@ -158,6 +159,7 @@ def descend(equations: Equations, state: State, steps: int) -> State:
                     break
             damping, growth = damping * growth, growth * 2
         else:
+            damping = DAMPING
             break
         predicted = float(step @ (2 * gradient - matrix @ step))
         ratio = (objective - trial_objective) / predicted
@@ -168,7 +170,7 @@ def descend(equations: Equations, state: State, steps: int) -> State:
         if idle == _PATIENCE or cost < _EXACT:
             break
     slow = costs[-1] > HARDLY_LESS * costs[len(costs) // 2]
-    return replace(state, slow=slow, damping=min(damping, DAMPING))
+    return replace(state, slow=slow, damping=min(max(damping, _LEAST_DAMPING), DAMPING))
 
 
 def damped(matrix: Tensor, damping: float) -> Tensor:

@@ -22,8 +22,8 @@ from stoirec.refine.outside import log_odds, odds_to_probability, probability_ou
 from stoirec.refine.state import State
 
 LISTED = 5  # columns of a reaction that are kept, the likeliest
-_NUMBERS = 1 << 23  # at once, of _PER_RATE for each rate of a reaction and _PER_COLUMN for each of its columns
-_PER_RATE, _PER_COLUMN = 256, 16
+_NUMBERS = 1 << 23  # at once
+_PER_RATE, _PER_COLUMN = 64, 16  # numbers for a rate of a reaction, and for one of its columns
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ def _chances_about(reaction: Tensor, estimate: FreeEstimate | None, found: Evide
     for own in () if estimate is None else estimate.by_number(reaction):
         columns = found.columns[:, own.edges]
         likely = torch.linalg.inv(alike * own.covariance)
-        weighed = (likely @ columns[..., None])[..., 0]
-        along, size = (weighed * own.linear).sum(2), (weighed * columns).sum(2)
+        along = (columns * (likely @ own.linear[..., None])[..., 0]).sum(2)
+        size = (columns * (likely @ columns[..., None])[..., 0]).sum(2)
         best = along.clamp(min=0) ** 2 / size.clamp(min=torch.finfo(size.dtype).tiny)
         log_chance[:, own.reactions] += best / 2
     return torch.where(possible, log_chance.softmax(0), 0.0)
@@ -141,7 +141,7 @@ def weigh_beside(equations: Equations, state: State, alike: float | None = None)
     alike = equations.judgement.alike if alike is None else alike
     level, others = levels(equations, state), Others(equations, state)
     found = []
-    for reactions in _at_once(equations):
+    for reactions in _at_once(equations, others):
         elsewhere = log_elsewhere(equations, state, level, reactions)
         penalty = None if elsewhere is None else -2 * alike * elsewhere
         found.append(_Weighed(reactions, gains(equations, state, others, level, reactions, penalty), penalty))
@@ -172,16 +172,30 @@ class _Weighed:
     @property
     def that_explain(self) -> "_Weighed":
         """Reactions with a column that explains something."""
-        some = torch.nonzero(self.gains.gain.flatten(1).max(1).values > -torch.inf)[:, 0]
-        return _Weighed(self.reactions[some], self.gains.of(some), self.penalty)
+        explains = self.gains.gain.flatten(1).max(1).values > -torch.inf
+        if explains.all():
+            return self
+        some = torch.nonzero(explains)[:, 0]
+        penalty = None if self.penalty is None else self.penalty[some]
+        return _Weighed(self.reactions[some], self.gains.of(some), penalty)
 
 
-def _at_once(equations: Equations) -> Iterator[Tensor]:
+def _at_once(equations: Equations, others: Others) -> Iterator[Tensor]:
     """All reactions with columns to weigh, those with the same ones together as far as memory allows."""
-    n_rates = equations.windows.concentration[..., 0].numel()
+    n_rates, n_residuals = equations.windows.concentration[..., 0].numel(), others.left.shape[1]
     for reactions in equations.functions.with_same_columns:
-        numbers = _PER_RATE * n_rates + _PER_COLUMN * equations.functions.sides(int(reactions[0])).conserved.numel()
-        yield from reactions.split(max(1, _NUMBERS // numbers))
+        sides, near = equations.functions.sides(int(reactions[0])), others.n_near(reactions)
+        n, n_sizes = len(sides.drives), len(sides.size) + 1
+        of_columns = sides.conserved.numel() * _PER_COLUMN + len(sides.driving) * n**2
+        order = near.argsort()
+        near = near[order]
+        numbers = n_sizes * (n_rates * _PER_RATE + 2 * n * near) + of_columns + 4 * near**2 + 3 * n * near * n_residuals
+        start = 0
+        while start < len(order):  # as many as are not more than memory allows if all had as many near as the last
+            number = torch.arange(1, len(order) - start + 1, device=near.device)
+            fits = int((number * numbers[start:] <= _NUMBERS).sum())
+            yield reactions[order[start : start + max(1, fits)].sort().values]
+            start += max(1, fits)
 
 
 def _join(equations: Equations, state: State, others: Others, level: Tensor, found: list[_Weighed]) -> None:

@@ -104,10 +104,10 @@ def _unshared(explained: Tensor, size: Tensor, shared: Tensor) -> tuple[Tensor, 
 def _gains_of(sides: ReactionColumns, explained: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """(reactions, D, O) best k and gain of columns, from what reactions can explain, as of Gains."""
     drives, driving, others, own = sides.drives, sides.driving, sides.others, sides.size_of
-    slope = (driving * explained[:, own][..., drives]).sum(2, keepdim=True)
+    slope = (driving * explained[..., drives][:, own]).sum(2, keepdim=True)
     slope = slope + (explained[..., ~drives] @ others.T)[:, own]
     of_driving, of_others = size[:, :, drives][..., drives], size[:, :, ~drives][..., ~drives]
-    between = torch.einsum("si,gsij->gsj", driving, size[:, own][:, :, drives][..., ~drives])
+    between = torch.einsum("si,gsij->gsj", driving, size[:, :, drives][..., ~drives][:, own])
     curvature = torch.einsum("si,gsij,sj->gs", driving, of_driving[:, own], driving)[..., None]
     curvature = curvature + 2 * between @ others.T
     curvature = curvature + torch.einsum("pi,gsij,pj->gsp", others, of_others, others)[:, own]

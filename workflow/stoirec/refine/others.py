@@ -160,7 +160,8 @@ class Others:
         there = own < len(self.size)
         effect = self._padded_effect[self._entry(metabolites[:, :, None], near[:, None])]
         more = (effect.transpose(1, 2).flatten(2) @ own_part.flatten(1)[..., None])[..., 0]
-        right = torch.where(there, self._padded_right[own], 0.0)[..., None]
+        right = self._padded_right.expand(len(near), -1).scatter_add(1, near, more).scatter(1, own, 0.0)
+        solved = right @ self._padded_inverse.T  # at once: in parts, rounding errors of large numbers would be left
         of_own = self._padded_inverse[own[:, :, None], own[:, None]]
         of_near = self._padded_inverse[near[:, :, None], near[:, None]]
         # near a singular one the inverse is symmetric but for large rounding errors: nothing is transposed
@@ -168,8 +169,7 @@ class Others:
         identity = torch.eye(own.shape[1], dtype=of_own.dtype, device=of_own.device)
         both = there[:, :, None] & there[:, None]
         through = to_own @ torch.linalg.inv(torch.where(both, of_own, identity))
-        at_near = self._solved[near][..., None] + of_near @ more[..., None] - to_own @ right
-        at_own = self._solved[own][..., None] + to_near @ more[..., None] - of_own @ right
+        at_near, at_own = (solved.gather(1, at)[..., None] for at in (near, own))
         inverse = of_near - through @ to_near
         return _TakenOut(scale, target, effect, inverse, (at_near - through @ at_own)[..., 0])
 
@@ -180,6 +180,10 @@ class Others:
         again = torch.zeros_like(own, dtype=torch.bool)
         again[:, 1:] = own[:, 1:] == own[:, :-1]
         return torch.where(again, len(self.size), own)
+
+    def n_near(self, reactions: Tensor) -> Tensor:
+        """(n,) unknowns in the rows of each of some reactions with as many edges, its own included."""
+        return self._in_row[self.functions.metabolite[self.functions.edges_of(reactions)]].any(1).sum(1)
 
     def _near(self, edges: Tensor, metabolites: Tensor) -> Tensor:
         """(G, K) unknowns of other edges in the rows of `metabolites` (G, n); those elsewhere are refitted too."""

@@ -62,10 +62,10 @@ def log_odds(free: Tensor, covariance: Tensor, column: Tensor, largest: float, e
     n_open = column.shape[-1] - 1  # k is fitted
     least = n_open * math.log(error * math.sqrt(2 * math.pi) / widest)
     likely = torch.linalg.inv(covariance)
-    by_column = (likely @ column[..., None])[..., 0]
-    k = (by_column * free).sum(-1) / (by_column * column).sum(-1)
+    by_free, by_column = ((likely @ one[..., None])[..., 0] for one in (free, column))
+    k = (column * by_free).sum(-1) / (column * by_column).sum(-1)
     # the best length of a column may be none
-    no_length = (free * (likely @ free[..., None])[..., 0]).sum(-1) / 2 + least
+    no_length = (free * by_free).sum(-1) / 2 + least
     size = k[..., None]
     errors = torch.diag_embed((error * column.abs().clamp(min=1.0)).square())
     factor, failed = torch.linalg.cholesky_ex(covariance / size[..., None] ** 2 + errors)

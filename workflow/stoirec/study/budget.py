@@ -17,7 +17,7 @@ from stoirec.study.identity import Fit, flat, flatten
 from stoirec.study.store import Store
 
 # Measured on one core of an Intel Xeon at 2.1 GHz, default regime and model (docs/benchmarks.md).
-STEP_SECONDS = 7.5e-3
+STEP_SECONDS = 5e-3  # 3 ms with functions of 213 weights, 6 with 1,201
 REFINEMENT_SECONDS = 0.018  # of a round of refinement, for each weight of the functions: 22 s at 1,201, 4 s at 213
 REFINEMENT_SECONDS_GATED = 0.05  # the same where candidate edges may be decoys
 START_SECONDS = 10.0  # of a fit: two Python processes, reading, decoding
