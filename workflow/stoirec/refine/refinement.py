@@ -26,7 +26,7 @@ from stoirec.refine.lengths import (
     split,
 )
 from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
-from stoirec.refine.state import State
+from stoirec.refine.state import DAMPING, State
 from stoirec.refine.unmeasured import Unmeasured
 
 _CPU = torch.device("cpu")
@@ -91,6 +91,8 @@ class Refinement:
                 return replace(found, stalled=self._stalled(better, found))
         if self.settled(selected):
             return replace(state, settled=selected.settled)
+        if not selected.settled:  # other columns are another problem, at which the damping is not known
+            selected = replace(selected, damping=DAMPING)
         found = self._descend(selected, steps)
         falls = found.cost < _FALLS * state.cost and not is_noise(self.equations, found)
         return replace(found, stalled=self._stalled(state, found), settled=0 if falls else found.settled)
