@@ -220,3 +220,18 @@ def test_a_template_is_a_table_once_it_is_filled_in(chain, tmp_path):
     for more, named in ((["-o", "t.nc"], "a name with .csv"), (["-o", "t.csv", "--table", str(table)], "one of them")):
         with pytest.raises(BadInput, match=named):
             app(["import", str(chain), "--template", *more], standalone_mode=False)
+
+
+@pytest.mark.parametrize("first", ["run", "time", "value", "SE", "B_se"])
+def test_a_template_of_species_with_names_of_columns_is_long(tmp_path, first):
+    model, table = tmp_path / "model.csv", tmp_path / "runs.csv"
+    model.write_text(f"reaction,equation\nR1,{first} -> B\nR2,B -> C\n")
+    app(["import", str(model), "--template", "-o", str(table)], standalone_mode=False)
+    filled = pd.read_csv(table).assign(se=0.01)
+    assert list(filled.columns) == ["run", "time", "species", "value", "se"] and len(filled) == 30
+    rates = filled["species"].map({first: 1.0, "B": 0.5, "C": 0.2})
+    filled.assign(value=1 + np.exp(-rates * filled["time"])).to_csv(table, index=False)
+    app(["import", str(model), "--table", str(table), "-o", str(tmp_path / "data.nc")], standalone_mode=False)
+    data = read_data(tmp_path / "data.nc")
+    assert [data.graph.metabolite_name(place) for place in range(3)] == [first, "B", "C"]
+    assert not len(data.unmeasured) and data.noise == pytest.approx(0.01)

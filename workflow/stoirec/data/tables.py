@@ -188,6 +188,12 @@ def _key(text: str) -> str:
     return text.lower().replace(" ", "").replace("_", "")
 
 
+def can_head_columns(species: list[str]) -> bool:
+    """Whether a wide header of these names is read as these species: none as a run, a time or another's errors."""
+    taken = {*_RUN, *_TIME, *_SPECIES, *_VALUE, *_SE, *_UNITS}
+    return not any(_key(name) in taken or _error_of(name, tuple(species)) for name in species)
+
+
 def _place(keys: list[str], names: tuple[str, ...]) -> int | None:
     return next((keys.index(name) for name in names if name in keys), None)
 

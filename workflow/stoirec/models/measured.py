@@ -10,7 +10,7 @@ import xarray as xr
 
 from stoirec.data.data_file import with_trajectories
 from stoirec.data.dataset import FEWEST
-from stoirec.data.tables import MeasuredRun, MeasuredRuns, filled
+from stoirec.data.tables import MeasuredRun, MeasuredRuns, can_head_columns, filled
 from stoirec.errors import BadInput
 from stoirec.models.model import Model, listing
 from stoirec.network.graph import Graph
@@ -61,14 +61,20 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
 
 
 def template(model: Model) -> str:
-    """A table of time courses to be filled in: two runs, a column for each species that is followed, and its error."""
+    """A table of time courses to be filled in: two runs, a column for each species that is followed, and its error.
+
+    A row for each value where a species has a name that would head another column, such as `time`.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     names = [each.id for each in model.species if each.followed]
-    table.writerow(["run", "time", *(column for name in names for column in (name, f"{name} se"))])
-    for run in ("run 1", "run 2"):
-        for time in range(FEWEST):
-            table.writerow([run, time, *[""] * (2 * len(names))])
+    frames = [(run, time) for run in ("run 1", "run 2") for time in range(FEWEST)]
+    if can_head_columns(names):
+        table.writerow(["run", "time", *(column for name in names for column in (name, f"{name} se"))])
+        table.writerows([*frame, *[""] * (2 * len(names))] for frame in frames)
+    else:
+        table.writerow(["run", "time", "species", "value", "se"])
+        table.writerows([*frame, name, "", ""] for frame in frames for name in names)
     return text.getvalue()
 
 
