@@ -1,6 +1,7 @@
 """Measured time courses: noise and gaps, smooth courses through them, and integrals along them."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -327,8 +328,12 @@ def test_the_page_of_a_check_names_everything_and_escapes_it(measured_file, tmp_
     data = read_data(path)
     names = [data.graph.reaction_name(j) for j in range(data.graph.n_reactions)]
     assert all(f"<th>{name}</th>" in text for name in [*names, *(f"M{i}" for i in range(10))])
-    assert "What would help most" in text and "recipe best" in capsys.readouterr().out
-    hostile = TimeCourses.of(data, ("<b>best</b>", "<script>"))
+    said = capsys.readouterr().out
+    assert "What would help most" in text and "recipe best" in said
+    assert re.search(r"recovering S takes about \d+ s to \d+ (s|min) on a core of this time, and 0\.\d GiB", said)
+    hostile = TimeCourses.of(
+        data, ("<b>best</b>", "<script>"), {"least_seconds": 1.0, "most_seconds": 2.0, "bytes": 1.0}
+    )
     shown = render("<i>data.nc", data.space, balances(data.space), hostile)
     assert "<script>" not in shown and "<b>" not in shown and "<i>" not in shown
     json.dumps(hostile.as_dict(), allow_nan=False)

@@ -486,21 +486,22 @@ def check(
         shown = f": {listing(names)}" if says in (NONE, SOME) and names else ""
         print(f"{len(names):6d} {text}{shown}")
     if courses is not None:
-        from stoirec.data.overview import sentences
-
-        helpful = [f"would help: {line}" for line in courses.advice]
-        print("\n".join([*sentences(courses.told), *helpful, "recipe {}: {}".format(*courses.recipe)]))
+        print("\n".join([*courses.sentences(), *(f"would help: {line}" for line in courses.advice)]))
 
 
 def _time_courses(path: Path) -> "TimeCourses":
-    """What the time courses of a file can tell, and the recipe they call for."""
+    """What the time courses of a file can tell, the recipe they call for, and what that takes."""
+    from dataclasses import asdict
+
     from stoirec.data.dataset import read_data
     from stoirec.data.overview import TimeCourses
     from stoirec.learn import recipe
+    from stoirec.learn.cost import expected
 
     with from_file(path):
         data = read_data(path)
-        return TimeCourses.of(data, recipe.choose(data))
+        name, why = recipe.choose(data)
+        return TimeCourses.of(data, (name, why), asdict(expected(data, recipe.load(name))))
 
 
 @app.command(epilog="Example: stoirec oracle data.nc --json")

@@ -14,6 +14,7 @@ _SHOWN = 8  # names in a sentence
 _RESTS = 1e-9  # of its largest value: a metabolite that moves less stands still
 _ENOUGH_RUNS = 2.0  # on networks of the default kind two that start apart give nearly all of S, one does not
 _NOISY = 0.02  # of a standard deviation: more, and a part of S stays unsure
+_UNITS = ((90, "s", 1), (5400, "min", 60), (np.inf, "h", 3600))  # up to how many seconds, and how long each is
 MOVING, STILL, UNMEASURED = "moves", "hardly moves", "not measured"
 _MOVES = 3.0  # times its noise that a metabolite's values are spread, at least, if it moves
 
@@ -25,24 +26,34 @@ class TimeCourses:
     Attributes:
         told: of `overview`; by_metabolite: of the function of that name; advice: what would help most.
         recipe: the name of the one they call for, and why.
+        cost: of recovering S by it: least_seconds, most_seconds, bytes.
     """
 
     told: dict[str, Any]
     by_metabolite: pd.DataFrame
     advice: list[str]
     recipe: tuple[str, str]
+    cost: dict[str, float]
 
     @classmethod
-    def of(cls, data: Data, recipe: tuple[str, str]) -> "TimeCourses":
+    def of(cls, data: Data, recipe: tuple[str, str], cost: dict[str, float]) -> "TimeCourses":
         told, table = overview(data), by_metabolite(data)
-        return cls(told, table, advice(told, table), recipe)
+        return cls(told, table, advice(told, table), recipe, cost)
+
+    def sentences(self) -> list[str]:
+        """All but the advice in words."""
+        name, why = self.recipe
+        least, most = (_lasting(self.cost[key]) for key in ("least_seconds", "most_seconds"))
+        memory = self.cost["bytes"] / 2**30
+        takes = f"recovering S takes about {least} to {most} on a core of this time, and {memory:.1f} GiB"
+        return [*sentences(self.told), f"recipe {name}: {why}", takes]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: NaN is null there."""
         table = self.by_metabolite.astype(object).where(self.by_metabolite.notna(), None)
         name, why = self.recipe
         found = {"by_metabolite": table.to_dict(orient="index"), "advice": self.advice, "recipe": name, "why": why}
-        return self.told | found
+        return self.told | found | {"cost": self.cost}
 
 
 def overview(data: Data) -> dict[str, Any]:
@@ -163,6 +174,12 @@ def sentences(told: dict[str, Any]) -> list[str]:
         groups = [" and ".join(names[:4]) for names in told["same_drivers"]]
         lines.append(f"reactions that the same metabolites drive, hard to tell apart: {_listed(groups)}")
     return lines
+
+
+def _lasting(seconds: float) -> str:
+    """A duration to one figure: 40 s, 3 min, 2 h."""
+    unit, size = next((unit, size) for most, unit, size in _UNITS if seconds < most)
+    return f"{float(f'{seconds / size:.1g}'):g} {unit}"
 
 
 def _listed(names: list[str]) -> str:

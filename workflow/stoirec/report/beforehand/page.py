@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stoirec.data.overview import MOVING, UNMEASURED, TimeCourses, sentences
+from stoirec.data.overview import MOVING, UNMEASURED, TimeCourses
 from stoirec.files.atomic import replacing
 from stoirec.network.balance import SAYS, Balance
 from stoirec.network.columns import ColumnSpace
@@ -36,7 +36,7 @@ def render(name: str, space: ColumnSpace, found: Sequence[Balance], courses: Tim
         title=_TITLE,
         name=name,
         graph=space.graph,
-        courses=[] if courses is None else [*sentences(courses.told), "recipe {}: {}".format(*courses.recipe)],
+        courses=[] if courses is None else courses.sentences(),
         advice=[] if courses is None else courses.advice,
         metabolites=None if courses is None else _metabolites(courses.by_metabolite).html,
         counts=[f"{number} {SAYS[says]}" for says, number in Counter(each.says for each in found).items()],

@@ -1,0 +1,45 @@
+"""What a fit takes, before it is begun: an order of magnitude, for a core at about 3 GHz and one thread."""
+
+from dataclasses import dataclass
+
+from stoirec.config.fit import FitConfig
+from stoirec.data.dataset import Data
+from stoirec.learn.model import new_model
+
+# Fitted to runs of `recover` on networks of 8 to 256 reactions (docs/benchmarks.md).
+_START = 12.0  # seconds: reading, rounding, the page
+_STEP, _PER_MESSAGE = 2.0e-3, 6e-10  # of gradient descent: whatever it is of; for each weight, frame and edge
+_PER_PAIR, _PER_TRIPLE = 3.5e-6, 1.5e-10  # of a round of refinement: by unknowns squared, and cubed
+_LEAST_ROUNDS, _ROUNDS_AT_MOST = 3, 1.5  # where all is clear; the most over those that are allowed, for their trials
+_BYTES_AT_START, _NUMBER = 4.5e8, 8
+_WINDOWS_AT_ONCE, _MATRICES = 120, 8  # whose derivatives are held, and square matrices beside them
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of `stoirec recover`.
+
+    Attributes:
+        least_seconds: of processor time where all columns are soon clear; most_seconds: where many stay unsure.
+        bytes: of memory at the peak.
+    """
+
+    least_seconds: float
+    most_seconds: float
+    bytes: float
+
+
+def expected(data: Data, config: FitConfig) -> Cost:
+    """What recovering S from `data` takes. Raises Unsuitable as training does."""
+    graph, model = data.graph, new_model(data, config)
+    n_weights = sum(parameter.numel() for parameter in model.rate_parameters.values())
+    n_unknowns = n_weights + graph.n_edges + graph.n_reactions
+    step = _STEP + _PER_MESSAGE * n_weights * config.batch_size * graph.n_edges
+    start = _START + config.n_steps(data.n_frames) * step
+    a_round = _PER_PAIR * n_unknowns**2 + _PER_TRIPLE * n_unknowns**3
+    derivatives = _WINDOWS_AT_ONCE * graph.n_metabolites * n_weights
+    return Cost(
+        start + min(_LEAST_ROUNDS, config.refinement_rounds) * a_round,
+        start + _ROUNDS_AT_MOST * config.refinement_rounds * a_round,
+        _BYTES_AT_START + _NUMBER * (derivatives + _MATRICES * n_unknowns**2),
+    )
