@@ -12,6 +12,7 @@ from stoirec.answer.prediction import spread, with_rollout_errors
 from stoirec.answer.recovery import recover
 from stoirec.config.fit import FitConfig
 from stoirec.errors import BadInput
+from stoirec.files.outputs import ANSWER_PAGE
 from stoirec.learn.training import train
 from stoirec.report.own_data import figures, page
 from stoirec.report.own_data.predictions import _error, predictions
@@ -103,4 +104,4 @@ def test_an_answer_writes_over_no_page_but_that_of_an_answer(answered, tiny_path
     assert report.read_text() == "<title>Study: recovery</title>" and list(tmp_path.iterdir()) == [report]
     own = tmp_path / "own.html"
     page.write(own, Path("data.nc"), *answered, "best")
-    assert page.is_answer(own) and not page.is_answer(report)
+    assert ANSWER_PAGE.wrote(own) and not ANSWER_PAGE.wrote(report)

@@ -13,6 +13,7 @@ import typer
 
 from stoirec.config.fit import Decoder
 from stoirec.errors import BadInput, from_file
+from stoirec.files import outputs
 from stoirec.files.atomic import replacing
 from stoirec.study.store import Store, StudyFolder, checkpoint_of
 
@@ -67,17 +68,25 @@ def _end(message: str) -> None:
     sys.exit(2)
 
 
-def _not_over(output: Path, *inputs: Path | None) -> None:
-    """Raises BadInput if a command would write over what it reads."""
-    if any(given is not None and given.exists() and output.exists() and output.samefile(given) for given in inputs):
-        raise BadInput("command line", "--output", output, "another file than those that are read")
+def _file_name(given: str) -> Path:
+    """The path of a file to write; pathlib takes '' for '.', which has no name, and 'name/' for 'name'."""
+    path = Path(given)
+    if not path.name or given.endswith("/"):
+        raise typer.BadParameter(f"found {given!r}; allowed: the name of a file")
+    return path
 
 
 # --- options shared by the commands -----------------------------------------------------------------------------------
 
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", help="NetCDF file to write (to a temporary name, then renamed).", metavar="FILE"),
+    typer.Option(
+        "--output",
+        "-o",
+        parser=_file_name,
+        help="NetCDF file to write (to a temporary name, then renamed).",
+        metavar="FILE",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto (a free GPU, else the CPU), cpu, cuda or cuda:N.")]
 # one: a result must not depend on which cores are free, and threads that wait for a busy core cost more than they give
@@ -102,7 +111,7 @@ def simulate(
     from stoirec.simulate import trajectories as simulation
     from stoirec.simulate.truth import write_simulation
 
-    _not_over(output, regime)
+    outputs.check([regime], [outputs.Output(output, outputs.DATA)])
     settings = load_regime(regime)
     if seed is not None:
         settings = settings.with_master_seed(seed)
@@ -157,7 +166,8 @@ def import_(
     from stoirec.files import netcdf
     from stoirec.models.measured import followed_alone, with_courses
 
-    _not_over(output, model, species, *(table or ()))
+    kind = outputs.TEMPLATE if template else outputs.DATA
+    outputs.check([model, species, *(table or ())], [outputs.Output(output, kind)])
     content, trajectories = _model(model, species, simulate), None
     if template:
         return _write_template(output, content, simulate or bool(table))
@@ -248,11 +258,14 @@ class ExportFormat(StrEnum):
     equations = "equations"
 
 
-@app.command(epilog="Example: stoirec export recovery.nc -o model.xml; stoirec export recovery.nc -o S.csv")
+@app.command(epilog="Example: stoirec export recovery.nc -o recovered.xml; stoirec export recovery.nc -o S.csv")
 def export(
     recovery: Annotated[Path, typer.Argument(metavar="RECOVERY.nc")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="To write (to a temporary name, then renamed).")
+        Path,
+        typer.Option(
+            "--output", "-o", parser=_file_name, metavar="FILE", help="To write (to a temporary name, then renamed)."
+        ),
     ],
     format_: Annotated[
         ExportFormat | None,
@@ -267,11 +280,12 @@ def export(
     from stoirec.answer.exported import export_text
     from stoirec.files.netcdf import read
 
-    _not_over(output, recovery)
     by_suffix = {".xml": "sbml", ".sbml": "sbml", ".csv": "matrix", ".txt": "equations"}
     kind = format_.value if format_ else by_suffix.get(output.suffix.lower())
     if kind is None:
         raise BadInput("command line", "--output", output.name, f"a name with {', '.join(by_suffix)}, or --format")
+    written = {"sbml": outputs.SBML, "matrix": outputs.MATRIX, "equations": outputs.EQUATIONS}
+    outputs.check([recovery], [outputs.Output(output, written[kind])])
     required = ("stoichiometry", "confidence", "alternative", "alternative_cost")
     text = export_text(read(recovery, required), recovery, kind)
     with replacing(output) as temporary:
@@ -294,7 +308,7 @@ def train(
     from stoirec.config.fit import load_fit_config
     from stoirec.data.dataset import read_data
 
-    _not_over(output, data, config)
+    outputs.check([data, config], _fit_files(output))
     with from_file(data):
         _train(read_data(data), load_fit_config(config), device, threads, output, checkpoint_seconds)
 
@@ -323,7 +337,7 @@ def round_(
     from stoirec.data.graph_variables import check_same_graph
     from stoirec.files import netcdf
 
-    _not_over(output, fit, data)
+    outputs.check([fit, data], [outputs.Output(output, outputs.RECOVERY)])
     trained = read_fit(fit)
     found = recover(trained, str(fit), decoder)
     if data is not None:
@@ -409,17 +423,16 @@ def recover(
     from stoirec.data.dataset import read_data
     from stoirec.learn import recipe as recipes
     from stoirec.learn.comparison import best_predicting
-    from stoirec.report.own_data.page import is_answer
 
     laws = [law.value for law in RateLaw if law is not RateLaw.auto] if rate_law is RateLaw.auto else [rate_law.value]
     tried = {law if starts == 1 else f"{law}.{seed}": (law, seed) for law in laws for seed in range(1, starts + 1)}
     base = output.name.removesuffix(".nc")
     paths = {fit: output.with_name(base + (f".{fit}.fit.nc" if len(tried) > 1 else ".fit.nc")) for fit in tried}
     page = output.with_name(base + ".html")
-    for written in (output, page, *paths.values()):
-        _not_over(written, data)
-    if page.exists() and not is_answer(page):  # such as a study's results/report.html
-        raise BadInput("command line", "--output", output, f"another name: {page}, beside it, is no page of an answer")
+    beside = [outputs.Output(page, outputs.ANSWER_PAGE, beside=output)]
+    for path in paths.values():
+        beside += _fit_files(path, beside=output)
+    outputs.check([data], [outputs.Output(output, outputs.RECOVERY), *beside])
     content = read_data(data)
     name, reason = recipes.choose(content) if recipe is Recipe.auto else (recipe.value, "as asked for")
     _log.info("recipe %s: %s", name, reason)
@@ -457,7 +470,9 @@ def check(
     data: Annotated[Path, typer.Argument(metavar="DATA.nc", help="A network, with or without time courses.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="CHECK.html", help="A page to read, with all of it by name."),
+        typer.Option(
+            "--output", "-o", parser=_file_name, metavar="CHECK.html", help="A page to read, with all of it by name."
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -467,8 +482,7 @@ def check(
     from stoirec.models.model import listing
     from stoirec.network.balance import NONE, SAYS, SOME, balances
 
-    if output is not None:
-        _not_over(output, data)
+    outputs.check([data], [] if output is None else [outputs.Output(output, outputs.CHECK_PAGE)])
     file = read(data)
     space = space_of(file, data)
     found = dict(zip(map(space.graph.reaction_name, range(space.graph.n_reactions)), balances(space)))
@@ -556,18 +570,27 @@ def choose(
     wave: Annotated[str, typer.Option(help="A stage but the first, STAGE-BATCH of a search, or evaluation.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="PLAN.json", help="Plan to write (to a temporary name, then renamed)."),
+        typer.Option(
+            "--output",
+            "-o",
+            parser=_file_name,
+            metavar="PLAN.json",
+            help="Plan to write (to a temporary name, then renamed).",
+        ),
     ],
     store: StoreFolder = _RESULTS,
 ) -> None:
     """Plan a wave of a staged study: choose the winner of the waves before it, and the fits around it."""
     from stoirec.study import waves
     from stoirec.study.expansion import expand
-    from stoirec.study.plans import write_plan
+    from stoirec.study.expansion import waves as planned_waves
+    from stoirec.study.plans import plan_path, write_plan
     from stoirec.study.tables import metrics_table
 
     content, _ = expand(study)
     which = waves.wave_of(content, wave, study)
+    others = [plan_path(content, each.name) for each in planned_waves(content) if each != which]
+    outputs.check([study, *others], [outputs.Output(output, outputs.PLAN)])
     before = waves.fits_before(content, which, study)
     answers = None
     if before:
@@ -624,10 +647,13 @@ def fits(
 )
 def collect(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="METRICS.csv")],
-    baselines: Annotated[Path, typer.Option(metavar="BASELINES.csv")],
+    output: Annotated[Path, typer.Option("--output", "-o", parser=_file_name, metavar="METRICS.csv")],
+    baselines: Annotated[Path, typer.Option(parser=_file_name, metavar="BASELINES.csv")],
     costs: Annotated[
-        Path | None, typer.Option(metavar="COSTS.csv", help="Steps, wall time [s], threads and device of every fit.")
+        Path | None,
+        typer.Option(
+            parser=_file_name, metavar="COSTS.csv", help="Steps, wall time [s], threads and device of every fit."
+        ),
     ] = None,
     store: StoreFolder = _RESULTS,
 ) -> None:
@@ -635,6 +661,9 @@ def collect(
     from stoirec.study.expansion import expand
     from stoirec.study.tables import baselines_table, costs_table, metrics_table
 
+    written = [outputs.Output(output, outputs.METRICS), outputs.Output(baselines, outputs.METRICS, "--baselines")]
+    written += [] if costs is None else [outputs.Output(costs, outputs.COSTS, "--costs")]
+    outputs.check([study], written)
     content, fits = expand(study)
     files = Store(store)
     tables = {output: metrics_table(content.name, fits, files), baselines: baselines_table(content.name, fits, files)}
@@ -655,7 +684,11 @@ def report(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="REPORT.html", help="Page to write (to a temporary name, then renamed)."
+            "--output",
+            "-o",
+            parser=_file_name,
+            metavar="REPORT.html",
+            help="Page to write (to a temporary name, then renamed).",
         ),
     ],
     store: StoreFolder = _RESULTS,
@@ -666,10 +699,18 @@ def report(
     from stoirec.report import page
     from stoirec.report.results import load
 
+    read = [study, metrics, baselines, *notebooks.glob("*.ipynb")]
+    outputs.check(read, [outputs.Output(output, outputs.REPORT)])
     page.write(load(study, store, metrics, baselines), notebooks, study, output)
 
 
 # --- what the commands share ------------------------------------------------------------------------------------------
+
+
+def _fit_files(fit: Path, beside: Path | None = None) -> list[outputs.Output]:
+    """What `_train` writes: `fit`, named after `beside` if not by the user, and its checkpoint."""
+    checkpoint = outputs.Output(checkpoint_of(fit), outputs.CHECKPOINT, beside=beside or fit)
+    return [outputs.Output(fit, outputs.FIT, beside=beside), checkpoint]
 
 
 def _train(data, config, device_name: str, threads: int, output: Path, checkpoint_seconds: float) -> None:

@@ -1,5 +1,6 @@
 """The one door to NetCDF: checked reading, atomic writing."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import xarray as xr
 from stoirec.errors import BadInput
 from stoirec.files import provenance
 from stoirec.files.atomic import replacing
+
+_MUCH = 2**20  # bytes: more than a disk has left when it has no room for a piece of a file
 
 
 def read(
@@ -48,11 +51,17 @@ def attributes(path: str | Path) -> dict[str, Any]:
 
 
 def write(path: str | Path, dataset: xr.Dataset, **groups: xr.Dataset) -> None:
-    """Write `dataset` and `groups`: all of the file, or nothing."""
+    """Write `dataset` and `groups`: all of the file, or nothing. Raises OSError, as replacing does."""
     with replacing(path) as temporary:
-        _compressed(dataset.assign_attrs(provenance.attributes()), temporary, "w", None)
-        for name, group in groups.items():
-            _compressed(group, temporary, "a", name)
+        temporary.touch()
+        try:
+            _compressed(dataset.assign_attrs(provenance.attributes()), temporary, "w", None)
+            for name, group in groups.items():
+                _compressed(group, temporary, "a", name)
+        except (OSError, RuntimeError) as error:  # NetCDF does not say why it cannot write; on a full disk this does
+            with open(temporary, "ab") as file:
+                file.write(bytes(_MUCH))
+            raise OSError(errno.EIO, str(error)) from error
 
 
 def _compressed(dataset: xr.Dataset, path: Path, mode: str, group: str | None) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints of a training job: written atomically, resumed only by the same job on the same data."""
 
 import hashlib
+import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ def fingerprint(data: Data, config: FitConfig) -> str:
 
 
 def save(path: Path, job: str, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain Python values): all of it, or nothing."""
+    """Write `state` (tensors and plain Python values): all of it, or nothing. Raises OSError."""
+    content = io.BytesIO()  # torch has errors of its own for a full disk
+    torch.save({"job": job, "state": state}, content)
     with replacing(path) as temporary:
-        torch.save({"job": job, "state": state}, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def load(path: Path, job: str) -> dict[str, Any] | None:

@@ -159,7 +159,7 @@ class _Saves:
 
     def __init__(self, path: Path | None, job: str, seconds: float) -> None:
         self.path, self.job, self.seconds = path, job, seconds
-        self.last = time.monotonic()
+        self.last, self.failed = time.monotonic(), False
 
     def load(self) -> dict[str, Any] | None:
         return None if self.path is None else checkpoint.load(self.path, self.job)
@@ -168,6 +168,13 @@ class _Saves:
         return self.path is not None and time.monotonic() - self.last > self.seconds
 
     def save(self, state: dict[str, Any]) -> None:
-        if self.path is not None:
+        """A fit does not end where its checkpoint cannot be saved: that is said once."""
+        if self.path is None:
+            return
+        try:
             checkpoint.save(self.path, self.job, state)
-            self.last = time.monotonic()
+        except OSError as error:
+            if not self.failed:
+                _log.warning("%s: no checkpoint (%s); the fit goes on without", self.path, error.strerror)
+            self.failed = True
+        self.last = time.monotonic()

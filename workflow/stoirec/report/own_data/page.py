@@ -38,11 +38,6 @@ def write(output: Path, source: Path, data: Data, fit: xr.Dataset, recovery: xr.
         temporary.write_text(page, encoding="utf-8")
 
 
-def is_answer(path: Path) -> bool:
-    """Whether a file is a page that `write` wrote."""
-    return f": {_TITLE.lower()}</title>" in path.read_text(encoding="utf-8", errors="replace")
-
-
 def render(name: str, data: Data, fit: xr.Dataset, recovery: xr.Dataset, recipe: str) -> str:
     """The page as text."""
     reactions = recovered_reactions(data.space, recovery) if fit.attrs["status"] == "ok" else []
