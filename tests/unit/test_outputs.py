@@ -278,10 +278,17 @@ def test_what_lies_beside_the_output_is_not_lost(here, capsys, arguments, there,
     assert problem in refusal(capsys, here, *arguments.split())
 
 
-def test_a_table_that_was_filled_in_is_no_template_any_more(here, capsys):
-    table = Path("template.csv")
-    table.write_text(table.read_text().replace("run 2,3,,", "run 2,3,0.5,"))
-    assert "this is no table without values" in refusal(capsys, here, *command("import --template", "template.csv"))
+@pytest.mark.parametrize(
+    ("species", "cell", "filled"), [("A", "run 2,3,,", "run 2,3,0.5,"), ("time", "run 2,3,time,,", "run 2,3,time,,0.5")]
+)
+def test_a_table_that_was_filled_in_is_no_template_any_more(here, capsys, species, cell, filled):
+    Path("model.csv").write_text(f"reaction,equation\nR1,{species} -> B\n")
+    for _ in range(2):
+        assert run(*command("import --template", "table.csv")) == 0
+    table = Path("table.csv")
+    table.write_text(table.read_text().replace(cell, filled))
+    assert filled in table.read_text()
+    assert "this is no table without values" in refusal(capsys, here, *command("import --template", "table.csv"))
 
 
 # --- what may be replaced ---------------------------------------------------------------------------------------------

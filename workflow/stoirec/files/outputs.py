@@ -48,7 +48,8 @@ DATA = Kind("simulated or imported data", titles=("simulated metabolic network",
 FIT = Kind("fit", titles=("trained graph neural network",))
 RECOVERY = Kind("recovered matrix", titles=("recovered stoichiometric matrix",))
 CHECKPOINT = Kind("checkpoint", rb"PK\x03\x04.{26}archive/data\.pkl.{,99}X\x03\x00\x00\x00job")
-TEMPLATE = Kind("table without values", rb"run,time,[^\n]*\n(run \d+,\d+,+\n)*\Z")  # none that was filled in
+_VALUE_A_ROW = rb"run,time,species,value,se\n(run \d+,\d+,[^\n]*,,\n)*\Z"
+TEMPLATE = Kind("table without values", _VALUE_A_ROW + rb"|run,time[^\n]*\n(run \d+,\d+,*\n)*\Z")  # none filled in
 SBML = Kind("exported model", rb'.{,999}<model id="recovered"')
 MATRIX = Kind("exported matrix", rb"metabolite,")
 EQUATIONS = Kind("exported table of equations", rb"reaction,equation,candidates,confidence,")
