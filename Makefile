@@ -1,6 +1,7 @@
 # make report   the study of config/config.yaml, from nothing to results/report.html
 #               with DATA=data.nc: S from your own time courses, and a page on it
 # make test     all tests, in a process per core
+# make stress   bad input, kills at random moments and odd conditions by the hundred; KILLS=100 SEED=1
 # make lint     form of the Python files and of the Snakefiles
 #
 # Each installs what it needs into .venv first. Another study: make report STUDY=config/studies/networks.yaml
@@ -10,8 +11,10 @@ CORES ?= all
 WORKERS ?= $(cores)
 STUDY ?=
 DATA ?=
+KILLS ?= 100
+SEED ?= 1
 
-.PHONY: report test lint
+.PHONY: report test stress lint
 .DEFAULT_GOAL := report
 
 report: .venv/installed
@@ -25,6 +28,9 @@ endif
 # made once.
 test: .venv/installed
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+stress: .venv/installed
+	STRESS_KILLS=$(KILLS) STRESS_SEED=$(SEED) .venv/bin/python -m pytest tests/stress -rs
 
 lint: .venv/installed
 	.venv/bin/ruff check

@@ -78,10 +78,10 @@ def test_preempted_and_cut_off_jobs_end_with_the_same_numbers(slurm, tmp_path):
         cut_off = next(job.id for job in slurm.jobs() if job.rule == "train" and fit in job.comment)
         slurm.run("scancel", "--signal=TERM", cut_off)  # as at a time limit: it fails, and snakemake submits another
         assert run.wait(900) == 0, (house.path / "shown.txt").read_text()
-    jobs = Counter((job.rule, job.state, job.restarts) for job in slurm.jobs() if job.rule)
-    once = dict.fromkeys([("simulate", "COMPLETED", 0), ("collect", "COMPLETED", 0)], 1)
-    trained = dict.fromkeys([("train", "COMPLETED", 1), ("train", "FAILED", 1), ("train", "COMPLETED", 0)], 1)
-    assert jobs == once | trained | {("round", "COMPLETED", 0): 2}
+    states = Counter((job.rule, job.state) for job in slurm.jobs() if job.rule)
+    once = dict.fromkeys([("simulate", "COMPLETED"), ("collect", "COMPLETED"), ("train", "FAILED")], 1)
+    assert states == once | dict.fromkeys([("train", "COMPLETED"), ("round", "COMPLETED")], 2)
+    assert any(job.restarts for job in slurm.jobs() if job.rule == "train")
     assert {job.rule for job in slurm.jobs() if job.gpus == "gres:gpu:1"} == {"train"}
     assert "resumed" in read(log)
     assert beside.wait() == 0
