@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stoirec.config.bounds import MOST, MOST_THREADS, UNPRINTABLE
 from stoirec.config.fit import Decoder
-from stoirec.errors import BadInput, from_file
+from stoirec.errors import BadInput, from_file, one_line
 from stoirec.files import outputs
 from stoirec.files.atomic import replacing
+from stoirec.streams import MAX_SEED
 from stoirec.study.store import Store, StudyFolder, checkpoint_of
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def main() -> None:
     """Entry point: one line and exit code 2 for a user's mistake, a traceback only for ours."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
+        _check_arguments(sys.argv[1:])
         code = app(standalone_mode=False, prog_name="stoirec")
     except BadInput as error:
         _end(str(error))
@@ -57,14 +60,27 @@ def main() -> None:
             f"{error.filename or 'file'}: file: found {error.strerror or error}; "
             "allowed: a path that can be read and written"
         )
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch has no MemoryError for the CPU
+            raise
+        _end(f"memory: space: found {str(error)[:200] or 'too little'}; allowed: what fits here")
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(code or 0)
 
 
+def _check_arguments(given: Sequence[str]) -> None:
+    """Raises BadInput for one that is empty, as by a variable that is not set, or that no file can be called."""
+    for name, value in zip(["argument", *given], given):
+        name, value = value.split("=", 1) if value.startswith("--") and "=" in value else (name, value)
+        if not value or UNPRINTABLE.search(value):
+            allowed = "text in UTF-8 without control characters, and not empty"
+            raise BadInput("command line", name if name.startswith("-") else "argument", repr(value), allowed)
+
+
 def _end(message: str) -> None:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + one_line(message), file=sys.stderr)
     sys.exit(2)
 
 
@@ -90,7 +106,7 @@ Output = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto (a free GPU, else the CPU), cpu, cuda or cuda:N.")]
 # one: a result must not depend on which cores are free, and threads that wait for a busy core cost more than they give
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+Threads = Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="CPU threads.")]
 StoreFolder = Annotated[Path, typer.Option("--store", help="Folder with data/ and fits/.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -103,7 +119,9 @@ def simulate(
     output: Output,
     seed: Annotated[
         int | None,
-        typer.Option(help="Derives the regime's separate seeds (network, rate constants, MLPs, initial c).", min=0),
+        typer.Option(
+            help="Derives the regime's separate seeds (network, rate constants, MLPs, initial c).", min=0, max=MAX_SEED
+        ),
     ] = None,
 ) -> None:
     """Simulate a regime: concentrations [concentration unit] and dc/dt [per time unit] over time, truth in /truth."""
@@ -150,13 +168,13 @@ def import_(
         bool, typer.Option("--template", help="Write a table for --table to --output (.csv), to be filled in.")
     ] = False,
     simulate: Annotated[bool, typer.Option("--simulate", help="Integrate the kinetic laws of the SBML file.")] = False,
-    runs: Annotated[int, typer.Option(min=1, help="Training runs; one more is for validation.")] = 5,
+    runs: Annotated[int, typer.Option(min=1, max=MOST, help="Training runs; one more is for validation.")] = 5,
     duration: Annotated[float, typer.Option(help="Of a run [time unit of the model].")] = 100.0,
-    frames: Annotated[int, typer.Option(min=5, help="Per run, equally spaced.")] = 1000,
+    frames: Annotated[int, typer.Option(min=5, max=MOST, help="Per run, equally spaced.")] = 1000,
     variation: Annotated[
         float, typer.Option(min=0.0, help="Initial amounts: those of the model within 1 + this.")
     ] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the initial amounts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the initial amounts.")] = 0,
 ) -> None:
     """Pose a model as a question: its reactions as candidate edges, elements and charge as what is conserved.
 
@@ -409,7 +427,10 @@ def recover(
         ),
     ] = RateLaw.pde_m1,
     starts: Annotated[
-        int, typer.Option(min=1, help="Fits from as many random starts; that which predicts the validation runs best.")
+        int,
+        typer.Option(
+            min=1, max=MOST, help="Fits from as many random starts; that which predicts the validation runs best."
+        ),
     ] = 1,
     device: Device = "auto",
     threads: Threads = 1,

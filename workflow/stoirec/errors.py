@@ -5,6 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+def one_line(text: str) -> str:
+    """`text` as a terminal can show it: what does not print is escaped."""
+    line = " ".join(text.split())
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
 class BadInput(Exception):
     """Input that cannot be used. The message is one line: file, key, what was found, what is allowed."""
 
@@ -12,8 +18,7 @@ class BadInput(Exception):
         shown = str(found) if isinstance(found, str | Path) else repr(found)
         if len(shown) > 200:
             shown = shown[:197] + "..."
-        message = f"{where}: {key}: found {shown}; allowed: {allowed}"
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(f"{where}: {str(key)[:200]}: found {shown}; allowed: {allowed}"))
 
 
 class Unsuitable(ValueError):

@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from stoirec.config.bounds import DEEPEST, MOST, WIDEST, Seed
 from stoirec.config.judgement import Judgement
 from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.config.regime import Integration, Kinetics, RateLawName, Regime
-from stoirec.streams import MAX_SEED
 
 # What the same keys mean today. Names of fits follow from the first two: raise the one whose results change.
 TRAINING_MEANING = 10  # a changed default, another descent or another checkpoint: all fits are trained anew
@@ -26,11 +26,13 @@ class GraphModel(Strict):
         description="how rates depend on concentrations and |S|: two networks that all reactions share, mass action, "
         "or convenience kinetics with a half-saturation constant for each substrate",
     )
-    hidden_dim: int = Field(32, ge=1, description="width of the hidden layers")
-    output_size: int = Field(16, ge=1, description="message dimension")
-    n_layers: int = Field(3, ge=2, description="layers of units, input and output counted: 3 = two Linear layers")
+    hidden_dim: int = Field(32, ge=1, le=WIDEST, description="width of the hidden layers")
+    output_size: int = Field(16, ge=1, le=WIDEST, description="message dimension")
+    n_layers: int = Field(
+        3, ge=2, le=DEEPEST, description="layers of units, input and output counted: 3 = two Linear layers"
+    )
     embedding_dim: int = Field(
-        0, ge=0, description="learnable numbers per metabolite, appended to substrate_func's input"
+        0, ge=0, le=WIDEST, description="learnable numbers per metabolite, appended to substrate_func's input"
     )
     flux_limiter: bool = Field(
         False, description="limit fluxes so that no substrate is used up within one time step of the data"
@@ -55,13 +57,17 @@ class FitConfig(Strict):
     coeff_S_L1: float = Field(0.0, ge=0, description="weight of ||sto_all||_1")
     coeff_S_integer: float = Field(0.0, ge=0, description="weight of mean sin^2(pi sto_all)")
     coeff_mass_conservation: float = Field(0.0, ge=0, description="weight of the mean squared column sum")
-    n_epochs: int = Field(10, ge=1)
-    batch_size: int = Field(32, ge=1, description="frames per step")
-    data_augmentation_loop: int = Field(45, ge=1, description="steps per epoch = n_frames * this / batch_size * 0.2")
-    epoch_steps: int | None = Field(None, ge=1, description="steps per epoch, whatever the data (default: as above)")
-    n_runs: int = Field(5, ge=1, description="how many of the training trajectories are used")
-    seed: int = Field(1, ge=0, le=MAX_SEED, description="initial weights and batches")
-    n_epochs_init: int = Field(0, ge=0, description="epochs of the first phase, counted within n_epochs")
+    n_epochs: int = Field(10, ge=1, le=MOST)
+    batch_size: int = Field(32, ge=1, le=MOST, description="frames per step")
+    data_augmentation_loop: int = Field(
+        45, ge=1, le=MOST, description="steps per epoch = n_frames * this / batch_size * 0.2"
+    )
+    epoch_steps: int | None = Field(
+        None, ge=1, le=MOST, description="steps per epoch, whatever the data (default: as above)"
+    )
+    n_runs: int = Field(5, ge=1, le=MOST, description="how many of the training trajectories are used")
+    seed: Seed = Field(1, description="initial weights and batches")
+    n_epochs_init: int = Field(0, ge=0, le=MOST, description="epochs of the first phase, counted within n_epochs")
     first_coeff_L1: float | None = Field(None, ge=0, description="coeff_S_L1 in the first phase (default: the same)")
     graph_model: GraphModel = GraphModel()
 
@@ -89,13 +95,16 @@ class FitConfig(Strict):
     refinement_rounds: int = Field(
         0,
         ge=0,
+        le=MOST,
         description="after the last epoch, at most: times all columns are weighed and the model is fitted with what is "
         "clear of them; the last two fifths take the likeliest columns of all reactions for known",
     )
-    refinement_steps: int = Field(10, ge=1, description="Levenberg-Marquardt steps per round")
-    refinement_frames: int = Field(120, ge=1, description="training frames, or windows of frames, the refinement fits")
+    refinement_steps: int = Field(10, ge=1, le=MOST, description="Levenberg-Marquardt steps per round")
+    refinement_frames: int = Field(
+        120, ge=1, le=MOST, description="training frames, or windows of frames, the refinement fits"
+    )
     judgement: Judgement = Judgement()
-    n_snapshots: int = Field(40, ge=1, description="coefficient snapshots and loss records kept in fit.nc")
+    n_snapshots: int = Field(40, ge=1, le=MOST, description="coefficient snapshots and loss records kept in fit.nc")
     decoder: Decoder = Field(
         "auto", description="the rounding method of the answer; auto: what refinement decided, else mass_balanced"
     )

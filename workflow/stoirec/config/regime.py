@@ -1,26 +1,29 @@
 """A regime: everything a simulation depends on."""
 
+import contextlib
+import functools
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stoirec.config.bounds import FARTHEST, MOST, WIDEST, Name, Seed
 from stoirec.config.equations import parse_equation
 from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.errors import BadInput
-from stoirec.streams import MAX_SEED, derived_seed
+from stoirec.streams import derived_seed
 
 RateLawName = Literal["pde_m1", "mass_action", "convenience"]
-_Seed = Field(ge=0, le=MAX_SEED)
+_PowerOfTen = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
 
 
 class Seeds(Strict):
     """Separate seeds of the four random parts of a simulation."""
 
-    network: int = _Seed
-    rate_constants: int = _Seed
-    mlps: int = _Seed
-    initial_concentrations: int = _Seed
+    network: Seed
+    rate_constants: Seed
+    mlps: Seed
+    initial_concentrations: Seed
 
 
 class Kinetics(Strict):
@@ -31,8 +34,8 @@ class Kinetics(Strict):
 
     rate_law: RateLawName = "pde_m1"
     initialisation: Literal["monotone", "default"] = "monotone"
-    hidden_dim: int = Field(32, ge=1)
-    output_size: int = Field(16, ge=1)
+    hidden_dim: int = Field(32, ge=1, le=WIDEST)
+    output_size: int = Field(16, ge=1, le=WIDEST)
     flux_limiter: bool = False
 
 
@@ -40,7 +43,7 @@ class Composition(Strict):
     """What a metabolite is made of."""
 
     formula: str
-    charge: int
+    charge: int = Field(ge=-MOST, le=MOST)
 
 
 class Integration(Strict):
@@ -54,18 +57,18 @@ class Integration(Strict):
 class Measured(Strict):
     """What a laboratory has of a trajectory: values at some of its frames, and no derivatives."""
 
-    frames: int = Field(ge=5)  # of a run
+    frames: int = Field(ge=5, le=MOST)  # of a run
     # drawn anew for each run, or as many between each two, or ever fewer; the first and the last are among them
     spacing: Literal["irregular", "even", "geometric"] = "irregular"
     noise: float = Field(0.0, ge=0, lt=1)  # Gaussian, of the size of the value; values below 0 are measured as 0
     missing: float = Field(0.0, ge=0, lt=1)  # share of the values
-    unmeasured: int = Field(0, ge=0)  # metabolites without a value in any run
+    unmeasured: int = Field(0, ge=0, le=MOST)  # metabolites without a value in any run
 
 
 class Regime(Strict):
     """A frozen simulation. Learners and their parameters vary, the data does not."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
+    name: Name
     # a network of its own: "A + 2 B -> C" by the name of the reaction, "A <-> B" where it runs both ways, "A -> " where
     # it is open; else one is drawn, of the sizes below
     reactions: dict[str, str] = {}
@@ -77,8 +80,8 @@ class Regime(Strict):
     # the candidate edges: the true ones and decoys, or every metabolite of every reaction, in a role that is not told
     candidates: Literal["true", "all"] = "true"
     signs: Literal["roles", "unknown"] = "roles"  # those that a learner is told; else only who drives a rate
-    n_metabolites: int | None = Field(None, ge=2)
-    n_reactions: int | None = Field(None, ge=1)
+    n_metabolites: int | None = Field(None, ge=2, le=MOST)
+    n_reactions: int | None = Field(None, ge=1, le=MOST)
     max_coefficient: int = Field(2, ge=1, le=2)
     # "substrates-products": weight; the sizes reactions are drawn from
     reaction_shapes: dict[str, float] = {}
@@ -87,10 +90,10 @@ class Regime(Strict):
     decoy_edges: float = Field(0.0, ge=0)
     dcdt_noise: float = Field(0.0, ge=0)  # Gaussian noise on dc/dt, in units of each metabolite's std of dc/dt
     measured: Measured | None = None  # what a learner gets, instead of all frames with their derivatives
-    n_runs: int = Field(5, ge=1)
-    n_frames: int = Field(ge=2)
+    n_runs: int = Field(5, ge=1, le=MOST)
+    n_frames: int = Field(ge=2, le=MOST)
     dt: float = Field(gt=0)
-    log_k: tuple[float, float] = Field(strict=False)
+    log_k: tuple[_PowerOfTen, _PowerOfTen] = Field(strict=False)
     initial_concentration: tuple[float, float] = Field(strict=False)
     # runs start within this share of common concentrations; None: each anywhere in initial_concentration
     initial_variation: float | None = Field(None, gt=0, le=1)
@@ -166,12 +169,24 @@ def load_regime(path: str | Path) -> Regime:
     return parse(Regime, _content(Path(path), ()), path)
 
 
+def _edition(path: Path) -> tuple[int, ...] | None:
+    with contextlib.suppress(OSError, ValueError):
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@functools.lru_cache(maxsize=64)
+def _read(path: Path, edition: tuple[int, ...] | None) -> dict:
+    """The keys of one edition of a file: a study asks for the same regime with every stage and every network."""
+    return read_yaml(path)
+
+
 def _content(path: Path, likes: tuple[Path, ...]) -> dict:
     """The keys of a file; `likes`: those that are like it, one like the next."""
-    content = read_yaml(path)
+    content = dict(_read(path, _edition(path)))
     if "like" not in content:
         return content
     like = path.parent / str(content.pop("like"))
-    if like in (path, *likes):
+    if like.resolve() in (path.resolve(), *likes):
         raise BadInput(path, "like", like, "a regime that is not like this one")
-    return _content(like, (path, *likes)) | content
+    return _content(like, (path.resolve(), *likes)) | content

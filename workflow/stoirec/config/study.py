@@ -1,20 +1,25 @@
 """A study: which fits are trained on which data."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from stoirec.config.bounds import MOST, MOST_FITS, FilePath, FolderPath, Label, Name, Seed
 from stoirec.config.reading import Strict, parse, read_yaml
-from stoirec.streams import MAX_SEED
+
+
+_Whole = Annotated[int, Field(ge=-MOST, le=MOST)]
 
 
 class Choice(Strict):
     """What a search may propose for one parameter: exactly one of the three."""
 
     float_: tuple[float, float] | None = Field(None, alias="float", strict=False, description="[low, high]")
-    int_: tuple[int, int] | None = Field(None, alias="int", strict=False, description="[low, high], both included")
-    categorical: list[bool | int | float | str | None] | None = Field(None, min_length=1)
+    int_: tuple[_Whole, _Whole] | None = Field(
+        None, alias="int", strict=False, description="[low, high], both included"
+    )
+    categorical: list[bool | _Whole | float | str | None] | None = Field(None, min_length=1)
     log: bool = False
 
     @model_validator(mode="after")
@@ -38,23 +43,23 @@ class Choice(Strict):
 class Stage(Strict):
     """A set of fits around a base: the product of `grid` for each of `variants`, or what a search proposes."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
-    regime: str | None = Field(None, description="the stage's own regime; default: the study's")
-    network_seeds: list[int] | None = Field(
+    name: Name
+    regime: FilePath | None = Field(None, description="the stage's own regime; default: the study's")
+    network_seeds: list[Seed] | None = Field(
         None, min_length=1, description="the stage's own networks; default: the study's"
     )
-    seeds: list[int] | None = Field(
+    seeds: list[Seed] | None = Field(
         None, min_length=1, description="training seeds, every configuration with each; default: the study's"
     )
-    variants: dict[str, dict[str, Any]] = Field({"base": {}}, min_length=1)
+    variants: dict[Label, dict[str, Any]] = Field({"base": {}}, min_length=1)
     grid: dict[str, list[Any]] = {}
     search: Literal["optuna"] | None = None
     space: dict[str, Choice] = {}
-    n_trials: int | None = Field(None, ge=1, description="configurations the search tries")
+    n_trials: int | None = Field(None, ge=1, le=MOST_FITS, description="configurations the search tries")
     batch_size: int = Field(
-        8, ge=1, description="proposals that are trained side by side, before the search learns of any"
+        8, ge=1, le=MOST_FITS, description="proposals that are trained side by side, before the search learns of any"
     )
-    sampler_seed: int = Field(1, ge=0, le=MAX_SEED)
+    sampler_seed: int = Field(1, ge=0, le=2**32 - 1)  # of NumPy's RandomState
 
     @model_validator(mode="after")
     def _consistent(self) -> "Stage":
@@ -90,21 +95,21 @@ class Study(Strict):
     winner of the stage before it, and the winner of the last is trained on the networks of `evaluation_seeds`.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
-    regime: str
-    network_seeds: list[int] = Field(min_length=1)
-    seeds: list[int] | None = Field(
+    name: Name
+    regime: FilePath
+    network_seeds: list[Seed] = Field(min_length=1)
+    seeds: list[Seed] | None = Field(
         None, min_length=1, description="training seeds of every stage and of the evaluation"
     )
-    results_dir: str = "results"
+    results_dir: FolderPath = "results"
     base: dict[str, Any] = {}
     stages: list[Stage] = Field(min_length=1)
     select_by: Criterion | None = None
-    evaluation_seeds: list[int] = Field([], description="networks nothing is selected on")
-    compare_with: dict[str, dict[str, Any]] = Field(
+    evaluation_seeds: list[Seed] = Field([], description="networks nothing is selected on")
+    compare_with: dict[Label, dict[str, Any]] = Field(
         {}, description="variants of base that are evaluated beside the winner"
     )
-    compare_study: str | None = Field(
+    compare_study: FilePath | None = Field(
         None, description="another study, whose result the report shows beside this one's"
     )
 

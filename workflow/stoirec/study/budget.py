@@ -143,7 +143,7 @@ class _Possible:
     def __init__(self, study: Study) -> None:
         self.study = study
         base = flat(FitConfig()) | flatten(study.base)
-        self.values: dict[str, list[int | None]] = {key: [base[key]] for key in self._MORE + self._LESS}
+        self.longest: dict[str, int | None] = {key: base[key] for key in self._MORE + self._LESS}
 
     def add(self, wave: Wave) -> None:
         """A wave may leave any of its own values to those after it."""
@@ -152,8 +152,9 @@ class _Possible:
         changes = [candidate.overrides for candidate in grid(wave.stage)]
         changes += [{key: end} for key, choice in wave.stage.space.items() for end in choice.ends]
         for change in changes:
-            for key in self.values:
-                self.values[key].append(change.get(key, self.values[key][0]))
+            for key in self.longest.keys() & change.keys():
+                values = [value for value in (self.longest[key], change[key]) if value is not None]
+                self.longest[key] = (min if key in self._LESS else max)(values, default=None)
 
     def fits(self, wave: Wave) -> list[tuple[int, FitConfig]]:
         """(fits, the longest one there could be) of each candidate of a wave that is not known yet."""
@@ -178,8 +179,6 @@ class _Possible:
 
     def _longest(self, overrides: dict[str, Any]) -> FitConfig:
         """Not checked: the values may come from candidates that do not go together."""
-        given = {key: [value for value in values if value is not None] for key, values in self.values.items()}
-        most = {key: max(given[key], default=None) for key in self._MORE} | {key: min(given[key]) for key in self._LESS}
-        most |= {key: value for key, value in overrides.items() if key in most}
-        shape = GraphModel(**{key: most.pop(f"graph_model.{key}") for key in self._SHAPE})
-        return FitConfig().model_copy(update=most | {"graph_model": shape})
+        longest = self.longest | {key: value for key, value in overrides.items() if key in self.longest}
+        shape = GraphModel(**{key: longest.pop(f"graph_model.{key}") for key in self._SHAPE})
+        return FitConfig().model_copy(update=longest | {"graph_model": shape})

@@ -1,15 +1,17 @@
 """Expansion of a study into waves, and of a wave into fits."""
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoirec.config.bounds import MOST_FITS
 from stoirec.config.fit import FitConfig
 from stoirec.config.reading import parse
 from stoirec.config.regime import load_regime
 from stoirec.config.study import Stage, Study, load_study
-from stoirec.errors import BadInput
+from stoirec.errors import BadInput, from_file
 from stoirec.study.identity import Fit, config_id, data_name, flatten, nested
 from stoirec.study.plans import definition, plan_path, planned_fits, read_plan
 
@@ -51,14 +53,15 @@ def expand(path: str | Path) -> tuple[Study, list[Fit]]:
         BadInput: the study, its regime or one of its configurations is wrong; the key tells where.
     """
     study = load_study(path)
-    check(study, path)
     fits: dict[str, Fit] = {}
-    for wave in waves(study):
-        known = fits_of(study, wave, path)
-        if known is None:
-            break
-        for fit in known:
-            fits.setdefault(fit.fit_id, fit)
+    with from_file(path):
+        check(study, path)
+        for wave in waves(study):
+            known = fits_of(study, wave, path)
+            if known is None:
+                break
+            for fit in known:
+                fits.setdefault(fit.fit_id, fit)
     return study, list(fits.values())
 
 
@@ -101,7 +104,7 @@ class Candidate:
 def grid(stage: Stage) -> list[Candidate]:
     """The product of a stage's grid for each of its variants."""
     return [
-        Candidate(stage.name, variant, flatten(overrides) | dict(zip(stage.grid, values)))
+        Candidate(stage.name, variant, flatten(overrides) | flatten(dict(zip(stage.grid, values))))
         for variant, overrides in stage.variants.items()
         for values in itertools.product(*stage.grid.values())
     ]
@@ -158,6 +161,7 @@ def check(study: Study, path: str | Path) -> None:
     Raises:
         BadInput
     """
+    _possible(study, path)
     base = flatten(study.base)
     for index, stage in enumerate(study.stages):
         for key, values in stage.grid.items():
@@ -171,3 +175,18 @@ def check(study: Study, path: str | Path) -> None:
         fits_around(study, base, candidates, training_seeds(study, stage), [], path)
     compared = [Candidate("compare_with", name, flatten(overrides)) for name, overrides in study.compare_with.items()]
     fits_around(study, base, compared, None, [], path)
+
+
+def _possible(study: Study, path: str | Path) -> None:
+    """That there is a place for what it writes, that its fits are not too many, and the study beside it is one."""
+    folder = Path(study.results_dir)
+    for each in (folder, *folder.parents):
+        if each.exists() and not each.is_dir():
+            raise BadInput(path, "results_dir", folder, f"a folder: {each} is a file")
+    if study.compare_study is not None:
+        load_study(study.compare_study)
+    for stage in study.stages:
+        seeds, networks = training_seeds(study, stage) or [None], stage.network_seeds or study.network_seeds
+        count = math.prod(map(len, (stage.variants, *stage.grid.values(), seeds, networks)))
+        if count > MOST_FITS:
+            raise BadInput(path, f"stage {stage.name}", f"{count:,} fits", f"at most {MOST_FITS:,}")

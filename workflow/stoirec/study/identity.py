@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from stoirec.config.fit import FitConfig
+from stoirec.errors import Unsuitable
 
 
 @dataclass(frozen=True)
@@ -56,21 +57,34 @@ def flat(config: FitConfig) -> dict[str, Any]:
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones: {a: {b: 1}} -> {a.b: 1}."""
-    result = {}
+    """Nested keys as dotted ones: {a: {b: 1}} -> {a.b: 1}.
+
+    Raises:
+        Unsuitable: a key that stands there in both ways.
+    """
+    result: dict[str, Any] = {}
     for key, value in content.items():
-        result |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        found = flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        for twice in result.keys() & found.keys():
+            raise Unsuitable(twice, "two values, one dotted and one nested", "one")
+        result |= found
     return result
 
 
 def nested(dotted: dict[str, Any]) -> dict[str, Any]:
-    """Dotted keys as nested ones: what FitConfig reads."""
+    """Dotted keys as nested ones: what FitConfig reads.
+
+    Raises:
+        Unsuitable: a key that has a value of its own and others below it.
+    """
     result: dict[str, Any] = {}
     for key, value in flatten(dotted).items():
         *parents, last = key.split(".")
         place = result
         for parent in parents:
             place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise Unsuitable(parent, f"{place!r} beside {key}", "one of the two")
         place[last] = value
     return result
 

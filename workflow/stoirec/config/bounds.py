@@ -1,0 +1,40 @@
+"""What a number, a name and a path may be at most, in files and on the command line."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from stoirec.streams import MAX_SEED
+
+MOST_THREADS = 1024  # OpenMP ends with a segmentation fault where it gets no more
+MOST = 10_000_000  # of anything that is counted: indices stay within 32 bits
+MOST_FITS = 100_000  # of a study: Snakemake plans 50 KB for each
+WIDEST = 10_000  # a layer of the functions
+DEEPEST = 100  # layers
+FARTHEST = 300  # from 0, in powers of ten: beyond, doubles end
+
+# Control characters, halves of characters, and what XML has no place for: no file takes them all.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_PATH = re.compile(r"[^-~{}<>][^{}<>]*")
+
+
+def _path(text: str) -> str:
+    if UNPRINTABLE.search(text) or not _PATH.fullmatch(text):
+        allowed = "a path that does not start with - or ~, without braces and <>, which Snakemake would replace"
+        raise PydanticCustomError("path", allowed)
+    return text
+
+
+def _folder(text: str) -> str:
+    if ".." in text.split("/"):
+        raise PydanticCustomError("folder", "a folder here or below, or an absolute path; no part of it is ..")
+    return text
+
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=80)]  # becomes a file's
+Label = Annotated[str, Field(min_length=1, max_length=200)]  # of a configuration: any text
+FilePath = Annotated[str, AfterValidator(_path)]
+FolderPath = Annotated[FilePath, AfterValidator(_folder)]
