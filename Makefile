@@ -14,14 +14,16 @@ DATA ?=
 KILLS ?= 100
 SEED ?= 1
 
+export STUDY DATA  # names with spaces and quotes reach the shell as they are
+
 .PHONY: report test stress lint
 .DEFAULT_GOAL := report
 
 report: .venv/installed
 ifneq ($(DATA),)
-	@data="$(DATA)"; .venv/bin/stoirec recover "$$data" -o "$${data%.*}.recovery.nc"
+	@.venv/bin/stoirec recover -o "$${DATA%.*}.recovery.nc" -- "$$DATA"
 else
-	.venv/bin/snakemake --cores $(CORES) $(if $(STUDY),--config study=$(STUDY))
+	.venv/bin/snakemake --cores $(CORES) $(if $(STUDY),--config "study=$$STUDY")
 endif
 
 # The workflow's files come first, because they take longest; each file stays in one process, where its fixtures are

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "workflow"))
 
 from stoirec.config.fit import ROUNDING_MEANING
 from stoirec.config.regime import load_regime
-from stoirec.config.study import load_study
+from stoirec.config.study import load_study, study_file
 from stoirec.errors import BadInput
 from stoirec.report.contents import chapter_names
 from stoirec.study import budget
@@ -28,9 +28,7 @@ from stoirec.study.store import Store, StudyFolder
 STORE = Store("results")  # data and fits, shared by all studies
 
 try:
-    if set(config) != {"study"}:
-        raise BadInput("config", "keys", sorted(config), "study=<path of a study>")
-    STUDY_FILE = str(config["study"])
+    STUDY_FILE = study_file(config)
     STUDY, _fits = studies.expand(STUDY_FILE)
     DATA_SETS = studies.data_sets(STUDY)
     FOLDER = StudyFolder(STUDY.results_dir)  # tables and report are the study's own

@@ -26,6 +26,6 @@ rule train:
     message:
         "train {wildcards.config_id} on {wildcards.data}"
     shell:
-        "printf '%s\\n' {params.config:q} > {output.config}; "
-        "python -m stoirec train {input.data} --config {output.config} "
-        "--device {params.device} --threads {threads} -o {output.fit} > {log} 2>&1"
+        "printf '%s\\n' {params.config:q} > {output.config:q}; "
+        "python -m stoirec train {input.data:q} --config {output.config:q} "
+        "--device {params.device} --threads {threads} -o {output.fit:q} > {log:q} 2>&1"

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from stoirec.config.bounds import MOST
+
 _ARROWS = {"<-->": True, "<->": True, "<=>": True, "-->": False, "->": False, "=>": False}
 _ARROW = re.compile("|".join(map(re.escape, _ARROWS)))  # the longest first
 _NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
@@ -27,7 +29,7 @@ def parse_sides(text: str) -> Equation:
     """Both sides as they stand there.
 
     Raises:
-        ValueError: not one arrow, or a coefficient that is no positive number.
+        ValueError: not one arrow, or a coefficient that is no positive number, or beyond all bounds.
     """
     arrows = _ARROW.findall(text)
     if len(arrows) != 1:
@@ -42,7 +44,7 @@ def _side(side: str, text: str) -> tuple[tuple[float | None, str], ...]:
         *number, name = term.split() or [""]
         sought = number == [SOUGHT]
         size = float(number[0]) if len(number) == 1 and _NUMBER.fullmatch(number[0]) else 0.0 if number else 1.0
-        if name in ("", "+", SOUGHT) or not (sought or size > 0):
+        if name in ("", "+", SOUGHT) or not (sought or 0 < size <= MOST):
             raise ValueError(f"{text!r}: {term.strip()!r} is no metabolite with a positive coefficient")
         found.append((None if sought else size, name))
     return tuple(found)

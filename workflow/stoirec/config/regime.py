@@ -87,7 +87,7 @@ class Regime(Strict):
     reaction_shapes: dict[str, float] = {}
     # share of reactions whose columns are not of the kind a learner expects: simulate.network.ODD, in turn
     odd_reactions: float = Field(0.0, ge=0, le=1)
-    decoy_edges: float = Field(0.0, ge=0)
+    decoy_edges: float = Field(0.0, ge=0, le=MOST)
     dcdt_noise: float = Field(0.0, ge=0)  # Gaussian noise on dc/dt, in units of each metabolite's std of dc/dt
     measured: Measured | None = None  # what a learner gets, instead of all frames with their derivatives
     n_runs: int = Field(5, ge=1, le=MOST)

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from stoirec.config.bounds import MOST, MOST_FITS, FilePath, FolderPath, Label, Name, Seed
 from stoirec.config.reading import Strict, parse, read_yaml
 
-
 _Whole = Annotated[int, Field(ge=-MOST, le=MOST)]
 
 
@@ -133,6 +132,17 @@ class Study(Strict):
         if reserved:
             raise ValueError("names in compare_with must not start with selected_by_")
         return self
+
+
+class _Workflow(Strict):
+    """What the workflow is told: config/config.yaml, or `--config study=...`."""
+
+    study: FilePath
+
+
+def study_file(config: dict[str, Any]) -> str:
+    """The active study of the workflow's configuration. Raises BadInput."""
+    return parse(_Workflow, dict(config), "config").study
 
 
 def load_study(path: str | Path) -> Study:

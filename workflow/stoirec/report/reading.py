@@ -12,6 +12,8 @@ from stoirec.study.identity import Fit
 _METRICS = ("fit_id", "stage", "variant", "method", "status", "is_answer", "network_seed", "val_loss", *NAMES)
 _BASELINES = ("fit_id", "method", "variant", "param.n_runs", *NAMES)
 
+_NAMES = ("study", "stage", "variant")  # text, even where it reads 007 or nan
+
 
 def read_metrics(path: str | Path, fits: list[Fit], study: str | Path) -> pd.DataFrame:
     """metrics.csv: the rows of `fits`.
@@ -50,7 +52,9 @@ def _read(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not Path(path).is_file():
         raise BadInput(path, "file", "nothing", "an existing CSV table")
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(
+            path, converters=dict.fromkeys(("study", "stage", "variant"), str)
+        )  # names, even "007" and "nan"
     except (ValueError, OSError) as error:
         raise BadInput(path, "file", f"not readable as CSV ({error})", "a table written by stoirec collect") from None
     for column in columns:

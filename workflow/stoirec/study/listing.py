@@ -5,9 +5,10 @@ import operator
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from stoirec.config.fit import FitConfig
 from stoirec.config.reading import parse, read_yaml
@@ -19,8 +20,11 @@ from stoirec.study.store import Store
 from stoirec.study.tables import COSTS
 
 _ALIVE = 300.0  # [s] a job writes a line or a checkpoint more often than that
+STATES = ("done", "diverged", "trained", "running", "stopped", "failed")
+_FINITE = ConfigDict(allow_inf_nan=False)
 _OPERATORS = {
     "=": operator.eq,
+    "==": operator.eq,
     "!=": operator.ne,
     ">": operator.gt,
     "<": operator.lt,
@@ -125,25 +129,52 @@ def filtered(table: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
     """The rows that meet all conditions: `key=value`, `!=`, `>`, `<`, `>=`, `<=`; numbers compare as numbers.
 
     Raises:
-        BadInput: a condition of another form, an unknown column, or an order of what has none.
+        BadInput: a condition of another form or that nothing can meet, an unknown column, an order of what has none.
     """
     for condition in conditions:
-        match = re.fullmatch(r"\s*([\w.]+)\s*(>=|<=|!=|=|>|<)\s*(.*?)\s*", condition)
+        match = re.fullmatch(r"\s*([\w.]+)\s*(>=|<=|!=|==|=|>|<)\s*(.*?)\s*", condition)
         if not match:
             raise BadInput("command line", "--filter", condition, "key=value, or !=, >, <, >=, <= in place of =")
         name, sign, text = match.groups()
-        values = table[column(table, name)]
-        try:
-            wanted = float(text)
-        except ValueError:
-            if sign not in ("=", "!="):
-                raise BadInput("command line", "--filter", condition, f"a number after {sign}") from None
-            keep = _OPERATORS[sign](values.map(_shown), text)
+        name = column(table, name)
+        wanted = _wanted(name, sign, text, condition)
+        if isinstance(wanted, str):
+            keep = _OPERATORS[sign](table[name].map(_shown), wanted)
         else:
-            numbers = pd.to_numeric(values, errors="coerce")
-            keep = _OPERATORS[sign](numbers, wanted) & (numbers.notna() | (sign == "!="))
+            numbers = pd.to_numeric(table[name], errors="coerce")
+            keep = _OPERATORS[sign](numbers, float(wanted)) & (numbers.notna() | (sign == "!="))
         table = table[keep]
     return table
+
+
+def _wanted(name: str, sign: str, text: str, condition: str) -> float | str:
+    """What a column is compared with: a value it can have, or a number to order by. Raises BadInput."""
+    kind, number = _kind(name), TypeAdapter(float, config=_FINITE)
+    try:
+        value = kind.validate_python(text) if sign in ("=", "==", "!=") else number.validate_python(text)
+    except ValidationError as error:
+        allowed = error.errors()[0]["msg"].removeprefix("Input should be ").partition(", unable")[0]
+        raise BadInput("command line", "--filter", condition, f"{name} {sign} {allowed}") from None
+    if sign not in ("=", "==", "!=") and not {"number", "integer"} & set(re.findall(r"\w+", str(kind.json_schema()))):
+        raise BadInput("command line", "--filter", condition, f"= or !=: {name} has no order")
+    return value
+
+
+def _kind(name: str) -> TypeAdapter:
+    """The values a column may have."""
+    if name == "state":
+        return TypeAdapter(Literal[STATES])
+    if name in ("fit_id", "parameters", "device"):
+        return TypeAdapter(str)
+    if not name.startswith("param."):
+        return TypeAdapter(float, config=_FINITE)
+    *parents, last = name.split(".")[1:]
+    model = FitConfig
+    for parent in parents:
+        model = model.model_fields[parent].annotation
+    field = model.model_fields[last]
+    bounded = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    return TypeAdapter(bounded, config=_FINITE)
 
 
 def ordered(table: pd.DataFrame, name: str, descending: bool = False) -> pd.DataFrame:

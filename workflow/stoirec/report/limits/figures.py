@@ -51,7 +51,7 @@ def attainable(answers: pd.DataFrame, ceilings: pd.DataFrame) -> Figure:
         axis.plot(
             table[oracle], rows, "|", color=VERMILION, markersize=13, markeredgewidth=2, label="oracle: true fluxes"
         )
-    axis.set_yticks(rows, [textwrap.fill(plain(name), _LABEL) for name in table.index])
+    axis.set_yticks(rows, [plain(textwrap.fill(name, _LABEL)) for name in table.index])
     axis.set(
         xlabel="entry_exact (share of entries right)",
         xlim=(min(0.4, float(table["lowest"].min()) - 0.02), 1.01),
@@ -110,7 +110,7 @@ def calibration(curves: dict[str, pd.DataFrame]) -> Figure:
             "-",
             color=colour,
             linewidth=1,
-            label=textwrap.fill(plain(name), _LABEL) if len(curves) <= 12 else None,
+            label=plain(textwrap.fill(name, _LABEL)) if len(curves) <= 12 else None,
         )
         axis.scatter(
             filled["mean confidence"],
