@@ -143,6 +143,11 @@ def test_a_wrong_configuration(stoirec, command, file, edit, named):
     assert not unnamed(refusal(stoirec, command), *({file, *named} if "data.nc" not in named else named))
 
 
+BOMB = b"l0: &l0 [x, x]\n" + b"".join(
+    b"l%d: &l%d [%s]\n" % (i, i, b", ".join([b"*l%d" % (i - 1)] * 9)) for i in range(1, 12)
+)
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
@@ -151,6 +156,22 @@ def test_a_wrong_configuration(stoirec, command, file, edit, named):
         (b"n_epochs: 1\nn_epochs: 2\n", ["n_epochs", "YAML"]),
         (b"- 1\n", ["list", "mapping"]),
         (b"\xff\xfe\x00", ["readable YAML"]),
+        ("n_epochs: 2".encode("utf-16"), ["readable YAML"]),
+        (b"! x", ["str", "mapping"]),
+        (b"a: " + b"[" * 1000 + b"]" * 1000, ["levels"]),
+        (b"a: " + b"[" * 60 + b"]" * 60, ["51 levels"]),
+        (b"n_epochs: " + b"9" * 5000, ["syntax", "digits"]),
+        (b"n_epochs: 0x" + b"f" * 6000, ["n_epochs", "24000 bits"]),
+        (b"graph_model: {3: 4}", ["graph_model", "3", "names"]),
+        (b"n_epochs: 2020-99-99", ["syntax", "month"]),
+        (b"n_epochs: 2020-09-09", ["n_epochs", "2020", "integer"]),
+        (b"n_epochs: !!int x", ["syntax", "cannot be read"]),
+        (b"learning_rate_start: -.inf", ["learning_rate_start", "-inf", "finite"]),
+        (b'optimiser: "\\0"', ["optimiser", "control characters"]),
+        (b'"a\\e[31m": 1', ["x1b", "names"]),
+        (b"graph_model:\n\thidden_dim: 3", ["syntax", "line 2"]),
+        (b"a: &a [*a]", ["itself"]),
+        (BOMB, ["aliases counted"]),
     ],
 )
 def test_a_file_that_is_no_configuration(stoirec, content, named):
@@ -215,6 +236,14 @@ def test_a_graph_that_does_not_match_the_data(stoirec, variable, index, value, n
     assert not unnamed(refusal(stoirec, "train"), "data.nc", *named)
 
 
+def test_data_larger_than_memory(stoirec):
+    with netCDF4.Dataset("data.nc", "a") as data:  # chunks that are not written take no place
+        for axis in "abc":
+            data.createDimension(axis, 100_000)
+        data.createVariable("more", "f8", ("a", "b", "c"), chunksizes=(1, 1, 100))
+    assert not unnamed(refusal(stoirec, "recover"), "data.nc", "size", "GB", "memory")
+
+
 @pytest.mark.parametrize("variable", ["concentration", "time", "edge_metabolite", "edge_reaction", "edge_is_substrate"])
 def test_a_missing_variable(stoirec, variable):
     with netCDF4.Dataset("data.nc", "a") as data:
@@ -249,6 +278,14 @@ def test_no_score_against_another_network(stoirec):
         (["train", "data.nc", "--config", "fit.yaml", "-o", "out.nc", "--threads", "0"], ["--threads", "1"]),
         (["simulate", "regime.yaml", "--seed", "-1", "-o", "out.nc"], ["--seed", "0"]),
         (["simulate", "regime.yaml", "--sed", "1", "-o", "out.nc"], ["--sed", "--seed"]),
+        (["simulate", "regime.yaml", "--seed", str(2**63), "-o", "out.nc"], ["--seed", str(2**63 - 1)]),
+        (["recover", "data.nc", "--threads", str(2**31), "-o", "out.nc"], ["--threads", "1024"]),
+        (["recover", "data.nc", "--starts", str(10**8), "-o", "out.nc"], ["--starts", "10000000"]),
+        (["simulate", "regime.yaml", "-o", ""], ["-o", "''", "not empty"]),
+        (["simulate", "", "-o", "out.nc"], ["argument", "''"]),
+        (["train", "data.nc", "--config=", "-o", "out.nc"], ["--config", "''"]),
+        (["simulate", "regime.yaml", "-o", "out\udcff.nc"], ["-o", "udcff", "UTF-8"]),
+        (["simulate", "regime.yaml", "-o", "out\n.nc"], ["-o", "out", "control characters"]),
     ],
 )
 def test_a_wrong_command_line(stoirec, arguments, named):

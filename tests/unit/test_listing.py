@@ -101,6 +101,8 @@ def test_another_decoders_answer_has_its_trainings_costs(tmp_path):
         (["entry_exact>0.5"], ["done"]),
         (["hidden_dim = 32", "state=running"], ["running"]),
         (["learning_rate_start>1"], ["diverged"]),
+        (["batch_size == 8", "val_loss==0.5", "role_prior=false"], ["done"]),
+        (["state!=done", "optimiser!=adam"], ["failed"]),
     ],
 )
 def test_conditions_hold_together(results, conditions, states):
@@ -113,7 +115,14 @@ def test_order_is_by_number_with_missing_values_last(results):
     assert listing.ordered(table, "state")["state"].is_monotonic_increasing
 
 
-@pytest.mark.parametrize("conditions", [["x~3"], ["nonsense=1"], ["state>a"], [""]])
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        *(["x~3"], ["nonsense=1"], ["state>a"], [""], ["state=dun"], ["state>1"], ["optimiser=adamm"], ["optimiser>1"]),
+        *(["batch_size=8.5"], ["batch_size=0"], ["batch_size=eight"], ["role_prior=perhaps"], ["role_prior>0"]),
+        *(["entry_exact=high"], ["entry_exact>nan"], ["val_loss=>1"], ["batch_size==="]),
+    ],
+)
 def test_a_wrong_condition_is_named(results, conditions):
     with pytest.raises(BadInput):
         listing.filtered(listing.fits(Store(results)), conditions)

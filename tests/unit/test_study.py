@@ -164,6 +164,26 @@ def test_growing_a_grid_keeps_the_identities_it_had(write):
         ({"name": "s"}, {"regime": "nowhere.yaml"}, ["nowhere.yaml", "existing YAML file"]),
         ({"name": "s"}, {"results": "x"}, ["results", "results_dir"]),
         ({"name": "a/b"}, {}, ["stages.0.name", "a/b"]),
+        ({"name": "s"}, {"network_seeds": [-1]}, ["network_seeds.0", "-1", "greater than or equal to 0"]),
+        ({"name": "s", "seeds": [2**63 - 1, -1]}, {}, ["stages.0.seeds.1", "-1"]),
+        ({"name": "s"}, {"results_dir": "r/{data}"}, ["results_dir", "{data}", "wildcards"]),
+        ({"name": "s"}, {"results_dir": "<x>"}, ["results_dir", "<x>", "wildcards"]),
+        ({"name": "s"}, {"results_dir": "../r"}, ["results_dir", "../r", ".."]),
+        ({"name": "s"}, {"results_dir": "~/r"}, ["results_dir", "~/r"]),
+        ({"name": "s"}, {"results_dir": f"{ROOT}/README.md/r"}, ["results_dir", "README.md is a file"]),
+        ({"name": "s"}, {"compare_study": "nowhere.yaml"}, ["nowhere.yaml", "existing YAML file"]),
+        ({"name": "s", "variants": {"": {}}}, {}, ["stages.0.variants", "at least 1 character"]),
+        ({"name": "s", "grid": {"seed": [*range(1001)]}, "seeds": [*range(100)]}, {}, ["stage s", "100,100 fits"]),
+        (
+            {"name": "s", "variants": {"v": {"graph_model": 3, "graph_model.n_layers": 3}}},
+            {},
+            ["graph_model", "3 beside graph_model.n_layers"],
+        ),
+        (
+            {"name": "s", "variants": {"v": {"graph_model": {"n_layers": 4}, "graph_model.n_layers": 3}}},
+            {},
+            ["graph_model.n_layers", "one dotted and one nested"],
+        ),
     ],
 )
 def test_a_wrong_study_is_named(write, stage, others, named):

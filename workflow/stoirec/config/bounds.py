@@ -13,6 +13,7 @@ MOST = 10_000_000  # of anything that is counted: indices stay within 32 bits
 MOST_FITS = 100_000  # of a study: Snakemake plans 50 KB for each
 WIDEST = 10_000  # a layer of the functions
 DEEPEST = 100  # layers
+LONGEST = 200  # a part of a path, in bytes: file systems take 255, a temporary name is longer
 FARTHEST = 300  # from 0, in powers of ten: beyond, doubles end
 
 # Control characters, halves of characters, and what XML has no place for: no file takes them all.
@@ -21,8 +22,11 @@ _PATH = re.compile(r"[^-~{}<>][^{}<>]*")
 
 
 def _path(text: str) -> str:
-    if UNPRINTABLE.search(text) or not _PATH.fullmatch(text):
-        allowed = "a path that does not start with - or ~, without braces and <>, which Snakemake would replace"
+    too_long = any(len(part.encode()) > LONGEST for part in text.split("/"))
+    if UNPRINTABLE.search(text) or too_long or not _PATH.fullmatch(text):
+        allowed = (
+            "a path of usual length that starts with neither - nor ~ and has no braces and <>, Snakemake's wildcards"
+        )
         raise PydanticCustomError("path", allowed)
     return text
 

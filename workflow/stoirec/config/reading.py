@@ -66,6 +66,8 @@ def _extent(value: Any, key: str, known: dict[int, tuple[float, int]]) -> tuple[
     """
     if isinstance(value, int) and abs(value) >= 2**63:
         raise Unsuitable(key, f"an integer of {value.bit_length()} bits", "at most 64 bits, with its sign")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Unsuitable(key, value, "a finite number")
     if isinstance(value, str) and UNPRINTABLE.search(value.replace("\n", " ").replace("\t", " ")):
         raise Unsuitable(key, repr(value[:50]), "text without control characters")
     if not isinstance(value, dict | list):
@@ -111,8 +113,6 @@ def parse(model: type[BaseModel], content: dict[str, Any], where: str | Path, pr
             raise _unknown_key(model, where, key, location) from None
         if first["type"] == "missing":
             raise BadInput(where, key, "nothing", "a value: this key is required") from None
-        if isinstance(found, float) and not math.isfinite(found):
-            raise BadInput(where, key, found, "a finite number") from None
         allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         if first["type"] == "value_error":  # a rule across keys: the message names them
             raise BadInput(where, key or "keys together", "a contradiction", allowed) from None

@@ -1,6 +1,7 @@
 """The one door to NetCDF: checked reading, atomic writing."""
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ def read(
     """The dataset in `path` (or in one of its groups), loaded into memory.
 
     Raises:
-        BadInput: the file is missing, truncated or not NetCDF; the group, a required variable or attribute is missing.
+        BadInput: the file is missing, truncated, not NetCDF or larger than memory; the group, a required variable or
+            attribute is missing.
     """
     if not Path(path).is_file():
         raise BadInput(path, "file", "nothing", "an existing NetCDF file")
     try:
         with xr.open_dataset(path, engine="netcdf4", group=group, decode_times=False) as dataset:
+            _check_size(path, dataset.nbytes)
             dataset.load()
     except OSError as error:
         if group is not None and "group" in str(error):
@@ -39,6 +42,12 @@ def read(
         if name not in dataset.attrs:
             raise BadInput(path, name, "nothing", f"an attribute {name}")
     return dataset
+
+
+def _check_size(path: str | Path, size: int) -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise BadInput(path, "size", f"{size / 1e9:,.1f} GB", f"less than the memory here, {memory / 1e9:,.1f} GB")
 
 
 def attributes(path: str | Path) -> dict[str, Any]:
