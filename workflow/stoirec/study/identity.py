@@ -65,9 +65,10 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in content.items():
         found = flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        for twice in result.keys() & found.keys():
-            raise Unsuitable(twice, "two values, one dotted and one nested", "one")
+        expected = len(result) + len(found)
         result |= found
+        if len(result) < expected:
+            raise Unsuitable(prefix + key, "two values, one dotted and one nested", "one")
     return result
 
 
