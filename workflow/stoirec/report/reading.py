@@ -11,7 +11,6 @@ from stoirec.study.identity import Fit
 
 _METRICS = ("fit_id", "stage", "variant", "method", "status", "is_answer", "network_seed", "val_loss", *NAMES)
 _BASELINES = ("fit_id", "method", "variant", "param.n_runs", *NAMES)
-
 _NAMES = ("study", "stage", "variant")  # text, even where it reads 007 or nan
 
 
@@ -52,9 +51,7 @@ def _read(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not Path(path).is_file():
         raise BadInput(path, "file", "nothing", "an existing CSV table")
     try:
-        table = pd.read_csv(
-            path, converters=dict.fromkeys(("study", "stage", "variant"), str)
-        )  # names, even "007" and "nan"
+        table = pd.read_csv(path, converters=dict.fromkeys(_NAMES, str))
     except (ValueError, OSError) as error:
         raise BadInput(path, "file", f"not readable as CSV ({error})", "a table written by stoirec collect") from None
     for column in columns:
