@@ -20,5 +20,5 @@ rule round:
     message:
         "round {wildcards.config_id} on {wildcards.data}"
     shell:
-        "python -m stoirec round {input.fit:q} --decoder {params.decoder} --data {input.data:q} "
+        "exec python -m stoirec round {input.fit:q} --decoder {params.decoder} --data {input.data:q} "
         "-o {output.recovery:q} > {log:q} 2>&1"

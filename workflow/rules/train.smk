@@ -27,5 +27,5 @@ rule train:
         "train {wildcards.config_id} on {wildcards.data}"
     shell:
         "printf '%s\\n' {params.config:q} > {output.config:q}; "
-        "python -m stoirec train {input.data:q} --config {output.config:q} "
+        "exec python -m stoirec train {input.data:q} --config {output.config:q} "
         "--device {params.device} --threads {threads} -o {output.fit:q} > {log:q} 2>&1"

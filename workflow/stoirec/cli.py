@@ -1,10 +1,11 @@
 """The command line. Bad input ends in one line on stderr and exit code 2."""
 
+import contextlib
 import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from stoirec.config.fit import Decoder
 from stoirec.errors import BadInput, from_file, one_line
 from stoirec.files import outputs
 from stoirec.files.atomic import replacing
+from stoirec.signals import Stopped, Unbroken
 from stoirec.streams import MAX_SEED
 from stoirec.study.store import Store, StudyFolder, checkpoint_of
 
@@ -34,6 +36,7 @@ _UsageError = typer.BadParameter.__mro__[1]  # typer bundles its own click and e
 
 _RESULTS = Path("results")  # where the workflow writes
 _TABLES = StudyFolder(_RESULTS)
+_UNBROKEN = Unbroken()
 
 app = typer.Typer(
     add_completion=False,
@@ -47,6 +50,7 @@ def main() -> None:
     """Entry point: one line and exit code 2 for a user's mistake, a traceback only for ours."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
+        _UNBROKEN.heed_signals()
         _check_arguments(sys.argv[1:])
         code = app(standalone_mode=False, prog_name="stoirec")
     except BadInput as error:
@@ -64,9 +68,9 @@ def main() -> None:
         if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch has no MemoryError for the CPU
             raise
         _end(f"memory: space: found {str(error)[:200] or 'too little'}; allowed: what fits here")
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
     sys.exit(code or 0)
 
 
@@ -327,7 +331,7 @@ def train(
     from stoirec.data.dataset import read_data
 
     outputs.check([data, config], _fit_files(output))
-    with from_file(data):
+    with from_file(data), _until_all_is_written(output):
         _train(read_data(data), load_fit_config(config), device, threads, output, checkpoint_seconds)
 
 
@@ -457,17 +461,18 @@ def recover(
     content = read_data(data)
     name, reason = recipes.choose(content) if recipe is Recipe.auto else (recipe.value, "as asked for")
     _log.info("recipe %s: %s", name, reason)
-    for fit, (law, seed) in tried.items():
-        config = recipes.load(name).with_rate_law(law)
-        config = config.model_copy(update={"n_runs": content.n_training_runs, "seed": seed})
-        with from_file(data):
-            _train(content, config, device, threads, paths[fit], checkpoint_seconds)
-    fits = {fit: read_fit(path) for fit, path in paths.items()}
-    best = best_predicting(fits)
-    if len(fits) > 1:
-        losses = ", ".join(f"{fit} {float(each['val_loss']):.2g}" for fit, each in fits.items())
-        _log.info("%s is taken: it predicts the validation runs best (val_loss: %s)", best, losses)
-    _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
+    with _until_all_is_written(*paths.values()):
+        for fit, (law, seed) in tried.items():
+            config = recipes.load(name).with_rate_law(law)
+            config = config.model_copy(update={"n_runs": content.n_training_runs, "seed": seed})
+            with from_file(data):
+                _train(content, config, device, threads, paths[fit], checkpoint_seconds)
+        fits = {fit: read_fit(path) for fit, path in paths.items()}
+        best = best_predicting(fits)
+        if len(fits) > 1:
+            losses = ", ".join(f"{fit} {float(each['val_loss']):.2g}" for fit, each in fits.items())
+            _log.info("%s is taken: it predicts the validation runs best (val_loss: %s)", best, losses)
+        _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
 
 
 def _write_answer(
@@ -734,8 +739,22 @@ def _fit_files(fit: Path, beside: Path | None = None) -> list[outputs.Output]:
     return [outputs.Output(fit, outputs.FIT, beside=beside), checkpoint]
 
 
+@contextlib.contextmanager
+def _until_all_is_written(*fits: Path) -> Iterator[None]:
+    """Keep the checkpoints of fits for the length of the block, and for longer where it is cut off."""
+    checkpoints = [checkpoint_of(fit) for fit in fits]
+    try:
+        yield
+    except Stopped as stopped:
+        if there := ", ".join(str(path) for path in checkpoints if path.exists()):
+            stopped.rest = f": saved in {there}; the same command goes on from there"
+        raise
+    for path in checkpoints:
+        path.unlink(missing_ok=True)
+
+
 def _train(data, config, device_name: str, threads: int, output: Path, checkpoint_seconds: float) -> None:
-    """Train and write fit.nc; the checkpoint goes when the fit is there."""
+    """Train and write fit.nc."""
     import torch
 
     from stoirec.files import netcdf
@@ -745,7 +764,6 @@ def _train(data, config, device_name: str, threads: int, output: Path, checkpoin
 
     keep_freed()
     torch.set_num_threads(threads)
-    checkpoint = checkpoint_of(output)
     with device(device_name) as chosen, _Bar(config.n_steps(data.n_frames), "train", "step") as bar:
 
         def progress(step: int, n_steps: int, record: dict[str, float] | None) -> None:
@@ -753,9 +771,8 @@ def _train(data, config, device_name: str, threads: int, output: Path, checkpoin
             if record:
                 bar.note(f"L_pred {record['prediction']:.2e}, val_loss {record['val_loss']:.2e}")
 
-        fit = train_fit(data, config, chosen, checkpoint, checkpoint_seconds, progress)
+        fit = train_fit(data, config, chosen, checkpoint_of(output), checkpoint_seconds, progress, _UNBROKEN)
     netcdf.write(output, fit)
-    checkpoint.unlink(missing_ok=True)
 
 
 class _Bar:

@@ -47,7 +47,8 @@ class Kind:
 DATA = Kind("simulated or imported data", titles=("simulated metabolic network", "network of a user's model"))
 FIT = Kind("fit", titles=("trained graph neural network",))
 RECOVERY = Kind("recovered matrix", titles=("recovered stoichiometric matrix",))
-CHECKPOINT = Kind("checkpoint", rb"PK\x03\x04.{26}archive/data\.pkl.{,99}X\x03\x00\x00\x00job")
+_WITHOUT_CHECKSUM = rb"PK\x03\x04.{26}archive/data\.pkl.{,99}X\x03\x00\x00\x00job"  # as checkpoints once were
+CHECKPOINT = Kind("checkpoint", rb"stoirec checkpoint\n|" + _WITHOUT_CHECKSUM)
 _VALUE_A_ROW = rb"run,time,species,value,se\n(run \d+,\d+,[^\n]*,,\n)*\Z"
 TEMPLATE = Kind("table without values", _VALUE_A_ROW + rb"|run,time[^\n]*\n(run \d+,\d+,*\n)*\Z")  # none filled in
 SBML = Kind("exported model", rb'.{,999}<model id="recovered"')

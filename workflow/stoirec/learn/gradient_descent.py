@@ -140,8 +140,12 @@ class GradientDescent:
         return {"step": self.step, "optimiser": self.optimiser.state_dict(), "rng": self.rng.bit_generator.state}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
+        """Raises many kinds of errors if `state` is of another form."""
+        self.step = int(state["step"])
         self.optimiser.load_state_dict(state["optimiser"])
+        for parameter, moments in self.optimiser.state.items():
+            if any(moment.dim() and moment.shape != parameter.shape for moment in moments.values()):
+                raise ValueError("moments of other parameters")
         if self._recorded is not None:
             self._recorded.forget()
             self._lend_rates()

@@ -53,5 +53,8 @@ class History:
         return {"records": self.records, "diverged": self.diverged, "sums": self._sums, "n_summed": self._n_summed}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.records, self.diverged, self._n_summed = state["records"], state["diverged"], state["n_summed"]
-        self._sums.copy_(state["sums"])
+        """Raises many kinds of errors if `state` is of another form."""
+        self.records, self.diverged, self._n_summed = state["records"], bool(state["diverged"]), int(state["n_summed"])
+        self._sums.copy_(state["sums"].view_as(self._sums))
+        if any(record.keys() != {"step", "coefficient", *losses.COMPONENTS, VAL_LOSS} for record in self.records):
+            raise ValueError("records of other losses")

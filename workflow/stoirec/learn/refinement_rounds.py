@@ -138,11 +138,21 @@ class RefinementRounds:
         return {"done": self.done, "steps": self.steps, **held}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        self.done, self.steps = saved["done"], saved["steps"]
+        """Raises many kinds of errors if `saved` is of another form."""
+        self.done, self.steps = int(saved["done"]), int(saved["steps"])
         if saved["state"] is not None:
-            self.state = State(**saved["state"])
+            self.state = _of_form(saved["state"], self._trained())
             self.model.double()
             if self.inferred is not None:
                 self.inferred = InferredCourses.finer(self.inferred, self.asked)
         if saved["evidence"] is not None:
             self.evidence = Evidence(**saved["evidence"])
+
+
+def _of_form(saved: dict[str, Any], like: State) -> State:
+    """The state that was saved. Raises ValueError, TypeError or AttributeError if it has other parts than `like`."""
+    state = State(**saved)
+    shapes = [(part.weights.shape, part.linear.shape, part.log_k.shape) for part in (state, like)]
+    if saved.keys() != vars(like).keys() or shapes[0] != shapes[1]:
+        raise ValueError("a state of another model")
+    return state

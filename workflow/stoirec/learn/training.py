@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from stoirec.learn.inferred import InferredCourses
 from stoirec.learn.model import new_model
 from stoirec.learn.observations import Observations, concentration_unit
 from stoirec.learn.refinement_rounds import RefinementRounds
+from stoirec.signals import Stopped
 
 _log = logging.getLogger(__name__)
 _SNAPSHOT_FRAMES = 288  # validation frames for the curve; the final val_loss uses all
+_NO_SIGNALS = nullcontext()  # that anybody waits for
 
 # called after every step with (step, n_steps, loss components at snapshots, else None)
 Progress = Callable[[int, int, dict[str, float] | None], None]
@@ -36,8 +39,11 @@ def train(
     checkpoint_path: Path | None = None,
     checkpoint_seconds: float = 30.0,
     progress: Progress = lambda *_: None,
+    unbroken: AbstractContextManager = _NO_SIGNALS,
 ) -> xr.Dataset:
-    """Train one configuration; returns the content of fit.nc.
+    """Train one configuration; returns the content of fit.nc, which the last checkpoint leads to without any step.
+
+    What raises Stopped ends it: gradient descent with a checkpoint, a round of refinement with the one it began with.
 
     Args:
         data: what the learner may see.
@@ -46,6 +52,7 @@ def train(
         checkpoint_path: where to resume from and to save to; None: no checkpoints.
         checkpoint_seconds: least time between two checkpoints.
         progress: called after every step.
+        unbroken: a block that is to end as a whole: a step of gradient descent, a checkpoint.
 
     Raises:
         Unsuitable: the data has fewer training runs than config.n_runs, or cannot serve the configuration otherwise.
@@ -53,25 +60,48 @@ def train(
     wrong = None if data.courses else contradiction(data)
     if wrong is not None:
         _log.warning("dcdt contradicts concentration and time: %s", wrong)
-    training = Training(data, config, device)
-    saves = _Saves(checkpoint_path, checkpoint.fingerprint(data, config), checkpoint_seconds)
-    training.resume(saves.load())
-
-    descent, n_steps = training.descent, training.descent.schedule.n_steps
-    if descent.step == 0:
+    saves = _Saves(checkpoint_path, checkpoint.fingerprint(data, config), checkpoint_seconds, unbroken)
+    training = _resumed(data, config, device, saves)
+    try:
+        _descend(training, saves, progress, unbroken)
+    except Stopped:
+        saves.save(training.checkpoint())
+        raise
+    saves.save(training.checkpoint())
+    while not training.history.diverged and training.rounds.left():
+        training.rounds.advance()
         training.snapshot()
+        saves.save(training.checkpoint())
+    return training.content()
+
+
+def _resumed(data: Data, config: FitConfig, device: torch.device, saves: "_Saves") -> "Training":
+    """A job that goes on from its checkpoint, or starts: without one, or where it cannot go on from it."""
+    training, saved = Training(data, config, device), saves.load()
+    if saved is None:
+        return training
+    try:
+        training.resume(saved)
+    except Exception as error:  # a state of another form raises many kinds
+        saves.set_aside(error)
+        return Training(data, config, device)
+    return training
+
+
+def _descend(training: "Training", saves: "_Saves", progress: Progress, unbroken: AbstractContextManager) -> None:
+    """The steps of gradient descent that are left."""
+    descent, n_steps = training.descent, training.descent.schedule.n_steps
+    if not training.history.records:
+        with unbroken:
+            training.snapshot()
     snapshots = descent.schedule.snapshots()
     while descent.step < n_steps and not training.history.diverged:
-        training.history.add(descent.advance())
-        record = training.snapshot() if descent.step in snapshots else None
+        with unbroken:
+            training.history.add(descent.advance())
+            record = training.snapshot() if descent.step in snapshots else None
         progress(descent.step, n_steps, record)
         if descent.step < n_steps and saves.due():
             saves.save(training.checkpoint())
-    while not training.history.diverged and training.rounds.left():
-        saves.save(training.checkpoint())
-        training.rounds.advance()
-        training.snapshot()
-    return training.content()
 
 
 class Training:
@@ -138,10 +168,8 @@ class Training:
             "seconds": self._seconds(),
         }
 
-    def resume(self, saved: dict[str, Any] | None) -> None:
-        """Go on from a checkpoint; from the start where there is none."""
-        if saved is None:
-            return
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Go on from a checkpoint. Raises many kinds of errors if it is of another form."""
         self.descent.restore(saved["descent"])
         self.rounds.restore(saved["rounds"])
         self.history.restore(saved["history"])
@@ -150,19 +178,23 @@ class Training:
             self.inferred.load_state_dict(saved["inferred"])
             if self.rounds.state is not None:
                 self.rounds.see(self.inferred)
-        self.earlier_seconds = saved["seconds"]
-        _log.info("resumed at step %d of %d", self.descent.step, self.descent.schedule.n_steps)
+        self.earlier_seconds = float(saved["seconds"])
+        done = self.descent.step, self.descent.schedule.n_steps, self.rounds.done
+        _log.info("resumed at step %d of %d, %d rounds of refinement done", *done)
 
 
 class _Saves:
     """The checkpoints of a job: none without a path."""
 
-    def __init__(self, path: Path | None, job: str, seconds: float) -> None:
-        self.path, self.job, self.seconds = path, job, seconds
+    def __init__(self, path: Path | None, job: str, seconds: float, unbroken: AbstractContextManager) -> None:
+        self.path, self.job, self.seconds, self.unbroken = path, job, seconds, unbroken
         self.last, self.failed = time.monotonic(), False
 
     def load(self) -> dict[str, Any] | None:
         return None if self.path is None else checkpoint.load(self.path, self.job)
+
+    def set_aside(self, error: Exception) -> None:
+        checkpoint.set_aside(self.path, f"no checkpoint of this version ({type(error).__name__})")
 
     def due(self) -> bool:
         return self.path is not None and time.monotonic() - self.last > self.seconds
@@ -172,7 +204,8 @@ class _Saves:
         if self.path is None:
             return
         try:
-            checkpoint.save(self.path, self.job, state)
+            with self.unbroken:
+                checkpoint.save(self.path, self.job, state)
         except OSError as error:
             if not self.failed:
                 _log.warning("%s: no checkpoint (%s); the fit goes on without", self.path, error.strerror)
