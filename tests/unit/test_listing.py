@@ -64,6 +64,16 @@ def results(tmp_path_factory):
     return folder
 
 
+def test_a_job_that_a_signal_ended_is_stopped_though_snakemake_took_its_configuration_back(tmp_path):
+    store, name = Store(tmp_path), f"tiny-seed1/{config_id(FitConfig())}"
+    for trace in (store.log("train", name), store.checkpoint(name)):
+        trace.parent.mkdir(parents=True)
+        trace.touch()
+    assert listing.fits(store)["state"].tolist() == ["stopped"]
+    store.checkpoint(name).unlink()
+    assert listing.fits(store)["state"].tolist() == ["failed"]
+
+
 def test_every_state_is_told(results):
     table = listing.fits(Store(results))
     assert sorted(table["state"]) == ["diverged", "done", "failed", "running", "stopped", "trained"]

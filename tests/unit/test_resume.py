@@ -259,7 +259,7 @@ def test_a_signal_ends_a_training_that_the_same_command_ends_well(number, reache
 
 def test_a_command_without_checkpoints_leaves_nothing_half_written(tiny_regime, tmp_path):
     regime = tmp_path / "regime.yaml"
-    regime.write_text(tiny_regime.model_copy(update={"n_runs": 500}).model_dump_json())
+    regime.write_text(tiny_regime.model_copy(update={"n_runs": 200}).model_dump_json())
     command = Command("simulate", regime, "-o", tmp_path / "data.nc").until("simulate: run")
     assert command.ended_by(signal.SIGTERM) == "stopped by SIGTERM"
     assert list(tmp_path.iterdir()) == [regime]

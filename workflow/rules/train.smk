@@ -1,4 +1,4 @@
-# One job per fit. A job that was cut off goes on from its checkpoint, fit.ckpt beside fit.nc.
+# One job per fit. A job that was cut off goes on from its checkpoint, fit.ckpt beside fit.nc, which SIGTERM lets it write.
 
 
 rule train:

@@ -2,7 +2,7 @@
 
 Data flows one way, and a wing imports only from those before it (tests/unit/test_house.py):
 
-    errors, streams, files -> config -> network -> kinetics -> data -> refine -> learn -> answer
+    errors, signals, streams, files -> config -> network -> kinetics -> data -> refine -> learn -> answer
     -> simulate (generator and truth) -> score -> study -> report -> cli
 """
 

@@ -5,7 +5,7 @@ import time
 from types import FrameType
 
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-_ONE = 0.3  # [s] within which signals are one: a scheduler and what it started us by may both send it
+_ONE = 0.3  # [s] within which signals are one: a scheduler may send it, and what it started this process by as well
 
 
 class Stopped(BaseException):

@@ -71,8 +71,8 @@ def _row(store: Store, fit_id: str) -> dict[str, Any]:
     elif recovery.is_file():  # of another decoder: its training has another name
         given = _rounded(recovery)
         fit = store.fit(f"{fit_id.split('/')[0]}/{config_id(given.trained)}")
-    else:  # Snakemake takes back what a failed job wrote
-        return row | {"state": "failed"}
+    else:  # Snakemake takes back what a failed job wrote, but for its checkpoint
+        return row | {"state": "stopped" if store.checkpoint(fit_id).is_file() else "failed"}
     row["parameters"] = ", ".join(f"{key} {value}" for key, value in differing(given).items())
     row |= {f"param.{key}": value for key, value in flat(given).items()}
     if not fit.is_file():
