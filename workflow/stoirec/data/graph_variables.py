@@ -7,7 +7,7 @@ import xarray as xr
 
 from stoirec.errors import BadInput, from_file
 from stoirec.files.contents import NETWORK
-from stoirec.files.schema import check, text_of
+from stoirec.files.schema import check, names_of
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 
@@ -54,28 +54,23 @@ def graph_of(dataset: xr.Dataset, path: str | Path) -> Graph:
     """The graph in a file's dataset.
 
     Raises:
-        BadInput: the dataset is not as `contents.NETWORK` says, or names or edges repeat.
+        BadInput: the dataset is not as `contents.NETWORK` says.
     """
     with from_file(path):
         check(dataset, NETWORK)
     metabolite, reaction = (dataset[name].values.astype(np.int64) for name in ("edge_metabolite", "edge_reaction"))
     n_reactions = dataset.sizes.get("reaction", int(reaction.max(initial=-1)) + 1)
-    try:
-        return Graph(
-            dataset.sizes["metabolite"],
-            n_reactions,
-            metabolite,
-            reaction,
-            dataset["edge_is_substrate"].values.astype(bool),
-            _names(dataset, "metabolite"),
-            _names(dataset, "reaction"),
-            _names(dataset, "metabolite_label"),
-            _names(dataset, "reaction_label"),
-        )
-    except ValueError as error:
-        raise BadInput(
-            path, "graph", error, "indices within the data, unique edges sorted by reaction, then metabolite"
-        ) from None
+    return Graph(
+        dataset.sizes["metabolite"],
+        n_reactions,
+        metabolite,
+        reaction,
+        dataset["edge_is_substrate"].values.astype(bool),
+        names_of(dataset, "metabolite"),
+        names_of(dataset, "reaction"),
+        names_of(dataset, "metabolite_label"),
+        names_of(dataset, "reaction_label"),
+    )
 
 
 def space_variables(space: ColumnSpace) -> dict[str, xr.Variable]:
@@ -116,17 +111,10 @@ def space_of(dataset: xr.Dataset, path: str | Path) -> ColumnSpace:
         known,
         given("conserved", default.conserved, float),
         given("reaction_is_open", default.is_open, bool),
-        quantities=_names(dataset, "quantity"),
+        quantities=names_of(dataset, "quantity"),
         reverse_of=given(_REVERSE, None, np.int64),
         real=given(_REAL, None, bool),
     )
-
-
-def _names(dataset: xr.Dataset, name: str) -> tuple[str, ...]:
-    """The names in the coordinate of a dimension, or in its labels; none where it holds indices, or is missing."""
-    if name not in dataset.variables or dataset[name].dtype.kind not in "OUS":
-        return ()
-    return tuple(map(text_of, dataset[name].values))
 
 
 def check_same_graph(dataset: xr.Dataset, graph: Graph, path: str | Path) -> None:

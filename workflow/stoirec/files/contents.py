@@ -4,6 +4,8 @@ A file without an optional variable means what it meant before there was such a 
 """
 
 import json
+from collections import Counter
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -11,7 +13,7 @@ import xarray as xr
 
 from stoirec.config.fit import Decoder
 from stoirec.errors import Unsuitable
-from stoirec.files.schema import FLAG, INTEGER, OBJECT, TEXT, Attribute, Schema, Variable, entry, refuse
+from stoirec.files.schema import ANY, FLAG, INTEGER, OBJECT, TEXT, Attribute, Schema, Variable, names_of, refuse
 
 _WIDEST = 2.0**31 - 1  # of a coefficient: above, integers overflow
 _ROUNDED = 1 + 1e-6  # a probability that was summed up
@@ -27,13 +29,28 @@ def _metabolites_are_there(dataset: xr.Dataset) -> None:
         raise Unsuitable("metabolite", "nothing", "a dimension metabolite")
 
 
+def _names_differ(dataset: xr.Dataset) -> None:
+    for dim in ("metabolite", "reaction"):
+        names = names_of(dataset, dim)
+        again = [name for name, number in Counter(names).items() if number > 1]
+        if again:
+            raise Unsuitable(dim, f"{again[0]} again", f"a name of its own for each {dim}")
+
+
+def _edges_are_in_order(dataset: xr.Dataset) -> None:
+    metabolite, reaction = (dataset[f"edge_{end}"].values.astype(int) for end in ("metabolite", "reaction"))
+    bad = np.diff(reaction * dataset.sizes["metabolite"] + metabolite, prepend=-1) <= 0
+    refuse(dataset["edge_reaction"], bad, "unique edges of the graph, sorted by reaction, then metabolite")
+
+
 def _reactions_have_edges(dataset: xr.Dataset) -> None:
     reaction = dataset["edge_reaction"].values.astype(int)
     number = dataset.sizes.get("reaction", reaction.max() + 1)
     bare = np.setdiff1d(np.arange(number), reaction)
     if len(bare):
-        name = str(bare[0]) if "reaction" not in dataset else entry(dataset["reaction"], bare[:1])
-        raise Unsuitable("edge_reaction", f"no edge of {name} ({len(bare)} such)", "an edge of each reaction")
+        names = names_of(dataset, "reaction") or range(number)
+        found = f"no edge of reaction {names[bare[0]]} ({len(bare)} such)"
+        raise Unsuitable("edge_reaction", found, "an edge of each reaction")
 
 
 def _signs_agree(dataset: xr.Dataset) -> None:
@@ -91,7 +108,10 @@ NETWORK: Schema = (
     ),
     Variable("metabolite_label", TEXT, dims="metabolite", optional=True),
     Variable("reaction_label", TEXT, dims="reaction", optional=True),
+    *(Variable(dim, ANY, dims=dim, empty=True, optional=True) for dim in ("metabolite", "reaction", "quantity")),
     _metabolites_are_there,
+    _names_differ,
+    _edges_are_in_order,
     _reactions_have_edges,
     _signs_agree,
     _pairs_are_pairs,
@@ -147,7 +167,7 @@ DATA: Schema = (
     *NETWORK,
     CONCENTRATION,
     Variable("dcdt", nan=_left_out, dims=_FRAMES, optional=True),
-    Variable("time", nan=_fills_up, dims="time | run time", meaning="finite numbers"),
+    Variable("time", nan=_fills_up, dims="time | run time", dates=True, meaning="finite numbers"),
     Variable("run_role", one_of=FLAG, dims="run", optional=True, meaning="0 (training) or 1 (validation)"),
     Variable(
         "concentration_se",
@@ -200,7 +220,13 @@ def _unmeasured_times_rise(dataset: xr.Dataset) -> None:
         _rises(dataset["unmeasured_time"])
 
 
+ORIGIN: Schema = (  # where a simulated file is from
+    Attribute("config", OBJECT),
+    Attribute("network_seed", INTEGER, 0),
+    Attribute("seed_*", INTEGER, 0),
+)
 TRUTH: Schema = (
+    *(replace(each, optional=True) for each in ORIGIN),
     Attribute("rate_law", TEXT, one_of=("pde_m1", "mass_action", "convenience", RECORDED), optional=True),
     Attribute("dt", low=0),
     Attribute("flux_limiter", one_of=FLAG),
@@ -224,13 +250,6 @@ TRUTH: Schema = (
     _constants_fit,
     _unmeasured_times_rise,
 )
-ORIGIN: Schema = (  # where a simulated file is from
-    Attribute("config", OBJECT),
-    Attribute("network_seed", INTEGER, 0),
-    Attribute("seed_*", INTEGER, 0),
-)
-
-
 # --- fit.nc and recovery.nc -------------------------------------------------------------------------------------------
 
 
@@ -321,7 +340,14 @@ RECOVERY: Schema = (
     _number("val_loss", low=0),
     Variable("rollout_error_*", low=0, nan=True, infinite=True),
     Variable("alternative", dims="rank edge", optional=_without("alternative_cost")),
-    Variable("alternative_cost", low=-1e-6, infinite=True, dims="rank reaction", optional=_without("alternative")),
+    Variable(
+        "alternative_cost",
+        low=-1e-6,
+        infinite=True,
+        meaning="numbers >= 0",
+        dims="rank reaction",
+        optional=_without("alternative"),
+    ),
     Variable("no_column_probability", low=0, high=_ROUNDED, dims="reaction", optional=True),
     Variable("length_is_convention", one_of=FLAG, dims="reaction", optional=True),
     _only_on_edges,

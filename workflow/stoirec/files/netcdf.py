@@ -1,9 +1,11 @@
 """The one door to NetCDF: checked reading, atomic writing."""
 
+import contextlib
 import errno
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from stoirec.errors import BadInput, Unsuitable
@@ -11,6 +13,7 @@ from stoirec.files import provenance
 from stoirec.files.atomic import replacing
 from stoirec.files.schema import Schema, check
 
+_PACKING = {"scale_factor", "add_offset"}
 _MUCH = 2**20  # bytes: more than a disk has left when it has no room for a piece of a file
 
 
@@ -31,14 +34,25 @@ def read(path: str | Path, schema: Schema = (), group: str | None = None) -> xr.
             raise BadInput(path, f"group /{group}", "nothing", f"a file with /{group}") from None
         raise BadInput(path, "file", f"not readable as NetCDF ({error})", "a complete netCDF-4 file") from None
     except Exception as error:  # damaged files and odd types make many kinds
+        _check_packing(path, group)
         text = str(error) or type(error).__name__
         raise BadInput(path, "file", f"damaged NetCDF ({text})", "a complete netCDF-4 file") from None
     _check(path, dataset, schema, group)
     return dataset
 
 
-def _opened(path: str | Path, group: str | None = None) -> xr.Dataset:
-    return xr.open_dataset(path, engine="netcdf4", group=group, decode_times=False)
+def _opened(path: str | Path, group: str | None = None, **how: bool) -> xr.Dataset:
+    return xr.open_dataset(path, engine="netcdf4", group=group, **(how or {"decode_times": False}))
+
+
+def _check_packing(path: str | Path, group: str | None) -> None:
+    """Raises BadInput if a variable that cannot be read is packed by no number."""
+    with contextlib.suppress(OSError, RuntimeError), _opened(path, group, decode_cf=False) as dataset:
+        for name, variable in dataset.variables.items():
+            for attribute in _PACKING & variable.attrs.keys():
+                found = np.asarray(variable.attrs[attribute])
+                if found.dtype.kind not in "iuf" or found.size != 1:
+                    raise BadInput(path, f"{name}: {attribute}", variable.attrs[attribute], "a number")
 
 
 def _check(path: str | Path, dataset: xr.Dataset, schema: Schema, group: str | None = None) -> None:

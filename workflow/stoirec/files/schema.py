@@ -11,7 +11,7 @@ import xarray as xr
 
 from stoirec.errors import Unsuitable
 
-NUMBER, INTEGER, TEXT, OBJECT = "numbers", "integers", "text", "a JSON object"
+NUMBER, INTEGER, TEXT, ANY, OBJECT = "numbers", "integers", "text", "names, or indices", "a JSON object"
 _NUMERIC, _TEXTUAL = "iufb", "OUS"  # kinds of numpy's types
 FLAG = (0, 1)
 
@@ -25,7 +25,7 @@ class Content:
 
     Attributes:
         name: one that ends with * stands for all that begin so; there need not be any.
-        kind: NUMBER, INTEGER (of any numeric type), TEXT, or of attributes OBJECT.
+        kind: NUMBER, INTEGER (of any numeric type), TEXT, of variables ANY, of attributes OBJECT.
         low, high: of numbers; index_of: a dimension that they are indices of.
         one_of: all that is allowed.
         nan, infinite: whether, or where, these are allowed.
@@ -55,7 +55,7 @@ class Content:
         if self.index_of:
             return f"{self.low:g}..{high:g}, {self.index_of}s of the graph"
         finite = "" if self.kind == INTEGER or self.infinite is True else "finite "
-        bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", self.low), ("<=", high)) if math.isfinite(bound)]
+        bounds = [f"{sign} {bound:.6g}" for sign, bound in ((">=", self.low), ("<=", high)) if math.isfinite(bound)]
         return f"{finite}{self.kind} {' and '.join(bounds)}".strip()
 
 
@@ -71,10 +71,12 @@ class Variable(Content):
     Attributes:
         dims: its dimensions, as "run time"; alternatives as "time | run time"; "": a scalar; "*": any.
         empty: whether it may have no entries.
+        dates: whether numbers may be times since a date.
     """
 
     dims: str = ""
     empty: bool = False
+    dates: bool = False
 
 
 Schema = Iterable[Content | Rule]
@@ -103,7 +105,7 @@ def check(dataset: xr.Dataset, schema: Schema) -> None:
 
 def required(schema: Schema, *names: str) -> Schema:
     """A schema that is as `schema`, and has all of `names`."""
-    return (*schema, lambda dataset: _require(dataset.variables, names, "variable"))
+    return (*schema, lambda dataset: _require(dataset.variables, names, "a variable"))
 
 
 def _require(found: Mapping[Any, Any], names: Iterable[str], what: str) -> None:
@@ -142,7 +144,7 @@ def _check_attribute(content: Attribute, name: str, dataset: xr.Dataset) -> None
     else:
         right = isinstance(found, str) and (not content.one_of or found in content.one_of)
     if not right:
-        raise Unsuitable(name, repr(found), content.allowed(high))
+        raise Unsuitable(name, repr(found) if isinstance(found, str) else str(found), content.allowed(high))
 
 
 def _is_object(text: str) -> bool:
@@ -157,10 +159,11 @@ def _check_form(content: Variable, name: str, found: xr.DataArray) -> None:
     if content.dims != "*" and found.dims not in forms:
         allowed = " or ".join(f"({', '.join(form)})" for form in forms)
         raise Unsuitable(name, f"dimensions ({', '.join(map(str, found.dims))})", allowed)
-    if found.dtype.kind not in (_TEXTUAL if content.kind == TEXT else _NUMERIC):
+    if content.kind != ANY and found.dtype.kind not in (_TEXTUAL if content.kind == TEXT else _NUMERIC):
         raise Unsuitable(name, f"{found.dtype} values", content.kind)
-    if content.kind != TEXT and " since " in str(found.attrs.get("units", "")) and name != "time":
-        raise Unsuitable(name, f"dates ({found.attrs['units']})", content.kind)
+    units = str(found.attrs.get("units", ""))
+    if content.kind in (NUMBER, INTEGER) and " since " in units and not content.dates:
+        raise Unsuitable(name, f"dates ({units})", content.kind)
     if found.size == 0 and not content.empty:
         raise Unsuitable(name, f"shape {found.shape}", "at least one entry in each dimension")
 
@@ -200,12 +203,18 @@ def entry(found: xr.DataArray, place: Iterable[int]) -> str:
 
     def label(dim: str, index: int) -> str:
         names = found.coords[dim].values if dim in found.coords else np.arange(0)
-        return f"{dim} {text_of(names[index]) if names.dtype.kind in _TEXTUAL else index}"
+        return f"{dim} {_text(names[index]) if names.dtype.kind in _TEXTUAL else index}"
 
     inside = ", ".join(label(str(dim), int(index)) for dim, index in zip(found.dims, place))
     return f"{found.name}[{inside}]" if inside else str(found.name)
 
 
-def text_of(value: object) -> str:
-    """Text as a file holds it: characters, or bytes."""
+def names_of(dataset: xr.Dataset, name: str) -> tuple[str, ...]:
+    """The names in the coordinate of a dimension, or in its labels; none where it holds indices, or is missing."""
+    if name not in dataset.variables or dataset[name].dtype.kind not in _TEXTUAL:
+        return ()
+    return tuple(map(_text, dataset[name].values))
+
+
+def _text(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from pydantic import ValidationError
 from torch import Tensor
 
 from stoirec.config.fit import FitConfig
@@ -244,8 +245,9 @@ def learned_model(fit: xr.Dataset, data: Data) -> MetabolismPropagation:
     """
     try:
         config = FitConfig.model_validate_json(fit.attrs["config"])
-    except ValueError as error:
-        raise Unsuitable("config", error, "the configuration of a fit") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Unsuitable(f"config: {'.'.join(map(str, first['loc']))}", first["input"], first["msg"]) from None
     model = new_model(data, config).double()
     model.sto_all.copy_(torch.as_tensor(fit["coefficient"].values))
     model.log_k.copy_(torch.as_tensor(fit["log_k"].values))

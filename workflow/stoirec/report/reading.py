@@ -19,7 +19,7 @@ _COLUMNS: Schema = (  # those that are more than names
     Variable("param.n_runs", INTEGER, 1, nan=True, dims="line"),
     Variable("val_loss", low=0, nan=True, infinite=True, dims="line"),
     *(
-        Variable(name, low=-np.inf if name in ("r2", "log_k_r2") else 0, high=1, nan=True, infinite=True, dims="line")
+        Variable(name, low=-np.inf if name in ("r2", "log_k_r2") else 0, high=1, nan=True, dims="line")
         for name in NAMES
     ),
 )
