@@ -161,7 +161,7 @@ def _optional(content: Content, good: xr.Dataset) -> bool:
 def _of_attribute(content: Attribute, name: str, good: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
     if not _optional(content, good):
         yield "missing", good.drop_attrs(deep=False).assign_attrs({k: v for k, v in good.attrs.items() if k != name})
-    wrong = {"empty": "", "a list": [1, 2]}
+    wrong = {"empty": "", "a list": np.array([1, 2])}
     if content.kind in (NUMBER, INTEGER):
         wrong |= {"text": "abc", "nan": np.nan, "inf": np.inf, "below": -1.5}
     else:

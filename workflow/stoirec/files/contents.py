@@ -44,12 +44,12 @@ def _edges_are_in_order(dataset: xr.Dataset) -> None:
 
 
 def _reactions_have_edges(dataset: xr.Dataset) -> None:
-    reaction = dataset["edge_reaction"].values.astype(int)
-    number = dataset.sizes.get("reaction", reaction.max() + 1)
-    bare = np.setdiff1d(np.arange(number), reaction)
-    if len(bare):
+    has = np.unique(dataset["edge_reaction"].values.astype(int))
+    number = dataset.sizes.get("reaction", has[-1] + 1)
+    if len(has) < number:
+        first = np.flatnonzero(np.append(has, number) != np.arange(len(has) + 1))[0]
         names = names_of(dataset, "reaction") or range(number)
-        found = f"no edge of reaction {names[bare[0]]} ({len(bare)} such)"
+        found = f"no edge of reaction {names[first]} ({number - len(has)} such)"
         raise Unsuitable("edge_reaction", found, "an edge of each reaction")
 
 
@@ -74,10 +74,10 @@ def _pairs_are_pairs(dataset: xr.Dataset) -> None:
 
 NETWORK: Schema = (
     Variable("edge_metabolite", INTEGER, 0, index_of="metabolite", dims="edge"),
-    Variable("edge_reaction", INTEGER, 0, index_of="reaction", dims="edge"),
+    Variable("edge_reaction", INTEGER, 0, _WIDEST, index_of="reaction", dims="edge"),
     Variable("edge_is_substrate", one_of=FLAG, dims="edge"),
     Variable("edge_sign", one_of=(-1, 0, 1), dims="edge", optional=True),
-    Variable("edge_bound", INTEGER, 1, _WIDEST, dims="edge", optional=True, meaning="integers from 1"),
+    Variable("edge_bound", INTEGER, 1, 1_000_000, dims="edge", optional=True, meaning="integers from 1 to 1,000,000"),
     Variable(
         "edge_known",
         low=-_WIDEST,

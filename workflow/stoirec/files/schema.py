@@ -88,15 +88,15 @@ def check(dataset: xr.Dataset, schema: Schema) -> None:
     Raises:
         Unsuitable: names the first entry at fault, by the names of its coordinates where these are text.
     """
-    contents = [(each, name) for each in schema if isinstance(each, Content) for name in _names(dataset, each)]
-    for each, name in contents:
+    for each in schema:
         if isinstance(each, Attribute):
-            _check_attribute(each, name, dataset)
-    for each, name in contents:
-        if isinstance(each, Variable):
-            _check_form(each, name, dataset[name])
-    for each, name in contents:
-        if isinstance(each, Variable) and each.kind in (NUMBER, INTEGER):
+            for name in _names(dataset, each):
+                _check_attribute(each, name, dataset)
+    variables = [(each, name) for each in schema if isinstance(each, Variable) for name in _names(dataset, each)]
+    for each, name in variables:
+        _check_form(each, name, dataset[name])
+    for each, name in variables:
+        if each.kind in (NUMBER, INTEGER):
             _check_values(each, dataset[name], dataset)
     for rule in schema:
         if not isinstance(rule, Content):
