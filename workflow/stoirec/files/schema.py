@@ -85,9 +85,13 @@ Schema = Iterable[Content | Rule]
 def check(dataset: xr.Dataset, schema: Schema) -> None:
     """Compare what a file holds with its schema: attributes, then the forms of variables, their values, and the rules.
 
+    What every such file has comes first: a file of another kind is told by that.
+
     Raises:
         Unsuitable: names the first entry at fault, by the names of its coordinates where these are text.
     """
+    always = (each for each in schema if isinstance(each, Variable) and each.optional is False)
+    _require(dataset.variables, [each.name for each in always if not each.name.endswith("*")], "a variable")
     for each in schema:
         if isinstance(each, Attribute):
             for name in _names(dataset, each):
