@@ -61,6 +61,9 @@ COMMANDS = {
     "score": ["score", "recovery.nc", "--truth", "data.nc", "--json"],
     "recover": ["recover", "data.nc", "-o", "out.nc"],
     "oracle": ["oracle", "data.nc", "--json"],
+    "check": ["check", "data.nc", "--json"],
+    "export": ["export", "recovery.nc", "-o", "S.csv"],
+    "round_with_data": ["round", "fit.nc", "--data", "data.nc", "-o", "out.nc"],
 }
 
 
@@ -79,7 +82,7 @@ def unnamed(line: str, *words: str) -> list[str]:
     return [word for word in words if word not in line]
 
 
-@pytest.mark.parametrize("command", ["simulate", "train", "round", "score"])
+@pytest.mark.parametrize("command", ["simulate", "train", "round", "round_with_data", "score", "check", "export"])
 def test_good_input_passes(stoirec, command):
     code, lines = stoirec(*COMMANDS[command])
     assert code == 0
@@ -249,6 +252,84 @@ def test_a_missing_variable(stoirec, variable):
     with netCDF4.Dataset("data.nc", "a") as data:
         data.renameVariable(variable, "other")
     assert not unnamed(refusal(stoirec, "train"), "data.nc", variable)
+
+
+def attribute(name: str, value: object, variable: str = "", group: str = ""):
+    """A change of a file: an attribute of a variable, a group or the file."""
+
+    def change(path: str) -> None:
+        with netCDF4.Dataset(path, "a") as content:
+            held = content[group] if group else content
+            (held[variable] if variable else held).setncattr(name, value)
+
+    return change
+
+
+def values(variable: str, new, group: str = "", dims: tuple[str, ...] | None = None):
+    """A change of a file: other values of a variable, in other types or dimensions where they have them."""
+
+    def change(path: str) -> None:
+        with netCDF4.Dataset(path, "a") as content:
+            held = content[group] if group else content
+            found = held[variable][...].filled()
+            changed, own = np.asarray(new(found)), held[variable].dimensions if dims is None else dims
+            held.renameVariable(variable, "before")
+            held.createVariable(variable, str if changed.dtype.kind == "U" else changed.dtype, own)[...] = changed
+
+    return change
+
+
+SPOILT = [
+    # file, change, what the line names, commands that read it
+    ("data.nc", attribute("scale_factor", "two", "dcdt"), ["dcdt: scale_factor: found two", "a number"], "train check"),
+    ("data.nc", values("concentration", lambda c: c.astype(str).astype("U9")), ["concentration", "numbers"], "train"),
+    (
+        "data.nc",
+        values("edge_metabolite", lambda e: e + 0.5),
+        ["edge_metabolite[edge 0]", "4.5", "0..9"],
+        "recover check",
+    ),
+    (
+        "data.nc",
+        values("run_role", lambda r: np.zeros((3, 200)), dims=("run", "time")),
+        ["run_role: found dim"],
+        "train oracle",
+    ),
+    ("data.nc", values("time", lambda t: t[::-1]), ["time[time 1]", "19.8", "rise"], "train recover score"),
+    ("data.nc", values("time", lambda t: t * np.nan), ["time[time 0]", "nan (200 such values)"], "train check oracle"),
+    ("data.nc", attribute("dt", "abc", group="truth"), ["truth/dt", "abc", "number"], "score oracle"),
+    ("data.nc", attribute("network_seed", "abc", group="truth"), ["truth/network_seed", "abc"], "score oracle"),
+    ("data.nc", attribute("config", "", group="truth"), ["truth/config", "a JSON object"], "score oracle"),
+    ("data.nc", values("log_k", lambda k: k * np.nan, "truth"), ["truth/log_k[reaction 0]", "nan"], "score oracle"),
+    ("fit.nc", values("log_k", lambda k: k * np.nan), ["log_k[reaction 0]", "nan", "finite"], "round"),
+    ("fit.nc", values("val_loss", lambda loss: loss * np.nan), ["val_loss", "nan", "finite"], "round"),
+    ("fit.nc", attribute("config", ""), ["config", "a JSON object"], "round"),
+    ("fit.nc", attribute("config", '{"decoder": "auto", "seeds": 1}'), ["config: seeds", "1"], "round_with_data"),
+    ("recovery.nc", attribute("status", "fine"), ["status", "'fine'", "ok or diverged"], "score export"),
+    ("recovery.nc", values("confidence", lambda c: c + 2), ["confidence[edge 0]", "<= 1"], "score export"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "change", "named"),
+    [(command, file, change, named) for file, change, named, commands in SPOILT for command in commands.split()],
+)
+def test_a_spoilt_file_is_named_by_every_command_that_reads_it(stoirec, command, file, change, named):
+    change(file)
+    assert not unnamed(refusal(stoirec, command), f"{file}: ", *named)
+
+
+@pytest.mark.parametrize("law", ["pde_m1", "mass_action", "convenience"])
+def test_no_rate_depends_on_anything(stoirec, law):
+    spoil("edge_is_substrate", slice(None), 0)
+    more = {"graph_model": {"rate_law": law}, "refinement_rounds": 1, "role_prior": True}
+    Path("fit.yaml").write_text(json.dumps(FIT | more))
+    assert not unnamed(refusal(stoirec, "train"), "data.nc", "edge_is_substrate", "0 throughout")
+
+
+def test_functions_of_another_size_are_named(stoirec):
+    values("learned_rate_func_0_bias", lambda bias: 0.0, dims=())("fit.nc")
+    assert not unnamed(refusal(stoirec, "round_with_data"), "fit.nc", "learned_rate_func_0_bias", "graph_model")
 
 
 def test_no_score_without_a_truth(stoirec):

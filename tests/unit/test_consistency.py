@@ -10,6 +10,7 @@ import torch
 
 from stoirec.data.consistency import contradiction
 from stoirec.data.dataset import read_data
+from stoirec.data.overview import overview, sentences
 from stoirec.learn.training import train
 from stoirec.simulate.trajectories import simulate
 from stoirec.simulate.truth import write_simulation
@@ -48,6 +49,12 @@ def test_training_says_it_first(tiny_data, tiny_fit, caplog):
     with caplog.at_level(logging.WARNING):
         train(replace(tiny_data, dcdt=60 * tiny_data.dcdt), tiny_fit, torch.device("cpu"))
     assert "dcdt contradicts concentration and time: concentrations change 0.0167" in caplog.text
+
+
+def test_a_check_says_it(tiny_data):
+    told = overview(replace(tiny_data, dcdt=60 * tiny_data.dcdt))
+    assert any("dcdt contradicts concentration and time: concentrations change 0.0167" in t for t in sentences(told))
+    assert not any("contradicts" in text for text in sentences(overview(tiny_data)))
 
 
 def test_runs_may_have_times_of_their_own(tiny_data):

@@ -206,7 +206,7 @@ def _without(run, metabolite, value):
         (lambda time, value: (time, np.where(np.arange(60)[:, None] < 56, np.nan, value)), "run 0: found 4 frames"),
         (lambda time, value: (time, _without(value[:1], 2, value)), "metabolite 2 less than twice in a run"),
         (lambda time, value: (time, np.full_like(value, np.nan)), "concentration: found no value"),
-        (lambda time, value: (time, -value), "concentration: found -"),
+        (lambda time, value: (time, -value), r"concentration\[run 0, time 0, metabolite 0\]: found -"),
     ],
 )
 def test_courses_that_say_too_little_are_named(measured_file, tmp_path, change, named):

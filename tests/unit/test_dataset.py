@@ -116,7 +116,7 @@ def test_a_files_word_on_what_is_real_is_0_or_1(tiny_data):
     dataset = xr.Dataset(space_variables(dataclasses.replace(tiny_data.space, real=real)))
     assert np.array_equal(space_of(dataset, "data.nc").real, real)
     dataset["edge_is_real"] = dataset["edge_is_real"] * 2
-    with pytest.raises(BadInput, match="edge_is_real: found 2; allowed: 0 or 1"):
+    with pytest.raises(BadInput, match=r"edge_is_real\[edge 0\]: found 2 \(\d+ such values\); allowed: 0 or 1"):
         space_of(dataset, "data.nc")
 
 

@@ -261,8 +261,6 @@ def test_no_two_tables_have_one_name(here, capsys, last, spelt):
             "out.ckpt, beside it, would be the fit and the checkpoint",
         ),
         ("train data.ckpt --config fit.yaml -o data.nc", "data.ckpt", "data.ckpt, beside it, is read by the command"),
-        ("train data.nc --config fit.yaml -o out.nc", "out.ckpt", "out.ckpt, beside it, is no checkpoint"),
-        ("recover data.nc -o out.nc", "out.fit.ckpt", "out.fit.ckpt, beside it, is no checkpoint"),
         ("recover data.nc -o out.nc", "out.fit.nc", "out.fit.nc, beside it, is no fit"),
         ("recover data.nc -o out.nc", "out.html", "out.html, beside it, is no page of an answer"),
         ("recover data.nc -o out.nc --starts 2", "out.pde_m1.2.fit.nc", "out.pde_m1.2.fit.nc, beside it, is no fit"),
@@ -329,14 +327,11 @@ def test_tables_plans_and_reports_are_known_by_how_they_begin(finish_study, smal
     assert outputs.REPORT.wrote(Path("page.html")) and not outputs.ANSWER_PAGE.wrote(Path("page.html"))
 
 
-def test_a_checkpoint_is_known_by_how_it_begins(tmp_path):
-    path = tmp_path / "fit.ckpt"
-    torch.save({"state_dict": {}, "job": "another program's"}, path)
-    assert not outputs.CHECKPOINT.wrote(path)
-    checkpoint.save(path, "job", {"model": torch.zeros(999)})
-    assert outputs.CHECKPOINT.wrote(path)
-    path.write_bytes(path.read_bytes()[:500])  # a damaged one is started over
-    assert outputs.CHECKPOINT.wrote(path)
+def test_what_is_no_checkpoint_is_set_aside(here):
+    content = b"years of work"
+    Path("out.ckpt").write_bytes(content)
+    assert run(*command("train", "out.nc")) == 0
+    assert Path("out.ckpt.aside1").read_bytes() == content and not Path("out.ckpt").exists()
 
 
 # --- a disk without room ----------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_a_value_here_and_there_is_not_unmeasured(tiny_path, tmp_path):
     dataset = netcdf.read(tiny_path, ()).load()
     dataset["concentration"].values[..., LEFT_OUT] = np.nan  # dcdt is there
     netcdf.write(tmp_path / "own.nc", dataset)
-    with pytest.raises(BadInput, match="concentration: found nan"):
+    with pytest.raises(BadInput, match=r"concentration\[run 0, time 0, metabolite \d\]: found nan"):
         read_data(tmp_path / "own.nc")
 
 

@@ -300,7 +300,9 @@ def export(
 ) -> None:
     """Write a recovered matrix in the field's formats."""
     from stoirec.answer.exported import export_text
+    from stoirec.files.contents import RECOVERY
     from stoirec.files.netcdf import read
+    from stoirec.files.schema import required
 
     by_suffix = {".xml": "sbml", ".sbml": "sbml", ".csv": "matrix", ".txt": "equations"}
     kind = format_.value if format_ else by_suffix.get(output.suffix.lower())
@@ -308,8 +310,7 @@ def export(
         raise BadInput("command line", "--output", output.name, f"a name with {', '.join(by_suffix)}, or --format")
     written = {"sbml": outputs.SBML, "matrix": outputs.MATRIX, "equations": outputs.EQUATIONS}
     outputs.check([recovery], [outputs.Output(output, written[kind])])
-    required = ("stoichiometry", "confidence", "alternative", "alternative_cost")
-    text = export_text(read(recovery, required), recovery, kind)
+    text = export_text(read(recovery, required(RECOVERY, "alternative")), recovery, kind)
     with replacing(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -358,6 +359,7 @@ def round_(
     from stoirec.data.dataset import read_data
     from stoirec.data.graph_variables import check_same_graph
     from stoirec.files import netcdf
+    from stoirec.learn.fit_file import learned_model
 
     outputs.check([fit, data], [outputs.Output(output, outputs.RECOVERY)])
     trained = read_fit(fit)
@@ -365,6 +367,9 @@ def round_(
     if data is not None:
         content = read_data(data)
         check_same_graph(trained, content.graph, fit)
+        if trained.attrs["status"] == "ok":
+            with from_file(fit):
+                learned_model(trained, content)
         with from_file(data):
             found = with_rollout_errors(found, trained, content)
     netcdf.write(output, found)
@@ -504,12 +509,13 @@ def check(
 ) -> None:
     """Say what is known before anything is trained: of each column by what is conserved, and of the time courses."""
     from stoirec.data.graph_variables import space_of
+    from stoirec.files.contents import NETWORK
     from stoirec.files.netcdf import read
     from stoirec.models.model import listing
     from stoirec.network.balance import NONE, SAYS, SOME, balances
 
     outputs.check([data], [] if output is None else [outputs.Output(output, outputs.CHECK_PAGE)])
-    file = read(data)
+    file = read(data, NETWORK)
     space = space_of(file, data)
     found = dict(zip(map(space.graph.reaction_name, range(space.graph.n_reactions)), balances(space)))
     courses = _time_courses(data) if "concentration" in file else None
@@ -557,7 +563,8 @@ def oracle(
 
     content = read_data(data)
     graph, truth = content.graph, read_truth(data, content.graph)
-    flux, dcdt = true_frames(content, truth)
+    with from_file(data):
+        flux, dcdt = true_frames(content, truth)
     references = reference_metrics(content.space, truth, flux, dcdt)
     found = diagnosis(graph, flux)
     if json_:

@@ -13,6 +13,7 @@ from stoirec.answer.decode import AUTO, METHODS, REFINED, ROLES, Decoded, by_rol
 from stoirec.data.graph_variables import space_of, space_variables
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
+from stoirec.files.contents import FIT
 from stoirec.network.columns import ColumnSpace, TooManyColumns
 from stoirec.network.graph import Graph
 from stoirec.network.notation import column_text
@@ -28,11 +29,7 @@ _WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the
 
 def read_fit(path: str | Path) -> xr.Dataset:
     """fit.nc. Raises BadInput."""
-    return netcdf.read(
-        path,
-        ("coefficient", "coefficient_se", "log_k", "step", "coefficient_history", "val_loss", "train_loss"),
-        attributes=("status", "config"),
-    )
+    return netcdf.read(path, FIT)
 
 
 @dataclass(frozen=True)

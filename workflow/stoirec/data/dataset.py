@@ -4,19 +4,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 
 from stoirec.data.courses import Course, courses_of
 from stoirec.data.frames import Frames, frames_of
 from stoirec.data.graph_variables import space_of
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
+from stoirec.files.contents import DATA
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 
 TRAINING, VALIDATION = 0, 1
 _ERROR = "concentration_se"
-_FRAMES = ("run", "time", "metabolite")
 FEWEST = 5  # frames of a run
 _RESOLVED = 1e-12  # of the latest time: steps that are shorter are lost in rounding
 _LEAST_FRAMES = 400  # of a smooth course
@@ -129,51 +128,19 @@ def read_data(path: str | Path) -> Data:
     """What a learner may see in data.nc; /truth is not opened.
 
     Raises:
-        BadInput: missing or damaged file, missing variable, a graph that does not match the data, NaN or negative
-            concentrations.
+        BadInput: the file is missing or damaged, is not as `contents.DATA` says, or has too few frames.
     """
-    dataset = netcdf.read(path, required=("time", "concentration"))
-    given = "dcdt" in dataset
-    nowhere = _unmeasured(path, dataset, given)
-    for name in ("concentration", *(["dcdt"] if given else [])):
-        variable = dataset[name]
-        if variable.dims != _FRAMES:
-            raise BadInput(path, name, f"dimensions {variable.dims}", f"({', '.join(_FRAMES)})")
-        if variable.size == 0:
-            raise BadInput(path, name, f"shape {variable.shape}", "at least one run, frame and metabolite")
-        allowed = "finite numbers" if given else "finite numbers, NaN where nothing was measured"
-        bad = ~np.isfinite(variable.values) & (given | ~np.isnan(variable.values))
-        bad[..., nowhere] = False
-        _refuse(path, variable, bad, allowed)
-    _refuse(path, dataset["concentration"], dataset["concentration"].values < 0, "numbers >= 0")
-    roles = dataset["run_role"].values if "run_role" in dataset else np.zeros(dataset.sizes["run"], np.int8)
-    if not np.isin(roles, (TRAINING, VALIDATION)).all() or not (roles == TRAINING).any():
-        raise BadInput(path, "run_role", roles.tolist(), "0 (training, at least one) or 1 (validation)")
+    dataset = netcdf.read(path, DATA)
+    roles = dataset["run_role"].values if "run_role" in dataset else np.zeros(dataset.sizes["run"])
     space, roles = space_of(dataset, path), roles.astype(np.int8)
     concentration, time = dataset["concentration"].values.astype(float), dataset["time"].values.astype(float)
-    if given:
+    nowhere = np.flatnonzero(np.isnan(concentration).all(axis=(0, 1)))
+    if "dcdt" in dataset:
         dcdt = dataset["dcdt"].values.astype(float)
         concentration[..., nowhere], dcdt[..., nowhere] = _guess(concentration), 0.0
         return Data(space, time, concentration, dcdt, roles, unmeasured=nowhere)
-    errors = np.full_like(concentration, np.nan)
-    if _ERROR in dataset:
-        if dataset[_ERROR].dims != _FRAMES:
-            raise BadInput(path, _ERROR, f"dimensions {dataset[_ERROR].dims}", f"({', '.join(_FRAMES)})")
-        bad = (dataset[_ERROR].values < 0) | np.isinf(dataset[_ERROR].values)
-        _refuse(path, dataset[_ERROR], bad, "finite numbers >= 0, NaN where nobody knows")
-        errors = dataset[_ERROR].values.astype(float)
+    errors = dataset[_ERROR].values.astype(float) if _ERROR in dataset else np.full_like(concentration, np.nan)
     return _smoothed(space, *_measured(path, time, concentration, errors, nowhere), roles, nowhere)
-
-
-def _unmeasured(path: str | Path, dataset: xr.Dataset, given: bool) -> np.ndarray:
-    """Indices of the metabolites that have no value in any run."""
-    names = ("concentration", "dcdt") if given else ("concentration",)
-    if any(dataset[name].dims != _FRAMES or dataset[name].size == 0 for name in names):
-        return np.zeros(0, int)  # which is refused elsewhere
-    nowhere = np.all([np.isnan(dataset[name].values.astype(float)).all(axis=(0, 1)) for name in names], axis=0)
-    if nowhere.all():
-        raise BadInput(path, "concentration", "no value", "values of at least one metabolite")
-    return np.flatnonzero(nowhere)
 
 
 def _guess(concentration: np.ndarray) -> float:
@@ -219,12 +186,3 @@ def _smoothed(
     time = np.stack([course.times(number) for course in courses])
     concentration, dcdt = (np.stack(part) for part in zip(*(course.at(own) for course, own in zip(courses, time))))
     return Data(space, time, concentration, dcdt, roles, courses, noise, nowhere)
-
-
-def _refuse(path: str | Path, variable: xr.DataArray, bad: np.ndarray, allowed: str) -> None:
-    if bad.any():
-        first = np.unravel_index(np.argmax(bad), bad.shape)
-        place = ", ".join(f"{dim} {index}" for dim, index in zip(variable.dims, first))
-        raise BadInput(
-            path, variable.name, f"{variable.values[first]:.4g} at {place} ({bad.sum()} such values)", allowed
-        )

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from stoirec.errors import BadInput
+from stoirec.errors import BadInput, from_file
+from stoirec.files.contents import NETWORK
+from stoirec.files.schema import check, names_of
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 
@@ -19,7 +21,6 @@ _SPACE = {
 }
 _REVERSE = "reaction_reverse_of"
 _REAL = "edge_is_real"
-_GRAPH = ("edge_metabolite", "edge_reaction", "edge_is_substrate")
 
 
 def graph_variables(graph: Graph) -> dict[str, xr.Variable]:
@@ -50,35 +51,26 @@ def graph_variables(graph: Graph) -> dict[str, xr.Variable]:
 
 
 def graph_of(dataset: xr.Dataset, path: str | Path) -> Graph:
-    """The graph in a file's dataset. Raises BadInput if it does not match the data."""
-    for name in _GRAPH:
-        if name not in dataset.variables:
-            raise BadInput(path, name, "nothing", f"a variable {name}(edge)")
-        if dataset[name].dims != ("edge",):
-            raise BadInput(path, name, f"dimensions {dataset[name].dims}", "(edge)")
-        values = dataset[name].values
-        if values.dtype.kind not in "iufb" or not np.equal(values, np.round(values)).all():
-            raise BadInput(path, name, "other values", "integers")
-    metabolite, reaction = (dataset[name].values.astype(np.int64) for name in _GRAPH[:2])
-    if not np.isin(dataset["edge_is_substrate"].values, (0, 1)).all():
-        raise BadInput(path, "edge_is_substrate", "other values", "0 or 1")
+    """The graph in a file's dataset.
+
+    Raises:
+        BadInput: the dataset is not as `contents.NETWORK` says.
+    """
+    with from_file(path):
+        check(dataset, NETWORK)
+    metabolite, reaction = (dataset[name].values.astype(np.int64) for name in ("edge_metabolite", "edge_reaction"))
     n_reactions = dataset.sizes.get("reaction", int(reaction.max(initial=-1)) + 1)
-    try:
-        return Graph(
-            dataset.sizes["metabolite"],
-            n_reactions,
-            metabolite,
-            reaction,
-            dataset["edge_is_substrate"].values.astype(bool),
-            _names(dataset, "metabolite"),
-            _names(dataset, "reaction"),
-            _labels(dataset, "metabolite", path),
-            _labels(dataset, "reaction", path),
-        )
-    except ValueError as error:
-        raise BadInput(
-            path, "graph", error, "indices within the data, unique edges sorted by reaction, then metabolite"
-        ) from None
+    return Graph(
+        dataset.sizes["metabolite"],
+        n_reactions,
+        metabolite,
+        reaction,
+        dataset["edge_is_substrate"].values.astype(bool),
+        names_of(dataset, "metabolite"),
+        names_of(dataset, "reaction"),
+        names_of(dataset, "metabolite_label"),
+        names_of(dataset, "reaction_label"),
+    )
 
 
 def space_variables(space: ColumnSpace) -> dict[str, xr.Variable]:
@@ -103,88 +95,26 @@ def space_variables(space: ColumnSpace) -> dict[str, xr.Variable]:
 
 
 def space_of(dataset: xr.Dataset, path: str | Path) -> ColumnSpace:
-    """Graph and column space in a file's dataset. Raises BadInput if they do not match the data, or each other."""
+    """Graph and column space in a file's dataset. Raises BadInput as `graph_of` does."""
     graph = graph_of(dataset, path)
     default = ColumnSpace.of_roles(graph)
-    given = {
-        name: _numbers(dataset, name, dims, path) for name, (dims, _) in _SPACE.items() if name in dataset.variables
-    }
-    for name, bad, allowed in (
-        ("edge_sign", lambda x: ~np.isin(x, (-1, 0, 1)), "-1, 0 or 1"),
-        ("edge_bound", lambda x: (x < 1) | (x != np.round(x)), "integers from 1"),
-        ("edge_known", np.isinf, "finite numbers, NaN where the coefficient is sought"),
-        ("conserved", np.isinf, "finite numbers, NaN where nothing is said"),
-        ("reaction_is_open", lambda x: ~np.isin(x, (0, 1)), "0 or 1"),
-    ):
-        if name in given and bad(given[name]).any():
-            raise BadInput(path, name, f"{given[name][bad(given[name])][0]:g}", allowed)
-    sign = given.get("edge_sign", default.sign)
-    if (sign * np.nan_to_num(given.get("edge_known", default.known)) < 0).any():
-        raise BadInput(path, "edge_known", "a coefficient against its sign", "coefficients of the edges' signs")
-    bound = given.get("edge_bound", default.bound).astype(int)
-    known = given.get("edge_known", default.known)
+
+    def given(name: str, default: np.ndarray | None, dtype: type) -> np.ndarray | None:
+        return dataset[name].values.astype(dtype) if name in dataset.variables else default
+
+    known = given("edge_known", default.known, float)
+    bound = given("edge_bound", default.bound, np.int64)
     return ColumnSpace(
         graph,
-        sign.astype(np.int8),
+        given("edge_sign", default.sign, np.int8),
         np.maximum(bound, np.ceil(np.nan_to_num(np.abs(known))).astype(int)),
         known,
-        given.get("conserved", default.conserved),
-        given.get("reaction_is_open", default.is_open).astype(bool),
-        quantities=_names(dataset, "quantity"),
-        reverse_of=_reverse_of(dataset, graph, path),
-        real=_real(dataset, path),
+        given("conserved", default.conserved, float),
+        given("reaction_is_open", default.is_open, bool),
+        quantities=names_of(dataset, "quantity"),
+        reverse_of=given(_REVERSE, None, np.int64),
+        real=given(_REAL, None, bool),
     )
-
-
-def _real(dataset: xr.Dataset, path: str | Path) -> np.ndarray | None:
-    if _REAL not in dataset.variables:
-        return None
-    found = _numbers(dataset, _REAL, ("edge",), path)
-    if not np.isin(found, (0, 1)).all():
-        raise BadInput(path, _REAL, f"{found[~np.isin(found, (0, 1))][0]:g}", "0 or 1")
-    return found.astype(bool)
-
-
-def _reverse_of(dataset: xr.Dataset, graph: Graph, path: str | Path) -> np.ndarray | None:
-    if _REVERSE not in dataset.variables:
-        return None
-    found = _numbers(dataset, _REVERSE, ("reaction",), path)
-    bad = (found != np.round(found)) | (found < -1) | (found >= graph.n_reactions) | (found == np.arange(len(found)))
-    if bad.any():
-        raise BadInput(
-            path, _REVERSE, f"{found[bad][0]:g}", f"another reaction's index below {graph.n_reactions}, or -1"
-        )
-    found = found.astype(np.int64)
-    forward = found[found >= 0]
-    if (found[forward] >= 0).any() or len(np.unique(forward)) < len(forward):
-        text = "a reaction that is a reverse itself, or has two"
-        raise BadInput(path, _REVERSE, text, "for each backward reaction a forward one of its own; -1 for that")
-    return found
-
-
-def _numbers(dataset: xr.Dataset, name: str, dims: tuple[str, ...], path: str | Path) -> np.ndarray:
-    variable = dataset[name]
-    if variable.dims != dims:
-        raise BadInput(path, name, f"dimensions {variable.dims}", f"({', '.join(dims)})")
-    if variable.dtype.kind not in "iufb":
-        raise BadInput(path, name, f"type {variable.dtype}", "numbers")
-    return variable.values.astype(float)
-
-
-def _names(dataset: xr.Dataset, dim: str) -> tuple[str, ...]:
-    """The names in the coordinate of a dimension; none where it holds indices, or is missing."""
-    if dim not in dataset.coords or dataset[dim].dtype.kind not in "OUS":
-        return ()
-    return tuple(str(name) for name in dataset[dim].values)
-
-
-def _labels(dataset: xr.Dataset, dim: str, path: str | Path) -> tuple[str, ...]:
-    name = f"{dim}_label"
-    if name not in dataset.variables:
-        return ()
-    if dataset[name].dims != (dim,) or dataset[name].dtype.kind not in "OUS":
-        raise BadInput(path, name, f"{dataset[name].dtype} {dataset[name].dims}", f"text ({dim})")
-    return tuple(str(label) for label in dataset[name].values)
 
 
 def check_same_graph(dataset: xr.Dataset, graph: Graph, path: str | Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stoirec.data.consistency import contradiction
 from stoirec.data.dataset import TRAINING, VALIDATION, Data
 from stoirec.data.frames import effective_runs
 
@@ -60,9 +61,10 @@ def overview(data: Data) -> dict[str, Any]:
     """Runs, values, noise, what hardly moves, and what no data of this kind can tell apart.
 
     Keys: training_runs, validation_runs, effective_runs (that say something of their own), values_per_run (least and
-    most), missing (share of the values), derivatives ("given" or "estimated"), relative_noise (median over metabolites,
-    of their standard deviation), unmeasured (names of metabolites without a value), still (of those that hardly move),
-    same_drivers (names of reactions whose rates depend on the same metabolites: they have one rate but for |S|).
+    most), missing (share of the values), derivatives ("given" or "estimated"), contradiction (of given ones with the
+    concentrations and times, in words, or None), relative_noise (median over metabolites, of their standard deviation),
+    unmeasured (names of metabolites without a value), still (of those that hardly move), same_drivers (names of
+    reactions whose rates depend on the same metabolites: they have one rate but for |S|).
     """
     graph, training, table = data.graph, data.run_role == TRAINING, by_metabolite(data)
     moving = table["relative_noise"].notna()
@@ -75,6 +77,7 @@ def overview(data: Data) -> dict[str, Any]:
         "values_per_run": [min(counts), max(counts)],
         "missing": float(np.isnan(np.concatenate(values)).mean()) if values else 0.0,
         "derivatives": "estimated" if data.courses else "given",
+        "contradiction": None if data.courses else contradiction(data),
         "relative_noise": float(table["relative_noise"][moving].median()) if moving.any() else 0.0,
         "unmeasured": [graph.metabolite_name(place) for place in data.unmeasured],
         "still": table.index[table["moves"] == STILL].tolist(),
@@ -166,6 +169,8 @@ def sentences(told: dict[str, Any]) -> list[str]:
         if told["derivatives"] == "estimated"
         else "derivatives are given",
     ]
+    if told["contradiction"]:
+        lines.append(f"dcdt contradicts concentration and time: {told['contradiction']}")
     if told["unmeasured"]:
         lines.append(f"nobody measured {_listed(told['unmeasured'])}: what they drive says how they change")
     if told["still"]:

@@ -1,47 +1,55 @@
 """The one door to NetCDF: checked reading, atomic writing."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from stoirec.errors import BadInput
+from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import provenance
 from stoirec.files.atomic import replacing
+from stoirec.files.schema import Schema, check
 
+_PACKING = {"scale_factor", "add_offset"}
 _MUCH = 2**20  # bytes: more than a disk has left when it has no room for a piece of a file
 
 
-def read(
-    path: str | Path, required: tuple[str, ...] = (), group: str | None = None, attributes: tuple[str, ...] = ()
-) -> xr.Dataset:
-    """The dataset in `path` (or in one of its groups), loaded into memory.
+def read(path: str | Path, schema: Schema = (), group: str | None = None) -> xr.Dataset:
+    """The dataset in `path` (or in one of its groups), loaded into memory, checked against `schema`.
 
     Raises:
-        BadInput: the file is missing, truncated, not NetCDF or larger than memory; the group, a required variable or
-            attribute is missing.
+        BadInput: the file is missing, truncated, not NetCDF or larger than memory; there is no such group; what it
+            holds is not as in `schema`.
     """
     if not Path(path).is_file():
         raise BadInput(path, "file", "nothing", "an existing NetCDF file")
+    if not can_name(path):
+        raise BadInput(path, "file", "a backslash in its path", "a path without: NetCDF's library takes it for /")
     try:
-        with xr.open_dataset(path, engine="netcdf4", group=group, decode_times=False) as dataset:
+        with _opened(path, group) as dataset:
             _check_size(path, dataset.nbytes)
             dataset.load()
+    except BadInput:
+        raise
     except OSError as error:
         if group is not None and "group" in str(error):
             raise BadInput(path, f"group /{group}", "nothing", f"a file with /{group}") from None
         raise BadInput(path, "file", f"not readable as NetCDF ({error})", "a complete netCDF-4 file") from None
-    except (RuntimeError, ValueError) as error:
-        raise BadInput(path, "file", f"damaged NetCDF ({error})", "a complete netCDF-4 file") from None
-    for name in required:
-        if name not in dataset.variables:
-            raise BadInput(path, name, "nothing", f"a variable {name}")
-    for name in attributes:
-        if name not in dataset.attrs:
-            raise BadInput(path, name, "nothing", f"an attribute {name}")
+    except Exception as error:  # damaged files and odd types make many kinds
+        _check_packing(path, group)
+        text = str(error) or type(error).__name__
+        raise BadInput(path, "file", f"damaged NetCDF ({text})", "a complete netCDF-4 file") from None
+    _check(path, dataset, schema, group)
     return dataset
+
+
+def can_name(path: str | Path) -> bool:
+    """Whether NetCDF's library finds a file by this path: it takes a backslash for a slash."""
+    return "\\" not in os.path.abspath(path)
 
 
 def _check_size(path: str | Path, size: int) -> None:
@@ -50,13 +58,37 @@ def _check_size(path: str | Path, size: int) -> None:
         raise BadInput(path, "size", f"{size / 1e9:,.1f} GB", f"less than the memory here, {memory / 1e9:,.1f} GB")
 
 
-def attributes(path: str | Path) -> dict[str, Any]:
+def _opened(path: str | Path, group: str | None = None, **how: bool) -> xr.Dataset:
+    return xr.open_dataset(path, engine="netcdf4", group=group, **(how or {"decode_times": False}))
+
+
+def _check_packing(path: str | Path, group: str | None) -> None:
+    """Raises BadInput if a variable that cannot be read is packed by no number."""
+    with contextlib.suppress(OSError, RuntimeError), _opened(path, group, decode_cf=False) as dataset:
+        for name, variable in dataset.variables.items():
+            for attribute in _PACKING & variable.attrs.keys():
+                found = np.asarray(variable.attrs[attribute])
+                if found.dtype.kind not in "iuf" or found.size != 1:
+                    raise BadInput(path, f"{name}: {attribute}", variable.attrs[attribute], "a number")
+
+
+def _check(path: str | Path, dataset: xr.Dataset, schema: Schema, group: str | None = None) -> None:
+    try:
+        check(dataset, schema)
+    except Unsuitable as error:
+        key = error.key if group is None else f"{group}/{error.key}"
+        raise BadInput(path, key, error.found, error.allowed) from None
+
+
+def attributes(path: str | Path, schema: Schema = ()) -> dict[str, Any]:
     """The attributes alone: no variable is read. Raises BadInput."""
     try:
-        with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
-            return dict(dataset.attrs)
-    except (OSError, RuntimeError, ValueError) as error:
+        with _opened(path) as dataset:
+            found = xr.Dataset(attrs=dataset.attrs)
+    except Exception as error:
         raise BadInput(path, "file", f"not readable as NetCDF ({error})", "a complete netCDF-4 file") from None
+    _check(path, found, schema)
+    return dict(found.attrs)
 
 
 def write(path: str | Path, dataset: xr.Dataset, **groups: xr.Dataset) -> None:

@@ -47,8 +47,7 @@ class Kind:
 DATA = Kind("simulated or imported data", titles=("simulated metabolic network", "network of a user's model"))
 FIT = Kind("fit", titles=("trained graph neural network",))
 RECOVERY = Kind("recovered matrix", titles=("recovered stoichiometric matrix",))
-_WITHOUT_CHECKSUM = rb"PK\x03\x04.{26}archive/data\.pkl.{,99}X\x03\x00\x00\x00job"  # as checkpoints once were
-CHECKPOINT = Kind("checkpoint", rb"stoirec checkpoint\n|" + _WITHOUT_CHECKSUM)
+CHECKPOINT = Kind("checkpoint")  # whatever is there: training sets aside what it cannot go on from
 _VALUE_A_ROW = rb"run,time,species,value,se\n(run \d+,\d+,[^\n]*,,\n)*\Z"
 TEMPLATE = Kind("table without values", _VALUE_A_ROW + rb"|run,time[^\n]*\n(run \d+,\d+,*\n)*\Z")  # none filled in
 SBML = Kind("exported model", rb'.{,999}<model id="recovered"')
@@ -100,11 +99,19 @@ def _problem(output: Output, reads: Sequence[Path], others: Sequence[Output]) ->
     for other in others:
         if _same(output.path, other.path):
             return f"would be the {other.kind.name} and the {output.kind.name}"
+    if output.kind.titles and not _in_netcdf(output.path):
+        return "has a backslash in its path, which NetCDF's library takes for /"
     try:
         target = Path(os.path.realpath(output.path))  # a link is followed, as files.atomic does
         return _occupied(target, output.kind) or _unwritable(target)
     except OSError as error:
         return f"cannot be written ({error.strerror})"
+
+
+def _in_netcdf(path: Path) -> bool:
+    from stoirec.files import netcdf
+
+    return netcdf.can_name(path)
 
 
 def _same(one: Path, other: Path) -> bool:

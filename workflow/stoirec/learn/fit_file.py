@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from pydantic import ValidationError
 from torch import Tensor
 
 from stoirec.config.fit import FitConfig
@@ -43,8 +44,8 @@ def fit_content(
         data: in the learner's unit of concentration; `unit`: that in the unit of the file, in which results are.
         costs: attributes that say what it took: n_steps, wall_time_s, threads, device.
     """
-    ended = not history.diverged
-    loss = val_loss(model, observed.validation) if ended else math.nan
+    loss = math.nan if history.diverged else val_loss(model, observed.validation)
+    ended = math.isfinite(loss)  # the curve is of a part of the frames
     attributes = {
         "title": "trained graph neural network",
         "status": "ok" if ended else "diverged",
@@ -237,11 +238,23 @@ def _rate_parameters(model: MetabolismPropagation, unit: float) -> Variables:
 
 @torch.no_grad()
 def learned_model(fit: xr.Dataset, data: Data) -> MetabolismPropagation:
-    """The trained network of a fit.nc, in double precision."""
-    model = new_model(data, FitConfig.model_validate_json(fit.attrs["config"])).double()
+    """The trained network of a fit.nc, in double precision.
+
+    Raises:
+        Unsuitable: its configuration is none, or its functions are not of that.
+    """
+    try:
+        config = FitConfig.model_validate_json(fit.attrs["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Unsuitable(f"config: {'.'.join(map(str, first['loc']))}", first["input"], first["msg"]) from None
+    model = new_model(data, config).double()
     model.sto_all.copy_(torch.as_tensor(fit["coefficient"].values))
     model.log_k.copy_(torch.as_tensor(fit["log_k"].values))
     for name, parameter in model.rate_parameters.items():
+        shape, found = tuple(parameter.shape), fit[LEARNED + name].shape if LEARNED + name in fit else "nothing"
+        if found != shape:
+            raise Unsuitable(LEARNED + name, found, f"{shape}, by the graph_model of config")
         parameter.copy_(torch.as_tensor(fit[LEARNED + name].values))
     return model.eval()
 

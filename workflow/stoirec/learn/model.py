@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import TRAINING, Data
+from stoirec.errors import Unsuitable
 from stoirec.kinetics.laws import rate_law
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.pde_m1 import EMBEDDING
@@ -123,7 +124,15 @@ def told(space: ColumnSpace, config: FitConfig) -> ColumnSpace:
 
 
 def new_model(data: Data, config: FitConfig) -> MetabolismPropagation:
-    """The untrained model of a fit. Raises Unsuitable if it has the limiter and the frames are not equally spaced."""
+    """The untrained model of a fit.
+
+    Raises:
+        Unsuitable: it has the limiter and the frames are not equally spaced; no rate depends on anything.
+    """
+    driven = data.graph.edge_is_substrate.any()
+    if not driven and (config.refinement_rounds or config.graph_model.rate_law != "pde_m1"):
+        allowed = "1 for what drives a rate, for refinement and for all rate laws but pde_m1"
+        raise Unsuitable("edge_is_substrate", "0 throughout", allowed)
     dt = data.dt if config.graph_model.flux_limiter else None
     training = data.run_role == TRAINING
     typical = typical_concentration(data.concentration[training])

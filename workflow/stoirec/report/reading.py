@@ -3,12 +3,26 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import xarray as xr
 
-from stoirec.errors import BadInput
+from stoirec.errors import BadInput, from_file
+from stoirec.files.schema import FLAG, INTEGER, TEXT, Schema, Variable, check
 from stoirec.score.metrics import NAMES
 from stoirec.study.identity import Fit
 
+_COLUMNS: Schema = (  # those that are more than names
+    Variable("fit_id", TEXT, dims="line"),
+    Variable("is_answer", one_of=FLAG, dims="line", meaning="True or False"),
+    Variable("network_seed", INTEGER, 0, dims="line"),
+    Variable("param.n_runs", INTEGER, 1, nan=True, dims="line"),
+    Variable("val_loss", low=0, nan=True, infinite=True, dims="line"),
+    *(
+        Variable(name, low=-np.inf if name in ("r2", "log_k_r2") else 0, high=1, nan=True, dims="line")
+        for name in NAMES
+    ),
+)
 _METRICS = ("fit_id", "stage", "variant", "method", "status", "is_answer", "network_seed", "val_loss", *NAMES)
 _BASELINES = ("fit_id", "method", "variant", "param.n_runs", *NAMES)
 _NAMES = ("study", "stage", "variant")  # text, even where it reads 007 or nan
@@ -57,4 +71,10 @@ def _read(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
     for column in columns:
         if column not in table.columns:
             raise BadInput(path, column, "nothing", f"a column {column}")
+    lines = np.arange(2, len(table) + 2).astype(str)  # of the file
+    found = {name: ("line", table[name].to_numpy()) for name in columns}
+    if not len(table):
+        return table
+    with from_file(path):
+        check(xr.Dataset(found, {"line": lines}), [each for each in _COLUMNS if each.name in columns])
     return table

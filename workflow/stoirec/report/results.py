@@ -14,8 +14,11 @@ from stoirec.config.fit import FitConfig
 from stoirec.config.regime import Regime, load_regime
 from stoirec.config.study import Study
 from stoirec.data.dataset import Data, read_data
-from stoirec.errors import BadInput
+from stoirec.errors import BadInput, from_file
 from stoirec.files import netcdf
+from stoirec.files.contents import COSTS, FIT, ORIGIN, WRITTEN
+from stoirec.files.schema import check, required
+from stoirec.learn.losses import COMPONENTS
 from stoirec.report.naming import configuration_labels, shown_value, varied_parameters
 from stoirec.report.reading import read_baselines, read_metrics
 from stoirec.score.metrics import NAMES
@@ -239,11 +242,15 @@ class Results:
     def data_attributes(self, name: str) -> dict[str, Any]:
         """Regime, its configuration and seeds, version and commit of data.nc: of the file and of its /truth."""
         path = Store(self.store).data(name)
-        return netcdf.attributes(path) | netcdf.read(path, group="truth").attrs
+        found = netcdf.attributes(path, WRITTEN) | netcdf.read(path, group="truth").attrs  # old files have all outside
+        with from_file(path):
+            check(xr.Dataset(attrs=found), ORIGIN)
+        return found
 
     def fit(self, fit_id: str) -> xr.Dataset:
         """fit.nc."""
-        return netcdf.read(self.fit_path(fit_id))
+        curves = ("val_loss_history", *(f"loss_{name}" for name in COMPONENTS))
+        return netcdf.read(self.fit_path(fit_id), required((*FIT, *COSTS, *WRITTEN), *curves))
 
     def fit_path(self, fit_id: str) -> Path:
         return Store(self.store).fit(self.job(fit_id).training_id)

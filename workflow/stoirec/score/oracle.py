@@ -67,8 +67,9 @@ def least_squares(space: ColumnSpace, flux: np.ndarray, dcdt: np.ndarray) -> tup
         q, r = np.linalg.qr(flux[:, reactions] / scale[reactions])
         projected = q.T @ dcdt[:, metabolite]
         by_row[edges] = np.linalg.lstsq(r, projected, rcond=1e-10)[0] / scale[reactions]
-        equations[np.ix_(edges, edges)] = r * scale[reactions] / scale.max()
-        values[edges] = projected / scale.max()
+        own = edges[: len(r)]  # fewer than these where there are fewer frames
+        equations[np.ix_(own, edges)] = r * scale[reactions] / scale.max()
+        values[own] = projected / scale.max()
     for quantity, amounts in enumerate(space.amounts):
         sums = n_edges + quantity * n_reactions + graph.edge_reaction
         equations[sums, np.arange(n_edges)] = _SUM_WEIGHT * amounts

@@ -14,6 +14,7 @@ from stoirec.answer.prediction import ROLLOUT
 from stoirec.data.graph_variables import space_of
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
+from stoirec.files.contents import RECOVERY
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 from stoirec.score.matching import edges_of_matched, matched_reactions
@@ -25,9 +26,7 @@ _PREFIX = "stoichiometry_"
 
 def read_recovery(path: str | Path) -> xr.Dataset:
     """recovery.nc. Raises BadInput."""
-    recovery = netcdf.read(
-        path, ("stoichiometry", "coefficient", "confidence", "val_loss"), attributes=("status", "config")
-    )
+    recovery = netcdf.read(path, RECOVERY)
     own = answered_by(recovery)
     if own not in methods_in(recovery):
         raise BadInput(path, _PREFIX + own, "nothing", "the answer's matrix and log_k by the method of its attributes")

@@ -12,6 +12,7 @@ from stoirec.data.data_file import network_dataset, with_trajectories
 from stoirec.data.dataset import Data
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
+from stoirec.files.contents import CONCENTRATION, FUNCTIONS, RECORDED, TRUTH
 from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION
 from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.graph import Graph
@@ -32,8 +33,6 @@ _VARIABLES = {
     "convenience": {LOG_HALF_SATURATION: LOG_HALF_SATURATION},
 }  # by rate law
 _UNMEASURED, _TIME, _DEGREE = "unmeasured_concentration", "unmeasured_time", 5
-RECORDED = "recorded"  # no rate law of ours: the fluxes themselves are there
-_DIMS = {"weight1": ("hidden", "input"), "bias1": ("hidden",), "weight2": ("output", "hidden"), "bias2": ("output",)}
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,13 @@ class Truth:
     time: np.ndarray | None = None
 
     def completed(self, data: Data) -> Data:
-        """`data` with the true courses of what nobody measured."""
+        """`data` with the true courses of what nobody measured. Raises Unsuitable: they are of other data."""
         if self.unmeasured is None or not len(data.unmeasured):
             return data
+        shape = self.unmeasured.shape[0], self.unmeasured.shape[2]
+        if shape != (len(data.run_role), len(data.unmeasured)):
+            allowed = f"{len(data.run_role)} and {len(data.unmeasured)}, as the data"
+            raise Unsuitable("truth/unmeasured_concentration", "{} runs of {} metabolites".format(*shape), allowed)
         splines = [
             make_interp_spline(time, value, k=min(_DEGREE, len(time) - 1))
             for time, value in zip(self.time, self.unmeasured)
@@ -128,9 +131,9 @@ def recorded_truth(stoichiometry: np.ndarray, edge_is_true: np.ndarray, flux: np
 
 
 def _recorded(dataset: xr.Dataset, path: str | Path) -> RecordedFlux:
-    frames = netcdf.read(path, ("concentration",))["concentration"].values.astype(float)
-    if "flux" not in dataset or dataset["flux"].shape[:2] != frames.shape[:2]:
-        raise BadInput(path, "truth/flux", "nothing" if "flux" not in dataset else "other frames", "the file's frames")
+    frames = netcdf.read(path, (CONCENTRATION,))["concentration"].values.astype(float)
+    if dataset["flux"].shape[:2] != frames.shape[:2]:
+        raise BadInput(path, "truth/flux", "other frames", "the file's frames")
     flux = dataset["flux"].values.reshape(-1, dataset.sizes["reaction"])
     own = np.ascontiguousarray(frames).reshape(len(flux), -1)
     return RecordedFlux({frame.tobytes(): row for frame, row in zip(own, flux)}, flux.shape[1])
@@ -189,13 +192,7 @@ def _rate_law(
 ) -> tuple[RateLaw, dict[str, np.ndarray]]:
     """The true rate law and its parameters by its names."""
     name = dataset.attrs.get("rate_law", "pde_m1")
-    variables = _VARIABLES.get(name)
-    if variables is None:
-        raise BadInput(path, "truth: rate_law", name, ", ".join(_VARIABLES))
-    missing = [variable for variable in variables if variable not in dataset.variables]
-    if missing:
-        raise BadInput(path, missing[0], "nothing", f"a variable {missing[0]}")
-    parameters = {own: dataset[variable].values for variable, own in variables.items()}
+    parameters = {own: dataset[variable].values.astype(float) for variable, own in _VARIABLES[name].items()}
     sizes = (
         parameters[bias].size if bias in parameters else 0
         for bias in ("substrate_func_0_bias", "substrate_func_2_bias")
@@ -211,8 +208,7 @@ def _parameter_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:
     found = {}
     for variable, name in _FUNCTIONS.items() if parameters else ():
         function, part = variable.rsplit("_", 1)
-        dims = tuple(f"{function}_{dim}" for dim in _DIMS[part])
-        found[variable] = (dims, parameters[name], {"long_name": f"{function}: {part}", "units": "1"})
+        found[variable] = (FUNCTIONS[variable], parameters[name], {"long_name": f"{function}: {part}", "units": "1"})
     return found
 
 
@@ -222,8 +218,7 @@ def read_truth(path: str | Path, graph: Graph) -> Truth:
     Raises:
         BadInput: the file has no /truth (a user's own data), or it belongs to another graph.
     """
-    required = ("stoichiometry", "log_k", "edge_is_true")
-    dataset = netcdf.read(path, required, group="truth", attributes=("dt", "flux_limiter"))
+    dataset = netcdf.read(path, TRUTH, group="truth")
     stoichiometry = dataset["stoichiometry"].values
     if np.array_equal(stoichiometry, np.round(stoichiometry)):
         stoichiometry = stoichiometry.astype(int)
@@ -235,13 +230,14 @@ def read_truth(path: str | Path, graph: Graph) -> Truth:
             f"({graph.n_metabolites}, {graph.n_reactions}), as the graph",
         )
     is_true = dataset["edge_is_true"].values.astype(bool)
-    if len(is_true) != graph.n_edges or not np.array_equal(graph.on_edges(stoichiometry) != 0, is_true):
+    on_edges = graph.on_edges(stoichiometry)
+    if not np.array_equal(on_edges != 0, is_true) or (graph.matrix(on_edges) != stoichiometry).any():
         raise BadInput(path, "truth/edge_is_true", "another network's truth", "the truth of the same graph")
     log_k = dataset["log_k"].values
     if dataset.attrs.get("rate_law") == RECORDED:
         return Truth(stoichiometry, log_k, is_true, _recorded(dataset, path))
     law, parameters = _rate_law(dataset, stoichiometry, path)
-    dt = float(dataset.attrs["dt"]) if dataset.attrs["flux_limiter"] else None
+    dt = float(dataset.attrs["dt"]) if float(dataset.attrs["flux_limiter"]) else None
     kinetics = TrueKinetics(stoichiometry, log_k, law, parameters, dt)
     left_out = [dataset[name].values for name in (_UNMEASURED, _TIME)] if _UNMEASURED in dataset else []
     return Truth(stoichiometry, log_k, is_true, kinetics, *left_out)

@@ -8,7 +8,8 @@ import pandas as pd
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data
 from stoirec.data.graph_variables import check_same_graph
-from stoirec.files import netcdf
+from stoirec.errors import from_file
+from stoirec.files import contents, netcdf
 from stoirec.network.graph import Graph
 from stoirec.score.oracle import true_frames
 from stoirec.score.references import reference_metrics
@@ -63,7 +64,7 @@ def costs_table(fits: list[Fit], store: Store) -> pd.DataFrame:
     """
     rows = []
     for fit in fits:
-        attributes = netcdf.attributes(store.fit(fit.training_id))
+        attributes = netcdf.attributes(store.fit(fit.training_id), contents.COSTS)
         rows.append({"fit_id": fit.fit_id} | {key: attributes[key] for key in COSTS})
     return pd.DataFrame(rows, columns=["fit_id", *COSTS])
 
@@ -97,7 +98,9 @@ def baselines_table(study_name: str, fits: list[Fit], store: Store) -> pd.DataFr
         content = read_data(path)
         truth = read_truth(path, content.graph)
         for n_runs in (None, *sorted(n for n in runs if n < content.n_training_runs)):
-            found = reference_metrics(content.space, truth, *true_frames(content, truth, n_runs))
+            with from_file(path):
+                frames = true_frames(content, truth, n_runs)
+            found = reference_metrics(content.space, truth, *frames)
             rows += _reference_rows(study_name, data, seed, n_runs, found)
     return pd.DataFrame(rows)
 

@@ -8,6 +8,7 @@ import pandas as pd
 from stoirec.config.fit import FitConfig
 from stoirec.config.regime import Regime, load_regime
 from stoirec.files import netcdf
+from stoirec.files.contents import COSTS
 from stoirec.report.differences import compared
 from stoirec.report.results import REFERENCES, Results
 from stoirec.score.references import comparable_method
@@ -122,7 +123,7 @@ def _values(results: Results) -> pd.DataFrame:
 
 def _wall_time(results: Results, fits: pd.Series) -> float:
     """Mean over fits [s]."""
-    return float(np.mean([float(netcdf.attributes(results.fit_path(fit))["wall_time_s"]) for fit in fits]))
+    return float(np.mean([float(netcdf.attributes(results.fit_path(fit), COSTS)["wall_time_s"]) for fit in fits]))
 
 
 def _but_noise(regime: Regime) -> Regime:
