@@ -38,7 +38,7 @@ lint: .venv/installed
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/snakemake --lint
-	.venv/bin/snakefmt --check Snakefile workflow/rules
+	.venv/bin/snakefmt --check Snakefile workflow tests/workflow/around.smk
 
 # torch-scatter compiles against torch, which therefore comes first; a wheel that pip kept from a build against
 # another torch does not load, and is built again. Its extensions compile side by side by setuptools' own option: its
