@@ -28,6 +28,7 @@ def stoirec(*arguments, expect=0):
         "recover",
         "oracle",
         "plan",
+        "schema",
         "choose",
         "collect",
         "fits",

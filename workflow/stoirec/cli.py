@@ -13,6 +13,7 @@ import typer
 
 from stoirec.config.bounds import MOST, MOST_THREADS, UNPRINTABLE
 from stoirec.config.fit import Decoder
+from stoirec.config.schemas import Kind
 from stoirec.errors import BadInput, from_file, one_line
 from stoirec.files import outputs
 from stoirec.files.atomic import replacing
@@ -580,6 +581,14 @@ def plan(
 
     content, _ = expand(study)
     print(summary(content, study, Store(store)))
+
+
+@app.command(epilog="Example: stoirec schema study > config/schemas/study.json")
+def schema(kind: Annotated[Kind, typer.Argument(help="Of which kind of file.")]) -> None:
+    """Print what a configuration file may hold, as JSON Schema, by which editors complete and check."""
+    from stoirec.config.schemas import json_schema
+
+    print(json.dumps(json_schema(kind), indent=2, ensure_ascii=False))
 
 
 @app.command(
