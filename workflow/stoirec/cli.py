@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stoirec.simulate.kinetic_laws import Trajectories
 
 _log = logging.getLogger(__name__)
-_UsageError = typer.BadParameter.__mro__[1]  # typer bundles its own click and exports only this subclass
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer bundles its own click and exports only this subclass
 
 _RESULTS = Path("results")  # where the workflow writes
 _TABLES = StudyFolder(_RESULTS)
