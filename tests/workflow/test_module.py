@@ -1,4 +1,4 @@
-"""What Snakemake's conventions promise: the workflow as a part of another, and Snakemake's own report."""
+"""The workflow as a part of another."""
 
 import io
 
@@ -39,14 +39,3 @@ def test_as_a_module_it_ends_no_process(around):
 def test_a_key_that_means_nothing_is_refused(tmp_path):
     shown = House.furnish(tmp_path).snakemake("-n", "--config", "studdy=study.yaml")
     assert shown.returncode == 2 and "error: config: studdy: found an unknown key" in shown.stderr
-
-
-def test_the_workflows_file_is_the_same_from_its_own_folder(finished):
-    assert finished.planned("--snakefile", f"{ROOT}/workflow/Snakefile") == []
-
-
-def test_snakemake_reports_tables_and_report(house):
-    shown = house.snakemake("--report", "snakemake.html")
-    assert shown.returncode == 0, shown.stdout + shown.stderr
-    page = (house.path / "snakemake.html").read_text()
-    assert all(name in page for name in ("report.html", "metrics.csv", "baselines.csv", "costs.csv"))
