@@ -464,9 +464,7 @@ def recover(
     json_: Json = False,
     starts: Annotated[
         int,
-        typer.Option(
-            min=1, max=MOST, help="Fits from as many random starts; that which predicts the validation runs best."
-        ),
+        typer.Option(min=1, max=MOST, help="Fits from random starts; that which predicts the validation runs best."),
     ] = 1,
     device: Device = "auto",
     threads: Threads = 1,
