@@ -2,7 +2,7 @@
 #               with DATA=data.nc: S from your own time courses, and a page on it
 # make test     all tests, in a process per core
 # make stress   bad input, kills at random moments and odd conditions by the hundred; KILLS=100 SEED=1
-# make lint     form of the Python files and of the Snakefiles
+# make lint     form and types of the Python files, form of the Snakefiles
 #
 # Each installs what it needs into .venv first. Another study: make report STUDY=config/studies/networks.yaml
 
@@ -37,8 +37,9 @@ stress: .venv/installed
 lint: .venv/installed
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/mypy
 	.venv/bin/snakemake --lint
-	.venv/bin/snakefmt --check Snakefile workflow/rules
+	.venv/bin/snakefmt --check Snakefile workflow tests/workflow/around.smk
 
 # torch-scatter compiles against torch, which therefore comes first; a wheel that pip kept from a build against
 # another torch does not load, and is built again. Its extensions compile side by side by setuptools' own option: its

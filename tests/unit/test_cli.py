@@ -1,12 +1,17 @@
 """The commands as a user types them; bad input is in test_bad_input.py."""
 
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import xarray as xr
+
+from stoirec import cli
+from stoirec.config.fit import FitConfig
+from stoirec.learn import recipe
 
 
 def stoirec(*arguments, expect=0):
@@ -28,6 +33,7 @@ def stoirec(*arguments, expect=0):
         "recover",
         "oracle",
         "plan",
+        "schema",
         "choose",
         "collect",
         "fits",
@@ -38,13 +44,45 @@ def test_help_has_an_example(command):
     assert f"Example: stoirec {command}" in stoirec(command, "--help").stdout
 
 
+def test_without_a_command_it_shows_the_road():
+    shown = stoirec().stdout
+    assert [f"stoirec {name} " in shown for name in ("import", "check", "recover", "export", "train")] == [True] * 5
+    assert len(shown.splitlines()) < 15
+
+
+def test_the_shell_completes_commands():
+    given = {"_STOIREC_COMPLETE": "complete_bash", "COMP_WORDS": "stoirec rec", "COMP_CWORD": "1"}
+    command = [sys.executable, "-m", "stoirec"]
+    assert subprocess.run(command, env=os.environ | given, capture_output=True, text=True).stdout.split() == ["recover"]
+
+
+def test_quiet_leaves_the_answer_and_json_is_for_programs(tiny_path, tmp_path, monkeypatch, capsys, caplog):
+    caplog.set_level("INFO")  # and as it was, afterwards
+    monkeypatch.setattr(recipe, "load", lambda name: FitConfig(n_epochs=1, batch_size=16, data_augmentation_loop=5))
+    answer = tmp_path / "recovery.nc"
+    monkeypatch.setattr(sys, "argv", ["stoirec", "recover", str(tiny_path), "-o", str(answer), "--quiet", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    found = json.loads(capsys.readouterr().out)
+    assert ended.value.code == 0 and not [record for record in caplog.records if record.levelname == "INFO"]
+    assert found["sure"] + found["unsure"] + found["none_of_these"] == 16
+    assert [found[kind] for kind in ("matrix", "page", "fit")] == [
+        str(tmp_path / f"recovery{ending}") for ending in (".nc", ".html", ".fit.nc")
+    ]
+
+
+def test_plan_as_json(tmp_path):
+    found = json.loads(stoirec("plan", "config/studies/default.yaml", "--store", tmp_path, "--json").stdout)
+    assert (found["study"], found["fits"], found["left"]) == ("default", 9, 9)
+
+
 def test_recover_works_on_a_users_own_file_and_score_and_oracle_give_json(tiny_path, tmp_path):
     """The learner's file has no /truth; the score is taken against the file that has."""
     blind, answer = tmp_path / "own.nc", tmp_path / "recovery.nc"
     with xr.open_dataset(tiny_path) as dataset:
         dataset.load().drop_attrs().to_netcdf(blind)
     log = stoirec("recover", blind, "--device", "cpu", "--threads", 1, "-o", answer).stderr
-    assert "train: step" in log and "val_loss" in log  # plain lines where there is no terminal
+    assert "train: step" in log and "s left" in log and "val_loss" in log  # plain lines where there is no terminal
     assert [line.startswith("recipe best: ") for line in log.splitlines() if "recipe" in line] == [
         True
     ]  # which, and why, in one line

@@ -12,7 +12,6 @@ from unittest import mock
 
 import netCDF4
 import pytest
-import torch
 
 from stoirec import cli
 from stoirec.files import outputs

@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 from filelock import FileLock
 
-from house import House
+from house import ROOT, House
 
 METHODS = ["nearest", "scaled", "mass_balanced", "scaled_mass_balanced"]
 IDENTITY = ["fit_id", "study", "stage", "method", "status", "network_seed"]
@@ -228,6 +228,17 @@ def test_gpu_0_is_the_cpu_switch(tmp_path, arguments, device):
 def test_nothing_is_done_twice(finished):
     assert finished.planned() == []
     assert finished.planned("--resources", "gpu=0") == []  # the CPU switch is no reason to train again
+
+
+def test_the_workflows_file_is_the_same_from_its_own_folder(finished):
+    assert finished.planned("--snakefile", f"{ROOT}/workflow/Snakefile") == []
+
+
+def test_snakemake_reports_tables_and_report(house):
+    shown = house.snakemake("--report", "snakemake.html")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    page = (house.path / "snakemake.html").read_text()
+    assert all(name in page for name in ("report.html", "metrics.csv", "baselines.csv", "costs.csv"))
 
 
 def test_adding_a_value_trains_only_the_new_fit(house):

@@ -12,6 +12,7 @@ checkpoint choose:
         STORE.log("choose", f"{STUDY.name}/{{wave}}"),
     benchmark:
         STORE.benchmark("choose", f"{STUDY.name}/{{wave}}")
+    localrule: True
     conda:
         "../../envs/cpu.yaml"
     params:

@@ -10,12 +10,12 @@ from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-ROOT = Path(workflow.basedir)
+ROOT = Path(workflow.current_basedir).parents[1]  # also as a module of others
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from stoirec.config.fit import ROUNDING_MEANING
 from stoirec.config.regime import load_regime
-from stoirec.config.study import load_study, study_file
+from stoirec.config.study import load_study, workflow_settings
 from stoirec.errors import BadInput
 from stoirec.report.contents import chapter_names
 from stoirec.study import budget
@@ -25,10 +25,11 @@ from stoirec.study.store import Store, StudyFolder
 
 # --- the study ------------------------------------------------------------------------
 
-STORE = Store("results")  # data and fits, shared by all studies
+IS_MODULE = not workflow.modifier.is_main_snakefile()
 
 try:
-    STUDY_FILE = study_file(config)
+    _settings = workflow_settings(config, IS_MODULE)
+    STORE, STUDY_FILE = Store(_settings.results), _settings.study
     STUDY, _fits = studies.expand(STUDY_FILE)
     DATA_SETS = studies.data_sets(STUDY)
     FOLDER = StudyFolder(STUDY.results_dir)  # tables and report are the study's own
@@ -38,6 +39,8 @@ try:
     if workflow.is_main_process:
         logger.info(budget.summary(STUDY, STUDY_FILE, STORE))
 except BadInput as error:
+    if IS_MODULE:
+        raise WorkflowError(str(error)) from None
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 

@@ -6,9 +6,9 @@ rule collect:
         study=STUDY_FILE,
         recoveries=recoveries,
     output:
-        metrics=FOLDER.metrics,
-        baselines=FOLDER.baselines,
-        costs=FOLDER.costs,
+        metrics=report(FOLDER.metrics, "../report/metrics.rst", category="Tables"),
+        baselines=report(FOLDER.baselines, "../report/baselines.rst", category="Tables"),
+        costs=report(FOLDER.costs, "../report/costs.rst", category="Tables"),
     log:
         STORE.log("collect", STUDY.name),
     benchmark:
@@ -56,7 +56,7 @@ rule report:
         metrics=rules.collect.output.metrics,
         baselines=rules.collect.output.baselines,
     output:
-        report=FOLDER.report,
+        report=report(FOLDER.report, "../report/report.rst", category="Report"),
     log:
         STORE.log("report", STUDY.name),
     benchmark:

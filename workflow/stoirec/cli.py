@@ -6,14 +6,17 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from stoirec.config.bounds import MOST, MOST_THREADS, UNPRINTABLE
 from stoirec.config.fit import Decoder
+from stoirec.config.regime import RateLawName
+from stoirec.config.schemas import Kind
 from stoirec.errors import BadInput, from_file, one_line
 from stoirec.files import outputs
 from stoirec.files.atomic import replacing
@@ -32,18 +35,37 @@ if TYPE_CHECKING:
     from stoirec.simulate.kinetic_laws import Trajectories
 
 _log = logging.getLogger(__name__)
-_UsageError = typer.BadParameter.__mro__[1]  # typer bundles its own click and exports only this subclass
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer bundles its own click and exports only this subclass
 
 _RESULTS = Path("results")  # where the workflow writes
 _TABLES = StudyFolder(_RESULTS)
 _UNBROKEN = Unbroken()
 
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Recover the stoichiometric matrix of a metabolic network, exactly, from its concentration dynamics.",
 )
+
+
+_ROAD = """\
+Your own network          stoirec import model.xml --table runs.csv -o data.nc    a model and what was measured
+                          stoirec check data.nc                                   what these data can tell
+                          stoirec recover data.nc -o recovery.nc                  the matrix, and a page on it
+                          stoirec export recovery.nc -o recovered.xml             SBML, or S.csv, or equations.txt
+
+To learn about learning   stoirec simulate REGIME.yaml -o data.nc                 a network whose matrix is known
+                          stoirec train data.nc --config fit.yaml -o fit.nc       one fit, by a recipe of your own
+                          stoirec round fit.nc -o recovery.nc                     its coefficients as integers
+                          stoirec score recovery.nc --truth data.nc               how many are right
+
+All commands: stoirec --help. One of them: stoirec recover --help."""
+
+
+@app.callback(invoke_without_command=True)
+def road(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(_ROAD)
 
 
 def main() -> None:
@@ -112,6 +134,15 @@ Device = Annotated[str, typer.Option(help="auto (a free GPU, else the CPU), cpu,
 # one: a result must not depend on which cores are free, and threads that wait for a busy core cost more than they give
 Threads = Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="CPU threads.")]
 StoreFolder = Annotated[Path, typer.Option("--store", help="Folder with data/ and fits/.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        callback=lambda quiet: logging.getLogger().setLevel(logging.WARNING if quiet else logging.INFO),
+        help="Say nothing of the way, only warnings and the answer.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -127,6 +158,7 @@ def simulate(
             help="Derives the regime's separate seeds (network, rate constants, MLPs, initial c).", min=0, max=MAX_SEED
         ),
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Simulate a regime: concentrations [concentration unit] and dc/dt [per time unit] over time, truth in /truth."""
     from stoirec.config.regime import load_regime
@@ -179,6 +211,7 @@ def import_(
         float, typer.Option(min=0.0, help="Initial amounts: those of the model within 1 + this.")
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the initial amounts.")] = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Pose a model as a question: its reactions as candidate edges, elements and charge as what is conserved.
 
@@ -326,6 +359,7 @@ def train(
     device: Device = "auto",
     threads: Threads = 1,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
+    quiet: Quiet = False,
 ) -> None:
     """Fit the graph neural network; resumes from its checkpoint (FIT.ckpt beside the output). Never reads /truth."""
     from stoirec.config.fit import load_fit_config
@@ -352,6 +386,7 @@ def round_(
             metavar="DATA.nc", help="What the fit was trained on, to integrate its held-out runs: rollout_error."
         ),
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Decode a fit to integer stoichiometric coefficients by every rounding method, with a confidence per entry."""
     from stoirec.answer.prediction import with_rollout_errors
@@ -435,15 +470,15 @@ def recover(
             "for each substrate; auto: all three, and the one that predicts the validation runs best."
         ),
     ] = RateLaw.pde_m1,
+    json_: Json = False,
     starts: Annotated[
         int,
-        typer.Option(
-            min=1, max=MOST, help="Fits from as many random starts; that which predicts the validation runs best."
-        ),
+        typer.Option(min=1, max=MOST, help="Fits from random starts; that which predicts the validation runs best."),
     ] = 1,
     device: Device = "auto",
     threads: Threads = 1,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
+    quiet: Quiet = False,
 ) -> None:
     """Recover S from data.nc: train with a bundled recipe, then round. Never reads /truth.
 
@@ -452,9 +487,9 @@ def recover(
     from stoirec.answer.recovery import read_fit
     from stoirec.data.dataset import read_data
     from stoirec.learn import recipe as recipes
-    from stoirec.learn.comparison import best_predicting
+    from stoirec.report.own_data import page as pages
 
-    laws = [law.value for law in RateLaw if law is not RateLaw.auto] if rate_law is RateLaw.auto else [rate_law.value]
+    laws = [law for law in get_args(RateLawName) if rate_law in (RateLaw.auto, law)]
     tried = {law if starts == 1 else f"{law}.{seed}": (law, seed) for law in laws for seed in range(1, starts + 1)}
     base = output.name.removesuffix(".nc")
     paths = {fit: output.with_name(base + (f".{fit}.fit.nc" if len(tried) > 1 else ".fit.nc")) for fit in tried}
@@ -468,22 +503,34 @@ def recover(
     _log.info("recipe %s: %s", name, reason)
     with _until_all_is_written(*paths.values()):
         for fit, (law, seed) in tried.items():
-            config = recipes.load(name).with_rate_law(law)
-            config = config.model_copy(update={"n_runs": content.n_training_runs, "seed": seed})
+            config = recipes.configured(name, content, law, seed)
             with from_file(data):
                 _train(content, config, device, threads, paths[fit], checkpoint_seconds)
         fits = {fit: read_fit(path) for fit, path in paths.items()}
-        best = best_predicting(fits)
-        if len(fits) > 1:
-            losses = ", ".join(f"{fit} {float(each['val_loss']):.2g}" for fit, each in fits.items())
-            _log.info("%s is taken: it predicts the validation runs best (val_loss: %s)", best, losses)
-        _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
+        best = _best(fits)
+        found = _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
+    files = {"matrix": str(output), "page": str(page), "fit": str(paths[best])}
+    if json_:
+        _print_json(pages.counts(content, found) | files)
+    else:
+        print("\n".join([*pages.summary(content, found), *(f"{kind:>6s} {path}" for kind, path in files.items())]))
+
+
+def _best(fits: dict[str, "xr.Dataset"]) -> str:
+    """The fit to believe; says why, if there are several."""
+    from stoirec.learn.comparison import best_predicting
+
+    best = best_predicting(fits)
+    if len(fits) > 1:
+        losses = ", ".join(f"{fit} {float(each['val_loss']):.2g}" for fit, each in fits.items())
+        _log.info("%s is taken: it predicts the validation runs best (val_loss: %s)", best, losses)
+    return best
 
 
 def _write_answer(
     output: Path, page: Path, data: Path, content: "Data", fit: "xr.Dataset", path: Path, recipe: str
-) -> None:
-    """recovery.nc and the page of a fit, in the file `path`; and in a few lines what they say."""
+) -> "xr.Dataset":
+    """recovery.nc, which is returned, and the page of a fit, in the file `path`."""
     from stoirec.answer.prediction import with_rollout_errors
     from stoirec.answer.recovery import recover as decode_fit
     from stoirec.files import netcdf
@@ -493,7 +540,7 @@ def _write_answer(
         found = with_rollout_errors(decode_fit(fit, str(path), fall_back=True), fit, content)
     netcdf.write(output, found)
     pages.write(page, data, content, fit, found, recipe)
-    print("\n".join([*pages.summary(content, found), f"{output} has the matrix, {page} is to be read"]))
+    return found
 
 
 @app.command(epilog="Example: stoirec check data.nc -o check.html")
@@ -537,8 +584,6 @@ def check(
 
 def _time_courses(path: Path) -> "TimeCourses":
     """What the time courses of a file can tell, the recipe they call for, and what that takes."""
-    from dataclasses import asdict
-
     from stoirec.data.dataset import read_data
     from stoirec.data.overview import TimeCourses
     from stoirec.learn import recipe
@@ -585,13 +630,25 @@ def oracle(
 def plan(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
     store: StoreFolder = _RESULTS,
+    json_: Json = False,
 ) -> None:
     """Say in one line how many fits, steps and core hours a study needs, and what of it is done."""
-    from stoirec.study.budget import summary
+    from stoirec.study.budget import budget, summary
     from stoirec.study.expansion import expand
 
     content, _ = expand(study)
+    if json_:
+        _print_json({"study": content.name} | asdict(budget(content, study, Store(store))))
+        return
     print(summary(content, study, Store(store)))
+
+
+@app.command(epilog="Example: stoirec schema study > config/schemas/study.json")
+def schema(kind: Annotated[Kind, typer.Argument(help="Of which kind of file.")]) -> None:
+    """Print what a configuration file may hold, as JSON Schema, by which editors complete and check."""
+    from stoirec.config.schemas import json_schema
+
+    print(json.dumps(json_schema(kind), indent=2, ensure_ascii=False))
 
 
 @app.command(
@@ -790,7 +847,7 @@ class _Bar:
 
         self.total, self.title, self.unit, self.n = total, title, unit, 0
         self.text, self.started = "", time.monotonic()
-        self.bar = tqdm(total=total, desc=title, unit=unit, disable=None)
+        self.bar = tqdm(total=total, desc=title, unit=unit, disable=None if _log.isEnabledFor(logging.INFO) else True)
 
     def __enter__(self) -> "_Bar":
         return self
@@ -803,12 +860,10 @@ class _Bar:
         self.n += n
         self.bar.update(n)
         if self.bar.disable and self.n * 10 // self.total > tenth:
-            note = f", {self.text}" if self.text else ""
-            print(
-                f"{self.title}: {self.unit} {self.n}/{self.total}, {time.monotonic() - self.started:.0f} s{note}",
-                file=sys.stderr,
-                flush=True,
-            )
+            seconds = time.monotonic() - self.started
+            left = seconds / self.n * (self.total - self.n)
+            done = f"{self.title}: {self.unit} {self.n}/{self.total}, {seconds:.0f} s, about {left:.0f} s left"
+            _log.info("%s%s", done, f", {self.text}" if self.text else "")
 
     def note(self, text: str) -> None:
         self.text = text

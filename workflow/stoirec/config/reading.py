@@ -121,8 +121,9 @@ def parse(model: type[BaseModel], content: dict[str, Any], where: str | Path, pr
 
 def _unknown_key(model: type[BaseModel], where: str | Path, key: str, location: tuple) -> BadInput:
     name = str(location[-1])
-    if name in getattr(model, "belongs_elsewhere", {}):
-        return BadInput(where, key, *model.belongs_elsewhere[name])
+    elsewhere = getattr(model, "belongs_elsewhere", {})
+    if name in elsewhere:
+        return BadInput(where, key, *elsewhere[name])
     keys = _keys_at(model, location)
     close = difflib.get_close_matches(name, keys, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""

@@ -134,15 +134,17 @@ class Study(Strict):
         return self
 
 
-class _Workflow(Strict):
-    """What the workflow is told: config/config.yaml, or `--config study=...`."""
+class Workflow(Strict):
+    """config/config.yaml: what Snakemake was told."""
 
     study: FilePath
+    results: FolderPath = "results"  # data and fits, shared by studies
 
 
-def study_file(config: dict[str, Any]) -> str:
-    """The active study of the workflow's configuration. Raises BadInput."""
-    return parse(_Workflow, dict(config), "config").study
+def workflow_settings(config: dict[str, Any], is_module: bool = False) -> Workflow:
+    """The workflow's configuration; a module may be given the keys of others as well. Raises BadInput."""
+    given = {key: value for key, value in config.items() if key in Workflow.model_fields or not is_module}
+    return parse(Workflow, given, "config")
 
 
 def load_study(path: str | Path) -> Study:

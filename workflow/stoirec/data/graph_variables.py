@@ -83,14 +83,14 @@ def space_variables(space: ColumnSpace) -> dict[str, xr.Variable]:
             values = own.astype(np.int8) if own.dtype == bool else own
             variables[name] = xr.Variable(dims, values, {"long_name": text, "units": "1"})
     if space.quantities:
-        text = {"long_name": "what is conserved", "units": "1"}
-        variables["quantity"] = xr.Variable("quantity", np.array(space.quantities, object), text)
+        about = {"long_name": "what is conserved", "units": "1"}
+        variables["quantity"] = xr.Variable("quantity", np.array(space.quantities, object), about)
     if space.real is not None:
-        text = {"long_name": "1: the coefficient is not 0; 0: it may be, where the recipe lets it", "units": "1"}
-        variables[_REAL] = xr.Variable("edge", space.real.astype(np.int8), text)
+        about = {"long_name": "1: the coefficient is not 0; 0: it may be, where the recipe lets it", "units": "1"}
+        variables[_REAL] = xr.Variable("edge", space.real.astype(np.int8), about)
     if space.reverse_of is not None:
-        text = {"long_name": "its column is minus that reaction's; -1: none", "units": "1"}
-        variables[_REVERSE] = xr.Variable("reaction", space.reverse_of, text)
+        about = {"long_name": "its column is minus that reaction's; -1: none", "units": "1"}
+        variables[_REVERSE] = xr.Variable("reaction", space.reverse_of, about)
     return variables
 
 

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -105,7 +105,7 @@ def write(path: str | Path, dataset: xr.Dataset, **groups: xr.Dataset) -> None:
             raise OSError(errno.EIO, str(error)) from error
 
 
-def _compressed(dataset: xr.Dataset, path: Path, mode: str, group: str | None) -> None:
+def _compressed(dataset: xr.Dataset, path: Path, mode: Literal["w", "a"], group: str | None) -> None:
     large = {
         name: {"zlib": True, "complevel": 1} for name, variable in dataset.data_vars.items() if variable.size > 10_000
     }

@@ -103,7 +103,10 @@ def _problem(output: Output, reads: Sequence[Path], others: Sequence[Output]) ->
         return "has a backslash in its path, which NetCDF's library takes for /"
     try:
         target = Path(os.path.realpath(output.path))  # a link is followed, as files.atomic does
-        return _occupied(target, output.kind) or _unwritable(target)
+        found = _occupied(target, output.kind)
+        if found is None:
+            _unwritable(target)
+        return found
     except OSError as error:
         return f"cannot be written ({error.strerror})"
 

@@ -20,6 +20,12 @@ class FluxLimiter(nn.Module):
         dt: the step [time unit].
     """
 
+    metabolite: Tensor
+    reaction: Tensor
+    by_metabolite: Tensor
+    metabolite_ptr: Tensor
+    slot: Tensor
+
     def __init__(self, graph: Graph, dt: float) -> None:
         super().__init__()
         self.dt = dt

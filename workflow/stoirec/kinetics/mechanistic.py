@@ -27,6 +27,7 @@ class MassAction(LearnableLaw):
     """
 
     by_consumption = True
+    reaction: Tensor
 
     def __init__(self, graph: Graph, allows_zero: bool = False) -> None:
         super().__init__(graph)
@@ -98,6 +99,8 @@ class ConvenienceKinetics(MassAction):
     Args:
         place: (S,) where the K of each substrate edge stands; None: in order.
     """
+
+    place: Tensor
 
     def __init__(
         self, graph: Graph, allows_zero: bool = False, place: np.ndarray | None = None, n_constants: int | None = None

@@ -30,6 +30,9 @@ class PdeM1(LearnableLaw):
     """
 
     learns_sizes = True
+    slot: Tensor
+    position: Tensor
+    present: Tensor
 
     def __init__(
         self,

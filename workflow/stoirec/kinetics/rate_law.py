@@ -27,6 +27,8 @@ class RateLaw(nn.Module, ABC):
     """
 
     shapes: dict[str, tuple[int, ...]]
+    metabolite: Tensor
+    ptr: Tensor
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()

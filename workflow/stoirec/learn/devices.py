@@ -1,7 +1,6 @@
 """Which device a job runs on; one GPU per local job."""
 
 import contextlib
-import itertools
 import logging
 import os
 import tempfile
@@ -64,11 +63,13 @@ def gpu_slot(names: list[str], folder: Path | None = None) -> Iterator[int]:
 
 
 def _acquire_first_free(locks: list[FileLock]) -> int:
-    for attempt in itertools.count():
+    waiting = False
+    while True:
         for index, lock in enumerate(locks):
             with contextlib.suppress(Timeout):
                 lock.acquire(timeout=0)
                 return index
-        if attempt == 0:
+        if not waiting:
             _log.info("waiting for a free GPU")
+        waiting = True
         time.sleep(0.5)

@@ -39,6 +39,9 @@ class InferredCourses(nn.Module):
         usual, spread: mean and standard deviation of the log of those that were measured: what is known beforehand.
     """
 
+    basis: Tensor
+    slope: Tensor
+
     def __init__(self, data: Data, dtype: torch.dtype, device: torch.device, most: int = _MOST) -> None:
         super().__init__()
         measured = np.delete(np.arange(data.graph.n_metabolites), data.unmeasured)

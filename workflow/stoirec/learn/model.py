@@ -37,6 +37,14 @@ class MetabolismPropagation(nn.Module):
         reaction_ptr: (R + 1,) edges by reaction; metabolite_ptr: (M + 1,) of `by_metabolite` by metabolite.
     """
 
+    is_turned: Tensor
+    sign: Tensor
+    substrates: Tensor
+    reaction_ptr: Tensor
+    by_metabolite: Tensor
+    stands_in: Tensor
+    metabolite_ptr: Tensor
+
     def __init__(
         self,
         space: ColumnSpace,

@@ -5,6 +5,7 @@ from importlib.resources import as_file, files
 import numpy as np
 
 from stoirec.config.fit import FitConfig, load_fit_config
+from stoirec.config.regime import RateLawName
 from stoirec.data.dataset import Data
 from stoirec.errors import Unsuitable
 from stoirec.network.columns import PER_SIDE
@@ -20,6 +21,11 @@ def load(name: str) -> FitConfig:
     """The bundled recipe of that name."""
     with as_file(files("stoirec.learn") / "recipes" / f"{name}.yaml") as path:
         return load_fit_config(path)
+
+
+def configured(name: str, data: Data, rate_law: RateLawName, seed: int) -> FitConfig:
+    """The bundled recipe of that name for all training runs of `data`, with a rate law, from a random start."""
+    return load(name).with_rate_law(rate_law).model_copy(update={"n_runs": data.n_training_runs, "seed": seed})
 
 
 def choose(data: Data) -> tuple[str, str]:

@@ -143,7 +143,7 @@ def _graph(species: list[Species], reactions: list[Reaction]) -> Graph:
         for id_ in sorted({*reaction.coefficients, *(reaction.sought or ())}, key=place.__getitem__)
     ]
     metabolite, of, drives = (np.array(part) for part in zip(*edges))
-    both = species, reactions
+    both: list[list[Species] | list[Reaction]] = [species, reactions]
     names = (tuple(each.id for each in some) for some in both)
     # an id is no label: a model without names has none
     labels = (tuple(each.name or each.id for each in some) for some in both)

@@ -194,8 +194,8 @@ class ColumnSpace:
         Raises:
             TooManyColumns
         """
-        edges = self.graph.edges_of(reaction)
-        edges = range(edges.start, edges.stop)
+        own = self.graph.edges_of(reaction)
+        edges = range(own.start, own.stop)
         if not edges:
             return np.zeros((0, 0))
         signature = []
@@ -276,9 +276,9 @@ class ColumnSpace:
     def _alike(self) -> dict[tuple[Signature, int | None], np.ndarray]:
         """Reactions by what their edges may be: they are searched together."""
         groups: dict[tuple[Signature, int | None], list[int]] = {}
-        for reaction in np.flatnonzero(np.diff(self.graph.reaction_ptr)):
-            edges = self.graph.edges_of(reaction)
-            edges = range(edges.start, edges.stop)
+        for reaction in np.flatnonzero(np.diff(self.graph.reaction_ptr)).tolist():
+            own = self.graph.edges_of(reaction)
+            edges = range(own.start, own.stop)
             signature = tuple((self.values(edge), tuple(self.amounts[:, edge])) for edge in edges)
             groups.setdefault((signature, self.most_per_side[reaction]), []).append(reaction)
         return {alike: np.array(reactions) for alike, reactions in groups.items()}

@@ -203,7 +203,7 @@ def _by_substrates(equations: Equations, state: State, columns: np.ndarray) -> I
     number[state.is_outside.cpu().numpy()] = -1
     for size in np.unique(number[number >= 0]):
         reactions = np.flatnonzero(number == size)
-        lengths = (space.other_length(reaction, columns[graph.edges_of(reaction)]) for reaction in reactions)
+        lengths = (space.other_length(reaction, columns[graph.edges_of(reaction)]) for reaction in reactions.tolist())
         yield reactions, np.array([length is not None for length in lengths], bool)
 
 

@@ -89,10 +89,10 @@ def _of_both(
     n_edges = len(sides[0].drives)
     if len(rate[0]) * len(rate[1]) * n_edges**2 > _LARGEST:
         return None
-    *effects, shared = others.beside_both(*pair, *rate)
+    *parts, shared = others.beside_both(*pair, *rate)
     if shared:
         return None
-    effects = _Effects(*effects)
+    effects = _Effects(*parts)
     driving = [at // len(of.others) for at, of in zip((columns, opposite), sides)]
     size = [of.size_of[at] for of, at in zip(sides, driving)]
     gain, k = [], []

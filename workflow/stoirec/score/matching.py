@@ -17,8 +17,8 @@ def matched_reactions(space: ColumnSpace, recovered: np.ndarray, true: np.ndarra
         recovered, true: (E,) coefficients.
     """
     found, groups = np.arange(space.graph.n_reactions), {}
-    for reaction in found:
-        groups.setdefault(_question(space, reaction), []).append(int(reaction))
+    for reaction in found.tolist():
+        groups.setdefault(_question(space, reaction), []).append(reaction)
     for group in groups.values():
         if len(group) > 1:
             edges = [space.graph.edges_of(reaction) for reaction in group]

@@ -221,7 +221,7 @@ def both_ways(space: ColumnSpace, reversible: np.ndarray) -> tuple[ColumnSpace, 
     edges = np.concatenate([np.arange(*graph.reaction_ptr[[j, j + 1]]) for j in origin])
     reaction = np.repeat(np.arange(len(origin)), np.diff(graph.reaction_ptr)[origin])
     turned = backward[reaction]
-    names = tuple(graph.reaction_name(j) + (REVERSE if back else "") for j, back in zip(origin, backward))
+    names = tuple(graph.reaction_name(j) + (REVERSE if back else "") for j, back in zip(origin.tolist(), backward))
     found = Graph(
         graph.n_metabolites,
         len(origin),

@@ -121,7 +121,7 @@ def outside_reactions(found: Results, most: int = 20) -> tuple[pd.DataFrame, int
         true = graph.on_edges(found.truth(answer["data"]).stoichiometry)
         integers = graph.on_edges(recovery["stoichiometry"].values)
         probability = recovery["no_column_probability"].values
-        for reaction in np.flatnonzero(probability > NAMED_FROM):
+        for reaction in np.flatnonzero(probability > NAMED_FROM).tolist():
             rows.append(
                 {
                     "configuration": answer["configuration"],

@@ -56,9 +56,9 @@ def recovered_reactions(
         none_fits = recovery["no_column_probability"].values
     reverse_of = np.full(graph.n_reactions, -1) if space.reverse_of is None else space.reverse_of
     forward = {int(of) for of in reverse_of if of >= 0}
-    for reaction in np.flatnonzero(reverse_of < 0):
+    for reaction in np.flatnonzero(reverse_of < 0).tolist():
         edges = graph.edges_of(reaction)
-        lowest, reversible = float(confidence[edges].min(initial=1.0)), int(reaction) in forward
+        lowest, reversible = float(confidence[edges].min(initial=1.0)), reaction in forward
         state = NONE_FITS if none_fits[reaction] > NAMED_FROM else SURE_OF if lowest >= SURE else UNSURE
         found.append(
             RecoveredReaction(

@@ -61,22 +61,33 @@ def render(name: str, data: Data, fit: xr.Dataset, recovery: xr.Dataset, recipe:
     )
 
 
+def counts(data: Data, recovery: xr.Dataset) -> dict[str, str | int | float]:
+    """The answer in a few numbers: how many reactions are sure, unsure, or seem to have none of the allowed columns."""
+    status = str(recovery.attrs["status"])
+    if status != "ok":
+        return {"status": status}
+    states = Counter(reaction.state for reaction in recovered_reactions(data.space, recovery))
+    return {
+        "status": status,
+        "sure": states[SURE_OF],
+        "unsure": states[UNSURE],
+        "none_of_these": states[NONE_FITS],
+        ROLLOUT: float(recovery[f"{ROLLOUT}_{recovery.attrs['method']}"]),
+    }
+
+
 def summary(data: Data, recovery: xr.Dataset) -> list[str]:
     """The answer in a few lines, for a terminal."""
-    if recovery.attrs["status"] != "ok":
+    found = counts(data, recovery)
+    if found["status"] != "ok":
         return ["the fit diverged: nothing was found"]
-    states = Counter(reaction.state for reaction in recovered_reactions(data.space, recovery))
     texts = {
-        SURE_OF: "sure, in every coefficient",
-        UNSURE: "unsure: too little is described, or other columns explain the data nearly as well",
-        NONE_FITS: "no allowed column seems right",
+        "sure": "sure, in every coefficient",
+        "unsure": "unsure: too little is described, or other columns explain the data nearly as well",
+        "none_of_these": "no allowed column seems right",
     }
-    lines = [f"{states[state]:6d} reactions {text}" for state, text in texts.items() if states[state]]
-    error = float(recovery[f"{ROLLOUT}_{recovery.attrs['method']}"])
-    return [
-        *lines,
-        f"{error:6.3f} of the best constants' error in the held-out courses, integrated from their first frame",
-    ]
+    what = "of the best constants' error in the held-out courses, integrated from their first frame"
+    return [*(f"{found[state]:6d} reactions {text}" for state, text in texts.items()), f"{found[ROLLOUT]:6.3f} {what}"]
 
 
 def _map(data: Data, reactions: list[RecoveredReaction]) -> Html:

@@ -25,7 +25,7 @@ def wrong_reactions(graph: Graph, truth: Truth, recovery: xr.Dataset) -> pd.Data
     found = graph.on_edges(recovery["stoichiometry"].values).astype(float)
     wrong = wrong_entries(graph, found, true)
     rows = []
-    for reaction in sorted(np.flatnonzero(wrong), key=lambda j: truth.log_k[j]):
+    for reaction in sorted(np.flatnonzero(wrong).tolist(), key=lambda j: truth.log_k[j]):
         edges = graph.edges_of(reaction)
         a, b = true[edges], found[edges]
         listed = (recovery["alternative"].values[:, edges] == a).all(axis=1)
