@@ -220,7 +220,7 @@ def _unmeasured_times_rise(dataset: xr.Dataset) -> None:
         _rises(dataset["unmeasured_time"])
 
 
-ORIGIN: Schema = (  # where a simulated file is from
+ORIGIN: tuple[Attribute, ...] = (  # where a simulated file is from
     Attribute("config", OBJECT),
     Attribute("network_seed", INTEGER, 0),
     Attribute("seed_*", INTEGER, 0),

@@ -58,13 +58,14 @@ def _check_size(path: str | Path, size: int) -> None:
         raise BadInput(path, "size", f"{size / 1e9:,.1f} GB", f"less than the memory here, {memory / 1e9:,.1f} GB")
 
 
-def _opened(path: str | Path, group: str | None = None, **how: bool) -> xr.Dataset:
-    return xr.open_dataset(path, engine="netcdf4", group=group, **(how or {"decode_times": False}))
+def _opened(path: str | Path, group: str | None = None, unpacked: bool = True) -> xr.Dataset:
+    decode = None if unpacked else False
+    return xr.open_dataset(path, engine="netcdf4", group=group, decode_cf=decode, decode_times=False)
 
 
 def _check_packing(path: str | Path, group: str | None) -> None:
     """Raises BadInput if a variable that cannot be read is packed by no number."""
-    with contextlib.suppress(OSError, RuntimeError), _opened(path, group, decode_cf=False) as dataset:
+    with contextlib.suppress(OSError, RuntimeError), _opened(path, group, unpacked=False) as dataset:
         for name, variable in dataset.variables.items():
             for attribute in _PACKING & variable.attrs.keys():
                 found = np.asarray(variable.attrs[attribute])

@@ -197,7 +197,7 @@ def refuse(found: xr.DataArray, bad: np.ndarray, allowed: str) -> None:
     """Raises Unsuitable if anything is `bad` in a variable: names the first such entry, and their number."""
     if not bad.any():
         return
-    first = np.unravel_index(np.argmax(bad), bad.shape)
+    first = tuple(int(index) for index in np.unravel_index(np.argmax(bad), bad.shape))
     more = f" ({bad.sum()} such values)" if bad.sum() > 1 else ""
     raise Unsuitable(entry(found, first), f"{found.values[first]:.4g}{more}", allowed)
 

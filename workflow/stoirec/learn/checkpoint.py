@@ -70,9 +70,9 @@ def _state(content: bytes, job: str) -> dict[str, Any]:
     if checksum != hashlib.sha256(payload).digest():
         raise ValueError("damaged checkpoint")
     try:
-        content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-        if content["job"] == job:
-            return content["state"]
+        saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        if saved["job"] == job:
+            return saved["state"]
     except Exception as error:  # torch.load raises many kinds
         raise ValueError(f"no checkpoint ({type(error).__name__})") from None
     raise ValueError("checkpoint of another configuration or data set")

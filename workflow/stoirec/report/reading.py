@@ -8,11 +8,11 @@ import pandas as pd
 import xarray as xr
 
 from stoirec.errors import BadInput, from_file
-from stoirec.files.schema import FLAG, INTEGER, TEXT, Schema, Variable, check
+from stoirec.files.schema import FLAG, INTEGER, TEXT, Variable, check
 from stoirec.score.metrics import NAMES
 from stoirec.study.identity import Fit
 
-_COLUMNS: Schema = (  # those that are more than names
+_COLUMNS: tuple[Variable, ...] = (  # those that are more than names
     Variable("fit_id", TEXT, dims="line"),
     Variable("is_answer", one_of=FLAG, dims="line", meaning="True or False"),
     Variable("network_seed", INTEGER, 0, dims="line"),
