@@ -69,9 +69,9 @@ class LearnableLaw(RateLaw):
     def linearised(
         self, parameters: Parameters, concentration: Tensor, size: Tensor, by_concentration: bool = False
     ) -> tuple[Tensor, OnRates]:
-        """`rates`, and their pullback; it has no derivatives by concentration where nobody asks for them.
+        """`rates`, and their pullback, which has derivatives by concentration where they are asked for.
 
-        Here by automatic differentiation.
+        To be called under no_grad. Here by automatic differentiation; a law may write it out.
         """
         names = list(self.shapes)
 

@@ -142,7 +142,7 @@ class MetabolismPropagation(nn.Module):
     def linearised(self, concentration: Tensor, by_concentration: bool = False) -> tuple[Tensor, OnDcdt]:
         """dc/dt as `forward` gives it, and its pullback, which has derivatives by concentration where asked for.
 
-        To be called without automatic differentiation, of which a step would be mostly the bookkeeping.
+        To be called under no_grad: with automatic differentiation a step would be bookkeeping for the most part.
         """
         coefficient, k = self.coefficient, (math.log(10) * self.log_k).exp().unsqueeze(1)
         driving = coefficient.index_select(0, self.substrates)
