@@ -54,7 +54,8 @@ class GradientDescent:
         uniform = config.frame_sampling == "uniform"
         self.chance = None if uniform else activity(self.observed.dcdt, self.scale).cpu().numpy()
         if self.chance is not None:
-            self._up_to = self.chance.cumsum() / self.chance.sum()
+            up_to = self.chance.cumsum()
+            self._up_to = up_to / up_to[-1]
         self.held = _bounds(told(data.space, config).sign, model) if config.role_signs else None
         if inferred is not None:
             self.scale[inferred.unmeasured] = self.scale[inferred.measured].median()
