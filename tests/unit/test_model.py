@@ -104,6 +104,33 @@ def test_gradients_against_finite_differences(tiny_data, rng, limiter):
         ), name
 
 
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("change", [{}, {"substrate_gate": True, "embedding_dim": 2}, {"flux_limiter": True}])
+@pytest.mark.parametrize("law", ["pde_m1", "mass_action"])
+def test_the_pullback_is_that_of_automatic_differentiation(tiny_data, rng, law, change, both_ways):
+    space = tiny_data.space
+    if both_ways:  # the reaction with the columns of another, backward
+        graph = space.graph
+        own = np.arange(graph.n_edges)[graph.edges_of(0)]
+        pairs = [np.r_[graph.edge_metabolite, graph.edge_metabolite[own]], np.r_[graph.edge_reaction, [16] * len(own)]]
+        is_substrate = np.r_[graph.edge_is_substrate, ~graph.edge_is_substrate[own]]
+        graph = from_pairs(graph.n_metabolites, 17, *pairs, is_substrate)
+        space = replace(ColumnSpace.of_roles(graph), reverse_of=np.r_[[-1] * 16, 0])
+    model = MetabolismPropagation(space, FitConfig(precision="float64", graph_model={"rate_law": law, **change}), 20.0)
+    assert model.turns == both_ways
+    c = torch.as_tensor(tiny_data.concentration[0, ::40]).requires_grad_()
+    on, on_coefficient = (torch.as_tensor(rng.normal(size=shape)) for shape in (c.shape, model.sto_all.shape))
+    names, parameters = zip(*model.named_parameters())
+    predicted = model(c)
+    expected = torch.autograd.grad((predicted, model.coefficient), [c, *parameters], (on, on_coefficient))
+    with torch.no_grad():
+        found, pullback = model.linearised(c, by_concentration=True)
+        by_name, on_c = pullback(on, on_coefficient)
+    assert torch.allclose(found, predicted, rtol=1e-12, atol=1e-14) and by_name.keys() == set(names)
+    for one, other in zip([on_c, *(by_name[name] for name in names)], expected):
+        assert torch.allclose(one, other, rtol=0, atol=1e-10 * float(other.abs().max()))
+
+
 def test_batch_is_the_frames_one_by_one(tiny_data):
     model = MetabolismPropagation(tiny_data.space, FitConfig(precision="float64"))
     c = torch.as_tensor(tiny_data.concentration[0, :7])
@@ -143,28 +170,29 @@ def test_n_layers_counts_layers_of_units(tiny_data, n_layers, n_linear):
 # --- the door to torch-scatter ----------------------------------------------------------------------------------------
 
 
-def test_segment_sum_and_expand_against_a_loop(rng):
+def test_segment_sums_against_a_loop(rng):
     sizes = [3, 0, 1, 4]
     ptr = torch.tensor([0, *np.cumsum(sizes)])
     values = torch.as_tensor(rng.normal(size=(2, 8, 3)))
     expected = torch.stack([values[:, ptr[j] : ptr[j + 1]].sum(1) for j in range(4)], dim=1)
     assert torch.allclose(scatter.segment_sum(values, ptr), expected)
     assert torch.allclose(scatter.segment_sum(values[1], ptr), expected[1])
-    rows = torch.as_tensor(rng.normal(size=(2, 4, 5)))
-    expected = torch.cat([rows[:, [j] * n] for j, n in enumerate(sizes)], dim=1)
-    assert torch.equal(scatter.segment_expand(rows, ptr, 8), expected)
+    index, weight = torch.as_tensor(rng.integers(0, 5, 8)), torch.as_tensor(rng.normal(size=8))
+    rows = torch.as_tensor(rng.normal(size=(5, 3)))
+    pointed = weight[:, None] * rows[index]
+    expected = torch.stack([pointed[ptr[j] : ptr[j + 1]].sum(0) for j in range(4)])
+    assert torch.allclose(scatter.pointed_sum(rows, index, ptr, weight), expected)
+    expected = torch.stack([rows[index][ptr[j] : ptr[j + 1]].sum(0) for j in range(4)])
+    assert torch.allclose(scatter.pointed_sum(rows, index, ptr), expected)
 
 
 def test_the_fallback_agrees_with_torch_scatter_in_values_and_gradients(rng):
     """What runs on a GPU when torch-scatter was built without CUDA."""
     ptr = torch.tensor([0, 3, 3, 4, 8])
     results = []
-    for total, expand in (
-        (scatter.segment_sum, scatter.segment_expand),
-        (scatter.native_segment_sum, scatter.native_segment_expand),
-    ):
+    for total in (scatter.segment_sum, scatter.native_segment_sum):
         values = torch.as_tensor(np.random.default_rng(1).normal(size=(2, 8, 3))).requires_grad_()
-        out = expand(total(values, ptr).sin(), ptr, 8)
+        out = total(values, ptr).sin()
         out.square().sum().backward()
         results.append((out.detach(), values.grad))
     assert torch.allclose(results[0][0], results[1][0]) and torch.allclose(results[0][1], results[1][1])

@@ -62,6 +62,67 @@ def test_derivatives_are_those_of_automatic_differentiation(name, gate, rng):
     assert not by_size.any()
 
 
+class _Pulled(torch.autograd.Function):
+    """Rates of a law, and the derivatives that it writes out, as automatic differentiation would take them."""
+
+    @staticmethod
+    def forward(ctx, law, *inputs):
+        ctx.law = law
+        ctx.save_for_backward(*inputs)
+        return _linearised(law, *inputs)[0]
+
+    @staticmethod
+    def backward(ctx, on):
+        on_parameters, on_c, on_size = _linearised(ctx.law, *ctx.saved_tensors)[1](on)
+        return None, on_c, on_size, *on_parameters.values()
+
+
+def _linearised(law, c, size, *parameters):
+    return law.linearised(dict(zip(law.shapes, parameters)), c, size, by_concentration=True)
+
+
+@pytest.mark.parametrize("embedding_dim", [0, 2])
+@pytest.mark.parametrize("n_layers", [2, 3, 4])
+@pytest.mark.parametrize(("name", "gate"), GATED)
+def test_the_pullback_is_that_of_automatic_differentiation(name, gate, n_layers, embedding_dim, rng):
+    shape = SHAPE | {"n_layers": n_layers, "embedding_dim": embedding_dim}
+    law = rate_law(GRAPH, GraphModel(rate_law=name, substrate_gate=gate, **shape))
+    parameters = [torch.as_tensor(rng.normal(size=each)).requires_grad_() for each in law.shapes.values()]
+    inputs = [each.requires_grad_() for each in states(law, rng)] + parameters
+    rates = law.rates(dict(zip(law.shapes, parameters)), *inputs[:2])
+    on = torch.as_tensor(rng.normal(size=rates.shape))
+    found = _Pulled.apply(law, *inputs)
+    assert torch.allclose(found, rates, rtol=1e-12, atol=0)
+    for one, other in zip(*(torch.autograd.grad(each, inputs, on) for each in (found, rates))):
+        assert torch.allclose(one, other, rtol=0, atol=1e-10 * float(other.abs().max()))
+    assert torch.autograd.gradcheck(lambda *own: _Pulled.apply(law, *own), inputs)
+    with torch.no_grad():
+        _, pullback = law.linearised(dict(zip(law.shapes, parameters)), *inputs[:2])
+        assert name != "pde_m1" or pullback(on)[1] is None
+
+
+def test_single_precision_pulls_back_the_same_to_rounding(rng):
+    law, parameters = law_and_parameters("pde_m1", rng, True)
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        c, size = (each.to(dtype) for each in states(law, np.random.default_rng(1)))
+        rates, pullback = law.linearised({name: each.to(dtype) for name, each in parameters.items()}, c, size)
+        on_parameters, _, on_size = pullback(rates)
+        found.append([*on_parameters.values(), on_size])
+    for one, other in zip(*found):
+        assert other.dtype == torch.float32 and torch.allclose(one, other.double(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("gate", [False, True])
+def test_several_fits_at_once_have_the_rates_of_each(gate, rng):
+    fits = [law_and_parameters("pde_m1", rng, gate) for _ in range(3)]
+    law, every = fits[0][0], [parameters for _, parameters in fits]
+    c, size = (torch.stack(part) for part in zip(*(states(law, rng) for _ in fits)))
+    found = law.rates({name: torch.stack([own[name] for own in every]) for name in law.shapes}, c, size)
+    for one, own, *state in zip(found, every, c, size):
+        assert torch.allclose(one, law.rates(own, *state), rtol=1e-12)
+
+
 def own_edges(law, reaction):
     return range(int(law.ptr[reaction]), int(law.ptr[reaction + 1]))
 

@@ -20,6 +20,7 @@ from stoirec.learn.recipe import load
 from stoirec.learn.refinement_rounds import RefinementRounds
 from stoirec.learn.schedule import Steps, stage
 from stoirec.learn.training import Training, train
+from stoirec.streams import learner_stream
 
 CPU = torch.device("cpu")
 
@@ -221,6 +222,26 @@ def test_frames_are_drawn_in_proportion_to_their_activity(tiny_data):
     size = (descent.observed.dcdt / descent.scale).double().square().mean(1).sqrt().numpy()
     drawn = np.concatenate([descent.draw(1000) for _ in range(20)])
     assert size[drawn].mean() == pytest.approx((size**2).sum() / size.sum(), rel=0.005)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "activity"])
+def test_frames_are_those_drawn_step_by_step(tiny_data, tiny_fit, sampling):
+    descent = Training(tiny_data, tiny_fit.model_copy(update={"frame_sampling": sampling}), CPU).descent
+    rng, n, size = learner_stream("batches", tiny_fit.seed), len(descent.observed), tiny_fit.batch_size
+    for _ in range(70):
+        descent.advance()
+        expected = rng.integers(n, size=size) if sampling == "uniform" else rng.choice(n, size=size, p=descent.chance)
+        assert np.array_equal(descent._frames.numpy(), expected)
+
+
+def test_parameters_keep_their_place_in_the_optimisers(tiny_data, tiny_fit):
+    """What a checkpoint gives a model reaches the tensor that the optimiser moves."""
+    job, other = (Training(tiny_data, tiny_fit.model_copy(update={"seed": seed}), CPU) for seed in (1, 2))
+    other.model.load_state_dict(job.model.state_dict())
+    (whole,) = other.descent.optimiser.param_groups[0]["params"]
+    assert torch.equal(whole, torch.cat([each.flatten() for each in job.model.parameters()]))
+    other.descent.advance()
+    assert torch.equal(whole, torch.cat([each.flatten() for each in other.model.parameters()]))
 
 
 def test_each_optimiser_is_its_own(tiny_data, tiny_fit):

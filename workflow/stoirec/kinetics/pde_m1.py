@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stoirec.config.fit import GraphModel
-from stoirec.kinetics.mlp import backward, forward, outputs, shapes
-from stoirec.kinetics.rate_law import LearnableLaw, Parameters
-from stoirec.kinetics.segments import segment_sum
+from stoirec.kinetics.mlp import backward, forward, outputs, pulled_back, shapes, values
+from stoirec.kinetics.rate_law import LearnableLaw, OnRates, Parameters
+from stoirec.kinetics.segments import pointed_sum, segment_sum
 from stoirec.network.graph import Graph
 
 EMBEDDING = "embedding"
@@ -60,8 +60,19 @@ class PdeM1(LearnableLaw):
         # substrates of every reaction, padded to the same number by one behind the last
         edges = graph.substrate_slots
         slot = np.where(edges >= 0, np.searchsorted(graph.substrate_edges, edges), len(graph.substrate_edges))
-        for name, values in (("slot", slot), ("position", np.flatnonzero(edges.ravel() >= 0))):
-            self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
+        # messages (output_size, S) row by row, and where those for each number and reaction start
+        message = np.arange(output_size * len(self.metabolite))
+        first = len(self.metabolite) * np.arange(output_size)[:, None]
+        starts = np.append(first + self.ptr[:-1].numpy(), message.size)
+        buffers = {
+            "slot": slot,
+            "position": np.flatnonzero(edges.ravel() >= 0),
+            "reaction": graph.edge_reaction[graph.substrate_edges],  # (S,)
+            "message_row": message,
+            "message_ptr": starts,
+        }
+        for name, each in buffers.items():
+            self.register_buffer(name, torch.as_tensor(each, dtype=torch.int64), persistent=False)
         self.register_buffer("present", torch.as_tensor(edges >= 0), persistent=False)
 
     @classmethod
@@ -77,6 +88,45 @@ class PdeM1(LearnableLaw):
         c = concentration.mT[..., self.metabolite, :]
         message = self.messages(parameters, c, size[..., None], self.metabolite)
         return self.responses(parameters, segment_sum(message, self.ptr))
+
+    def linearised(
+        self, parameters: Parameters, concentration: Tensor, size: Tensor, by_concentration: bool = False
+    ) -> tuple[Tensor, OnRates]:
+        substrate_func, rate_func = (self._own(function, parameters) for function in self._names)
+        c = concentration.t().contiguous().index_select(0, self.metabolite)
+        features = self._features(parameters, c, size.unsqueeze(1), self.metabolite)
+        of_edges = values(substrate_func, features.flatten(1))
+        message = of_edges[-1].view(-1, *c.shape)
+        silence = gate(size).unsqueeze(1) if self.allows_zero else None
+        rows = (message if silence is None else message * silence).view(-1, c.shape[1])
+        summed = pointed_sum(rows, self.message_row, self.message_ptr)
+        of_reactions = values(rate_func, summed.view(message.shape[0], -1))
+        before = of_reactions[-1].view(-1, c.shape[1])
+
+        def on_rates(on: Tensor) -> tuple[dict[str, Tensor], Tensor | None, Tensor]:
+            on_rate_func, on_first = pulled_back(rate_func, of_reactions, (on * torch.sigmoid(before)).view(1, -1))
+            on_summed = (rate_func[0].t() @ on_first).view(-1, *before.shape)
+            on_gated = on_summed.index_select(1, self.reaction)
+            on_message = on_gated if silence is None else on_gated * silence
+            on_substrate_func, on_first = pulled_back(substrate_func, of_edges, on_message.flatten(1))
+
+            def by_edge(feature: int) -> Tensor:
+                return (substrate_func[0][:, feature] @ on_first).view(c.shape)
+
+            on_size = by_edge(1).sum(1)
+            if silence is not None:
+                on_size += gate_slope(size) * (message * on_gated).sum((0, 2))
+            found = dict(zip(self.shapes, (*on_substrate_func, *on_rate_func)))
+            if EMBEDDING in self.shapes:
+                embedding = parameters[EMBEDDING]
+                on_edges = torch.stack([by_edge(2 + place).sum(1) for place in range(embedding.shape[1])], dim=1)
+                found[EMBEDDING] = torch.zeros_like(embedding).index_add(0, self.metabolite, on_edges)
+            if not by_concentration:
+                return found, None, on_size
+            on_concentration = c.new_zeros(concentration.shape[::-1]).index_add(0, self.metabolite, by_edge(0))
+            return found, on_concentration.t(), on_size
+
+        return nn.functional.softplus(before), on_rates
 
     def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
         own = self.metabolite[self.substrates_of(reactions, sizes.shape[1])]
@@ -131,13 +181,18 @@ class PdeM1(LearnableLaw):
             size: (..., edges, 1 or frames).
             metabolite: (edges,) of each, for its embedding.
         """
-        features = torch.stack([concentration, size.expand_as(concentration)], dim=-3)
-        if EMBEDDING in self.shapes:
-            embedding = parameters[EMBEDDING][..., metabolite, :].mT[..., None]
-            features = torch.cat([features, embedding.expand(*embedding.shape[:-1], features.shape[-1])], dim=-3)
+        features = self._features(parameters, concentration, size, metabolite)
         message = outputs(self._own("substrate_func", parameters), features.flatten(-2))
         message = message.unflatten(-1, concentration.shape[-2:])
         return message * gate(size).unsqueeze(-3) if self.allows_zero else message
+
+    def _features(self, parameters: Parameters, concentration: Tensor, size: Tensor, metabolite: Tensor) -> Tensor:
+        """(..., in, edges, frames) what substrate_func takes."""
+        features = torch.stack([concentration, size.expand_as(concentration)], dim=-3)
+        if EMBEDDING not in self.shapes:
+            return features
+        embedding = parameters[EMBEDDING][..., metabolite, :].mT[..., None]
+        return torch.cat([features, embedding.expand(*embedding.shape[:-1], features.shape[-1])], dim=-3)
 
     def responses(self, parameters: Parameters, summed: Tensor) -> Tensor:
         """(..., reactions, frames) F of summed messages (..., output_size, reactions, frames)."""

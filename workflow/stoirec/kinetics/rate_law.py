@@ -2,16 +2,19 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from stoirec.config.fit import GraphModel
+from stoirec.kinetics.pullback import automatic
 from stoirec.network.graph import Graph
 
 Parameters = Mapping[str, Tensor]
+# (R, frames) derivatives of a number by F -> those by each parameter, by concentration (frames, M) and by size (S,)
+OnRates = Callable[[Tensor], tuple[dict[str, Tensor], Tensor | None, Tensor]]
 
 
 class RateLaw(nn.Module, ABC):
@@ -63,6 +66,26 @@ class LearnableLaw(RateLaw):
     def of(cls, graph: Graph, shape: GraphModel) -> "LearnableLaw":
         """The law on `graph` as a configuration asks for it."""
 
+    def linearised(
+        self, parameters: Parameters, concentration: Tensor, size: Tensor, by_concentration: bool = False
+    ) -> tuple[Tensor, OnRates]:
+        """`rates`, and their pullback, which has derivatives by concentration where they are asked for.
+
+        To be called under no_grad. Here by automatic differentiation; a law may write it out.
+        """
+        names = list(self.shapes)
+
+        def rates(concentration: Tensor, size: Tensor, *own: Tensor) -> Tensor:
+            return self.rates(dict(zip(names, own)), concentration, size)
+
+        found, pullback = automatic(rates, concentration, size, *(parameters[name] for name in names))
+
+        def on_rates(on: Tensor) -> tuple[dict[str, Tensor], Tensor | None, Tensor]:
+            on_concentration, on_size, *on_parameters = pullback(on)
+            return dict(zip(names, on_parameters)), on_concentration, on_size
+
+        return found, on_rates
+
     @abstractmethod
     def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
         """(reactions, columns, frames) F of some reactions with as many substrates.
@@ -82,6 +105,11 @@ class LearnableLaw(RateLaw):
         """Sizes of coefficients whose `sign` is known, or 0."""
         size = coefficient.abs()
         return torch.where((sign == 0) & (coefficient > 0), 0.0, size) if self.by_consumption else size
+
+    def size_slopes(self, coefficient: Tensor, sign: Tensor) -> Tensor:
+        """Derivatives of `sizes` by the coefficients."""
+        slope = coefficient.sign()
+        return torch.where((sign == 0) & (coefficient > 0), 0.0, slope) if self.by_consumption else slope
 
     def with_sizes(self, parameters: Parameters, at_zero: Tensor, slope: Tensor) -> dict[str, Tensor]:
         """Parameters that make of a size s what `parameters` make of at_zero + slope s, the silence of 0 aside.

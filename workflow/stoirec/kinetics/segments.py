@@ -1,4 +1,4 @@
-"""The one door to torch-scatter: segment sums over sorted edges, and their transpose.
+"""The one door to torch-scatter: segment sums over sorted edges.
 
 A torch-scatter built without nvcc cannot run on CUDA tensors; there PyTorch's own indexed sums take over.
 """
@@ -10,6 +10,7 @@ import torch
 import torch_scatter
 
 _log = logging.getLogger(__name__)
+_SUM = 0  # mode of torch.embedding_bag
 
 
 @cache
@@ -35,31 +36,27 @@ def segment_sum(values: torch.Tensor, ptr: torch.Tensor) -> torch.Tensor:
     return torch_scatter.segment_csr(values, ptr.expand(*values.shape[:-2], -1), reduce="sum")
 
 
-def segment_expand(values: torch.Tensor, ptr: torch.Tensor, n_edges: int) -> torch.Tensor:
-    """Repeat each segment's row for every edge of it: the transpose of `segment_sum`.
+def pointed_sum(
+    values: torch.Tensor, index: torch.Tensor, ptr: torch.Tensor, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Sum over the edges of each segment of the rows that they point to: a sparse matrix times a dense one.
 
     Args:
-        values: (..., segments, n).
+        values: (rows, n).
+        index: (edges,) the row of each; weight: (edges,) factors of the rows.
         ptr: (segments + 1,) as in `segment_sum`.
-        n_edges: its last.
 
     Returns:
-        (..., edges, n).
+        (segments, n).
     """
-    if values.is_cuda and not _has_cuda_kernels():
-        return native_segment_expand(values, ptr, n_edges)
-    return torch_scatter.gather_csr(values, ptr.expand(*values.shape[:-2], -1))
+    # nn.functional.embedding_bag, whose checks take longer than the sum
+    return torch.embedding_bag(values, index, ptr, False, _SUM, False, weight, True)[0]
 
 
 def native_segment_sum(values: torch.Tensor, ptr: torch.Tensor) -> torch.Tensor:
     """`segment_sum` by PyTorch alone."""
     found = values.new_zeros(*values.shape[:-2], len(ptr) - 1, values.shape[-1])
     return found.index_add(-2, _segments(ptr, values.shape[-2]), values)
-
-
-def native_segment_expand(values: torch.Tensor, ptr: torch.Tensor, n_edges: int) -> torch.Tensor:
-    """`segment_expand` by PyTorch alone."""
-    return values.index_select(-2, _segments(ptr, n_edges))
 
 
 def _segments(ptr: torch.Tensor, n_edges: int) -> torch.Tensor:

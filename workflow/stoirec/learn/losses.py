@@ -10,13 +10,16 @@ conserved quantities it is their sum.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from stoirec.config.fit import FitConfig
-from stoirec.kinetics.segments import segment_sum
+from stoirec.kinetics.segments import pointed_sum
 from stoirec.network.columns import ColumnSpace
+
+Loss = tuple[Tensor, Callable[[], Tensor]]  # a term, and what gives its derivatives by its first argument
 
 
 @dataclass(frozen=True)
@@ -36,27 +39,48 @@ class Columns:
         ptr = torch.as_tensor(space.graph.reaction_ptr, dtype=torch.int64, device=device)
         return cls(ptr, torch.as_tensor(space.amounts, dtype=dtype, device=device))
 
+    @cached_property
+    def reaction(self) -> Tensor:
+        """(E,) of each edge."""
+        return torch.repeat_interleave(self.reaction_ptr.diff(), output_size=self.amounts.shape[1])
 
-def prediction(predicted: Tensor, observed: Tensor, scale: Tensor) -> Tensor:
+    @cached_property
+    def edge(self) -> Tensor:
+        """(E,) each edge."""
+        return torch.arange(self.amounts.shape[1], device=self.amounts.device)
+
+    @cached_property
+    def by_edge(self) -> Tensor:
+        """(E, quantities) amounts."""
+        return self.amounts.T.contiguous()
+
+
+def prediction(predicted: Tensor, observed: Tensor, scale: Tensor) -> Loss:
     """Mean squared residual of dc/dt (frames, M), each metabolite divided by its `scale` (M,)."""
-    return ((predicted - observed) / scale).square().mean()
+    residual = (predicted - observed) / scale
+    return residual.square().mean(), lambda: residual / (scale * (residual.numel() / 2))
 
 
-def l1(sto_all: Tensor, columns: Columns) -> Tensor:
+def l1(sto_all: Tensor, columns: Columns) -> Loss:
     """||sto_all||_1 over the edges (E,)."""
-    return sto_all.abs().sum()
+    return sto_all.abs().sum(), sto_all.sign
 
 
-def integer(sto_all: Tensor, columns: Columns) -> Tensor:
+def integer(sto_all: Tensor, columns: Columns) -> Loss:
     """Mean sin^2(pi S) over the edges (E,): zero at integers, one half way between."""
-    return torch.sin(math.pi * sto_all).square().mean()
+    value = torch.sin(math.pi * sto_all).square().mean()
+    return value, lambda: torch.sin(2 * math.pi * sto_all) * (math.pi / sto_all.shape[0])
 
 
-def mass(sto_all: Tensor, columns: Columns) -> Tensor:
+def mass(sto_all: Tensor, columns: Columns) -> Loss:
     """Mean over reactions of the squared column sums of what is conserved."""
-    sums = [segment_sum((amounts * sto_all)[:, None], columns.reaction_ptr) for amounts in columns.amounts]
-    squares = [each.square().mean() for each in sums]
-    return sum(squares) if squares else sto_all.new_zeros(())
+    n_reactions, amounts = columns.reaction_ptr.shape[0] - 1, columns.by_edge.to(sto_all.dtype)
+    sums = pointed_sum(amounts, columns.edge, columns.reaction_ptr, sto_all)  # (R, quantities)
+
+    def slope() -> Tensor:
+        return (amounts * sums.index_select(0, columns.reaction)).sum(1) * (2 / n_reactions)
+
+    return sums.square().sum() / n_reactions, slope
 
 
 @dataclass(frozen=True)
@@ -66,13 +90,13 @@ class Regulariser:
     Attributes:
         name: of its curve in fit.nc (loss_<name>) and in the report.
         coefficient: FitConfig's key of its weight; first: that of the weight in the first phase, if it has one.
-        value: the unweighted term of sto_all (E,).
+        of: the unweighted term of sto_all (E,).
         long_name: what the curve shows.
     """
 
     name: str
     coefficient: str
-    value: Callable[[Tensor, Columns], Tensor]
+    of: Callable[[Tensor, Columns], Loss]
     long_name: str
     first: str | None = None
 

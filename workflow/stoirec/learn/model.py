@@ -1,5 +1,8 @@
 """The graph neural network: a rate law with everything but the graph learnable."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,10 +13,13 @@ from stoirec.errors import Unsuitable
 from stoirec.kinetics.laws import rate_law
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.pde_m1 import EMBEDDING
-from stoirec.kinetics.segments import segment_expand, segment_sum
+from stoirec.kinetics.pullback import automatic
+from stoirec.kinetics.segments import pointed_sum
 from stoirec.network.columns import ColumnSpace
 from stoirec.streams import learner_stream
 
+# (frames, M) derivatives of a number by dc/dt, (E,) further ones by the coefficients -> by parameter, by concentration
+OnDcdt = Callable[[Tensor, Tensor], tuple[dict[str, Tensor], Tensor | None]]
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -67,6 +73,9 @@ class MetabolismPropagation(nn.Module):
         self.register_buffer("is_turned", torch.as_tensor(space.opposite_edge >= 0), persistent=False)
         order = np.argsort(graph.edge_metabolite, kind="stable")
         buffers = {
+            "metabolite": graph.edge_metabolite,
+            "reaction": graph.edge_reaction,
+            "reaction_by_metabolite": graph.edge_reaction[order],
             "substrates": graph.substrate_edges,
             "reaction_ptr": graph.reaction_ptr,
             "by_metabolite": order,
@@ -76,6 +85,8 @@ class MetabolismPropagation(nn.Module):
         for name, values in buffers.items():
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
         self.register_buffer("sign", torch.as_tensor(sign := told(space, config).sign), persistent=False)
+        self.register_buffer("substrate_sign", self.sign[self.substrates], persistent=False)
+        self._by_name = dict(self.rate_parameters)  # the same, sooner to read
         self.to(DTYPES[config.precision])
         self._initialise(sign, config, log_k, typical)
 
@@ -110,20 +121,63 @@ class MetabolismPropagation(nn.Module):
     def flux(self, concentration: Tensor) -> Tensor:
         """(frames, M) concentrations -> (R, frames) fluxes, limited if the model has the limiter."""
         coefficient = self.coefficient[self.substrates]
-        size = self.law.sizes(coefficient, self.sign[self.substrates])
-        rates = self.law.rates(self.rate_parameters, concentration, size)
-        flux = 10.0 ** self.log_k[:, None] * rates
-        if self.limiter is None:
-            return flux
+        size = self.law.sizes(coefficient, self.substrate_sign)
+        flux = 10.0 ** self.log_k[:, None] * self.law.rates(self.rate_parameters, concentration, size)
+        return flux if self.limiter is None else self._limited(flux, coefficient, concentration)
+
+    def _limited(self, flux: Tensor, coefficient: Tensor, concentration: Tensor) -> Tensor:
+        """What the limiter leaves of fluxes (R, frames), at coefficients (S,) of substrate edges."""
         share, _ = self.limiter(flux, -coefficient.clamp(max=0), concentration)
         return share * flux
 
     def forward(self, concentration: Tensor) -> Tensor:
         """(frames, M) concentrations -> (frames, M) dc/dt."""
-        coefficient = self.coefficient
-        flux = segment_expand(self.flux(concentration), self.reaction_ptr, len(coefficient))
-        contribution = coefficient[:, None] * flux
-        return segment_sum(contribution[self.by_metabolite], self.metabolite_ptr).T
+        return self._through(self.coefficient, self.flux(concentration))
+
+    def _through(self, coefficient: Tensor, flux: Tensor) -> Tensor:
+        """(frames, M) S v of coefficients (E,) and fluxes (R, frames)."""
+        weight = coefficient.index_select(0, self.by_metabolite)
+        return pointed_sum(flux, self.reaction_by_metabolite, self.metabolite_ptr, weight).t()
+
+    def linearised(self, concentration: Tensor, by_concentration: bool = False) -> tuple[Tensor, OnDcdt]:
+        """dc/dt as `forward` gives it, and its pullback, which has derivatives by concentration where asked for.
+
+        To be called under no_grad: with automatic differentiation a step would be bookkeeping for the most part.
+        """
+        coefficient, k = self.coefficient, (math.log(10) * self.log_k).exp().unsqueeze(1)
+        driving = coefficient.index_select(0, self.substrates)
+        size = self.law.sizes(driving, self.substrate_sign)
+        rates, on_rates = self.law.linearised(self._by_name, concentration, size, by_concentration)
+        flux = free = k * rates
+        if self.limiter is not None:
+            flux, on_limited = automatic(self._limited, free, driving, concentration)
+
+        def on_dcdt(on: Tensor, on_coefficient: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+            on = on.t().contiguous()
+            at_edge = on.index_select(0, self.metabolite) * flux.index_select(0, self.reaction)
+            on_coefficient = on_coefficient + at_edge.sum(1)
+            on_flux = pointed_sum(on, self.metabolite, self.reaction_ptr, coefficient)
+            if self.limiter is not None:
+                on_flux, on_driving, on_limit = on_limited(on_flux)
+                on_coefficient.index_add_(0, self.substrates, on_driving)
+            of_law, on_concentration, on_size = on_rates(k * on_flux)
+            if by_concentration and self.limiter is not None:
+                on_concentration = on_concentration + on_limit
+            slope = self.law.size_slopes(driving, self.substrate_sign)
+            on_coefficient.index_add_(0, self.substrates, on_size * slope)
+            found = {f"rate_parameters.{name}": each for name, each in of_law.items()}
+            found["log_k"] = math.log(10) * (on_flux * free).sum(1)
+            found["sto_all"] = self._on_sto_all(on_coefficient)
+            return found, on_concentration
+
+        return self._through(coefficient, flux), on_dcdt
+
+    def _on_sto_all(self, on_coefficient: Tensor) -> Tensor:
+        """(E,) derivatives by `sto_all` from those by `coefficient`."""
+        if not self.turns:
+            return on_coefficient
+        turned = torch.where(self.is_turned, -on_coefficient, on_coefficient)
+        return torch.zeros_like(turned).index_add(0, self.stands_in, turned)
 
 
 def told(space: ColumnSpace, config: FitConfig) -> ColumnSpace:
