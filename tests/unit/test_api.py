@@ -56,5 +56,5 @@ def test_a_wrong_argument_is_named(tiny_path, arguments, named):
 def test_bad_data_is_named_as_it_was_given(tiny_path, tmp_path):
     with pytest.raises(BadInput, match=rf"^{tmp_path}/nowhere.nc: file"):
         stoirec.recover(tmp_path / "nowhere.nc")
-    with xr.open_dataset(tiny_path) as dataset, pytest.raises(BadInput, match="^dataset: concentration: "):
+    with xr.open_dataset(tiny_path) as dataset, pytest.raises(BadInput, match=r"^dataset: concentration\[run 0, "):
         stoirec.recover(dataset.assign(concentration=-dataset["concentration"]))

@@ -195,7 +195,7 @@ UNWRITABLE = {
     "fifo": (lambda: no_file(os.mkfifo, "out.nc"), "is no regular file"),
     "device": (lambda: "/dev/null", "is no regular file"),
     "link to a device": (lambda: linked("/dev/null"), "is no regular file"),
-    "empty": (lambda: "", "found ''; allowed: the name of a file"),
+    "empty": (lambda: "", "found ''; allowed: text in UTF-8 without control characters, and not empty"),
     "folder by its name": (lambda: "new/", "found 'new/'; allowed: the name of a file"),
     "in a file": (lambda: "notes.txt/out.nc", "cannot be written (Not a directory)"),
     "far below a file": (lambda: "notes.txt/folder/out.nc", "cannot be written (Not a directory)"),

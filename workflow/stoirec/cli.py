@@ -487,7 +487,6 @@ def recover(
     from stoirec.answer.recovery import read_fit
     from stoirec.data.dataset import read_data
     from stoirec.learn import recipe as recipes
-    from stoirec.report.own_data import page as pages
 
     laws = [law for law in get_args(RateLawName) if rate_law in (RateLaw.auto, law)]
     tried = {law if starts == 1 else f"{law}.{seed}": (law, seed) for law in laws for seed in range(1, starts + 1)}
@@ -509,7 +508,13 @@ def recover(
         fits = {fit: read_fit(path) for fit, path in paths.items()}
         best = _best(fits)
         found = _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
-    files = {"matrix": str(output), "page": str(page), "fit": str(paths[best])}
+    _print_answer(content, found, {"matrix": str(output), "page": str(page), "fit": str(paths[best])}, json_)
+
+
+def _print_answer(content: "Data", found: "xr.Dataset", files: dict[str, str], json_: bool) -> None:
+    """How many reactions are sure, and where everything is."""
+    from stoirec.report.own_data import page as pages
+
     if json_:
         _print_json(pages.counts(content, found) | files)
     else:
