@@ -33,6 +33,9 @@ class PdeM1(LearnableLaw):
     slot: Tensor
     position: Tensor
     present: Tensor
+    reaction: Tensor
+    message_row: Tensor
+    message_ptr: Tensor
 
     def __init__(
         self,
