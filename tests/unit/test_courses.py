@@ -18,7 +18,9 @@ from stoirec.data.overview import MOVING, TimeCourses, advice, by_metabolite, ov
 from stoirec.data.windows import integrals, steps
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
+from stoirec.learn import recipe
 from stoirec.learn.checkpoint import fingerprint
+from stoirec.learn.cost import expected
 from stoirec.network.balance import balances
 from stoirec.report.beforehand.page import render
 from stoirec.score.oracle import true_frames
@@ -337,6 +339,16 @@ def test_the_page_of_a_check_names_everything_and_escapes_it(measured_file, tmp_
     shown = render("<i>data.nc", data.space, balances(data.space), hostile)
     assert "<script>" not in shown and "<b>" not in shown and "<i>" not in shown
     json.dumps(hostile.as_dict(), allow_nan=False)
+
+
+def test_what_a_fit_takes_grows_with_what_it_has_to_find(tiny_data):
+    config, half = recipe.load("best"), np.flatnonzero(tiny_data.graph.edge_reaction < 8)
+    small, whole = (
+        expected(data, config) for data in (replace(tiny_data, space=tiny_data.space.part(half)), tiny_data)
+    )
+    assert small.least_seconds < whole.least_seconds < whole.most_seconds and small.bytes < whole.bytes
+    unrefined = expected(tiny_data, config.model_copy(update={"refinement_rounds": 0}))
+    assert unrefined.least_seconds == unrefined.most_seconds < whole.least_seconds
 
 
 def test_a_check_does_not_write_over_its_data(measured_file):
