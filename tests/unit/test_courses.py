@@ -354,6 +354,6 @@ def test_what_a_fit_takes_grows_with_what_it_has_to_find(tiny_data):
 def test_a_check_does_not_write_over_its_data(measured_file):
     path = measured_file(noise=0.02)
     before = path.read_bytes()
-    with pytest.raises(BadInput, match="another file than those that are read"):
+    with pytest.raises(BadInput, match="this is read by the command"):
         cli.check(path, output=path)
     assert path.read_bytes() == before

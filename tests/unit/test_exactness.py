@@ -320,7 +320,7 @@ def test_lengths_that_were_learned_the_wrong_way_round_are_exchanged(small, monk
     assert sizes[right].numpy() == pytest.approx(true[right].numpy(), rel=0.05)
 
 
-@pytest.mark.parametrize("seed, lengths_known", [(7, True), (2, False)])
+@pytest.mark.parametrize("seed, lengths_known", [(4, True), (2, False)])
 def test_odd_reactions_are_named_and_spoil_no_other(small, caplog, seed, lengths_known):
     """On 2 two metabolites drive all five reactions of one substrate alone: their lengths are short, and unsure."""
     simulation = simulate(small.model_copy(update={"odd_reactions": 0.13}).with_master_seed(seed))
@@ -336,7 +336,7 @@ def test_odd_reactions_are_named_and_spoil_no_other(small, caplog, seed, lengths
     assert right[confidence > 0.99].all() and (confidence > 0.99).mean() > 0.7 and confidence[of_odd].max() < 0.01
     if lengths_known:
         assert right.all() and confidence[~of_odd].min() > 0.99  # the integers nearest to real columns, where odd
-    named = [record.getMessage() for record in caplog.records]
+    named = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(named) == 2
     for reaction in np.flatnonzero(odd):
         assert any(f"no allowed column explains reaction R{reaction} " in text for text in named)
