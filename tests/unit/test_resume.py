@@ -21,7 +21,7 @@ import xarray as xr
 from stoirec.config.fit import FitConfig
 from stoirec.learn import checkpoint
 from stoirec.learn.training import train
-from stoirec.signals import Stopped
+from stoirec.signals import Stopped, Unbroken
 
 CPU = torch.device("cpu")
 STATE = {"step": 7, "sto_all": torch.arange(5.0), "records": [{"loss": 0.5, "seen": None}]}
@@ -306,3 +306,14 @@ def test_what_was_started_to_ignore_a_signal_ignores_it():
         pass
     run.send_signal(signal.SIGHUP)
     assert run.communicate(timeout=60)[1] == "whole\n" and run.returncode == 0
+
+
+def test_what_a_signal_makes_a_library_raise_is_the_signal():
+    unbroken = Unbroken()
+    with pytest.raises(Stopped, match="SIGTERM"), unbroken.and_what_follows():
+        try:
+            unbroken._receive(signal.SIGTERM, None)
+        except Stopped:
+            raise KeyError("clean-up that fails half-way") from None
+    with pytest.raises(KeyError), Unbroken().and_what_follows():
+        raise KeyError("of its own")

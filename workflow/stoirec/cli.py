@@ -74,7 +74,8 @@ def main() -> None:
     try:
         _UNBROKEN.heed_signals()
         _check_arguments(sys.argv[1:])
-        code = app(standalone_mode=False, prog_name="stoirec")
+        with _UNBROKEN.and_what_follows():
+            code = app(standalone_mode=False, prog_name="stoirec")
     except BadInput as error:
         _end(str(error))
     except _UsageError as error:

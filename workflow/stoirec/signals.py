@@ -2,6 +2,8 @@
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
@@ -43,6 +45,16 @@ class Unbroken:
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._receive)
+
+    @contextmanager
+    def and_what_follows(self) -> Iterator[None]:
+        """Raises Stopped as well for what other code makes of it: a library's clean-up that fails half-way."""
+        try:
+            yield
+        except BaseException as error:
+            if self._number is None or isinstance(error, Stopped):
+                raise
+            raise Stopped(self._number) from error
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         if self._number is None:
