@@ -240,10 +240,8 @@ def _other_values(content: Variable, found: xr.Variable, good: xr.Dataset) -> It
     if not here(content.infinite):
         yield "inf", with_one(np.inf)
         yield "-inf", with_one(-np.inf)
-    if np.isfinite(content.low):
-        yield "below", with_one(content.low - 1)
-    if np.isfinite(content.high):
-        yield "above", with_one(content.high + 1)
+    yield "below", with_one(content.low - 1 - abs(content.low))
+    yield "above", with_one(content.high + 1 + abs(content.high))
     if content.kind == INTEGER:
         yield "fractional", xr.Variable(found.dims, found.values + 0.5)
     if content.one_of:
@@ -309,6 +307,7 @@ CROSSED = [
     ("data.nc", own_times, "time[run 2, time 8]: found 0.7 (192 such values); allowed: times that rise"),
     ("data.nc", put(concentration=np.nan, dcdt=np.nan), "concentration: found no value"),
     ("data.nc", put(concentration=at(np.s_[:, :, 2], np.nan)), "concentration[run 0, time 0, metabolite 2]: found nan"),
+    ("data.nc", put(concentration=at((0, 3, 1), 1e200)), "concentration[run 0, time 3, metabolite 1]: found 1e+200"),
     ("measured.nc", put(time=at(5, np.nan)), "time[time 5]: found nan"),
     ("measured.nc", put(time=np.inf), "time[time 0]: found inf (20 such values)"),
     ("data.nc", put(run_role=1), "run_role: found [1, 1, 1]; allowed: 0 (training, at least one) or 1"),

@@ -14,6 +14,7 @@ from stoirec.errors import Unsuitable
 NUMBER, INTEGER, TEXT, ANY, OBJECT = "numbers", "integers", "text", "names, or indices", "a JSON object"
 _NUMERIC, _TEXTUAL = "iufb", "OUS"  # kinds of numpy's types
 FLAG = (0, 1)
+LARGEST = 1e100  # of any number: squares of what is larger, and their sums, are none
 
 Rule = Callable[[xr.Dataset], None]  # raises Unsuitable
 Where = bool | Callable[[xr.Dataset], bool | np.ndarray]  # by the file; an array is by entry, or broadcast to that
@@ -35,8 +36,8 @@ class Content:
 
     name: str
     kind: str = NUMBER
-    low: float = -math.inf
-    high: float = math.inf
+    low: float = -LARGEST
+    high: float = LARGEST
     index_of: str = ""
     one_of: tuple[Any, ...] = ()
     nan: Where = False
@@ -55,7 +56,7 @@ class Content:
         if self.index_of:
             return f"{self.low:g}..{high:g}, {self.index_of}s of the graph"
         finite = "" if self.kind == INTEGER or self.infinite is True else "finite "
-        bounds = [f"{sign} {bound:.6g}" for sign, bound in ((">=", self.low), ("<=", high)) if math.isfinite(bound)]
+        bounds = [f"{sign} {bound:.6g}" for sign, bound in ((">=", self.low), ("<=", high)) if abs(bound) < LARGEST]
         return f"{finite}{self.kind} {' and '.join(bounds)}".strip()
 
 
@@ -178,19 +179,20 @@ def _check_values(content: Variable, found: xr.DataArray, dataset: xr.Dataset) -
         return
     if content.index_of and content.index_of in dataset.sizes:
         high = dataset.sizes[content.index_of] - 1
-    least, most = values.min(), values.max()  # NaN if there is one
+    least, most = float(values.min()), float(values.max())  # NaN if there is one
     apart = content.kind == INTEGER or content.one_of
     if content.low <= least and most <= high and np.isfinite(least) and np.isfinite(most) and not apart:
         return
     values = values.astype(float)
-    bad = (values < content.low) | (values > high)
+    bad = np.isfinite(values) & ((values < content.low) | (values > high))
     for special, where in ((np.isnan(values), content.nan), (np.isinf(values), content.infinite)):
         bad |= special & ~np.asarray(_where(where, dataset)) if special.any() else special
     if content.kind == INTEGER:
         bad |= np.isfinite(values) & (values != np.round(values))
     if content.one_of:
         bad |= np.isfinite(values) & ~np.isin(values, content.one_of)
-    refuse(found, bad, content.allowed(high))
+    beyond = np.isfinite(values) & (np.abs(values) > LARGEST)
+    refuse(found, bad, content.allowed(high) + (f", below {LARGEST:g} in size" if beyond.any() else ""))
 
 
 def refuse(found: xr.DataArray, bad: np.ndarray, allowed: str) -> None:
