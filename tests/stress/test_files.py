@@ -4,7 +4,6 @@ STRESS_FILES (1300) damaged files, by STRESS_SEED (1).
 """
 
 import contextlib
-import gc
 import json
 import os
 import shutil
@@ -136,7 +135,9 @@ def damage(path: Path, random: Random) -> str:
     if path.suffix == ".nc" and random.random() < 0.7:
         with contextlib.suppress(RuntimeError):  # the library does not get through with all of it: a damaged file, too
             return damaged_variable(path, random)
-        gc.collect()  # what it holds open is written now, not later
+        content = path.read_bytes()
+        path.unlink()  # the library still writes to it, whenever it is closed
+        path.write_bytes(content)
         return "by the library"
     change: Callable[[bytes, Random], bytes] = random.choice(BYTES)
     path.write_bytes(change(path.read_bytes(), random))
