@@ -1,10 +1,11 @@
 """What a fit takes, before it is begun: an order of magnitude, for a core at about 3 GHz and one thread."""
 
+import math
 from dataclasses import dataclass
 
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
-from stoirec.learn.model import new_model
+from stoirec.kinetics.laws import rate_law
 
 # Fitted to runs of `recover` on networks of 8 to 256 reactions (docs/benchmarks.md).
 _START = 12.0  # seconds: reading, rounding, the page
@@ -34,9 +35,9 @@ class Cost:
 
 
 def expected(data: Data, config: FitConfig) -> Cost:
-    """What recovering S from `data` takes. Raises Unsuitable as training does."""
-    graph, model = data.graph, new_model(data, config)
-    n_weights = sum(parameter.numel() for parameter in model.rate_parameters.values())
+    """What recovering S from `data` takes."""
+    graph = data.graph
+    n_weights = sum(math.prod(shape) for shape in rate_law(graph, config.graph_model).shapes.values())
     n_unknowns = n_weights + graph.n_edges + graph.n_reactions
     step = _STEP + _PER_MESSAGE * n_weights * config.batch_size * graph.n_edges
     start = _START + config.n_steps(data.n_frames) * step
