@@ -76,6 +76,20 @@ def test_a_small_network_is_recovered_exactly(small, seed):
     assert fit["coefficient"].values == pytest.approx(fit["refined_coefficient"].values)
 
 
+def test_a_last_round_that_goes_astray_is_not_the_end(small, monkeypatch):
+    simulation, own = simulate(small.with_master_seed(1)), Refinement.round
+
+    def astray(self, state, steps, stage):
+        found = own(self, state, steps, stage)
+        if not self.settled(found):
+            return found
+        linear = torch.where(torch.arange(len(found.linear)) < 20, 2 * found.linear, found.linear)
+        return replace(found, linear=linear, cost=1.0)
+
+    monkeypatch.setattr(Refinement, "round", astray)
+    assert np.array_equal(answer(data_of(simulation)), simulation.kinetics.stoichiometry)
+
+
 @pytest.mark.parametrize("seed", [1, 4])
 def test_signs_need_not_be_known(small, seed):
     """Who drives a rate is known; coefficients start at random."""

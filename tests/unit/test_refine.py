@@ -449,7 +449,40 @@ def test_as_many_of_each_size_are_expected_before_the_data_as_after(setup, rng):
         after += float((posterior / posterior.sum()) @ twos.double())
     assert before + float(2 * weight[2] / weight[1:].sum()) == pytest.approx(after + 1, rel=0.02)
     assert float(frequency[0]) == 0 and float(weight[1:].mean()) == pytest.approx(1)
-    assert counts.likeliest(torch.zeros_like(counts.reaction)).numpy() == pytest.approx(0, abs=1e-9)
+    assert counts.likeliest(torch.zeros(len(counts.reaction)).double()).numpy() == pytest.approx(0, abs=1e-9)
+
+
+def test_frequencies_are_found_where_lengths_are_bound_by_four():
+    """Every reaction A + B -> C + D may be that, or 2, 3 or 4 times that; some are twice that."""
+    n = 60
+    metabolite, reaction = np.tile(np.arange(4), n), np.repeat(np.arange(n), 4)
+    graph = from_pairs(4, n, metabolite, reaction, metabolite < 2)
+    alike = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 0, 1]])
+    space = replace(ColumnSpace.of_roles(graph), bound=np.full(4 * n, 4), conserved=alike)
+    counts = SizeCounts(Functions(law_of(graph), space, torch.device("cpu")))
+    size = counts.counts[:, 1:].argmax(1) + 1  # of all entries of a column
+    assert torch.equal(size.bincount(), torch.tensor([0, n, n, n, n]))
+    likely = torch.where(counts.reaction < 54, 1, 2)
+    frequency = counts.likeliest(torch.where(size == likely, 1e6, 0.0).double())
+    chance = counts.log_prior(frequency)[counts.reaction == 0].exp()  # of one length, 4 entries each
+    expected = n * 4 * chance / chance.sum() + 4 * frequency[1:].exp() / frequency[1:].exp().sum()
+    assert expected.numpy() == pytest.approx([4 * 54 + 1, 4 * 6 + 1, 1, 1], abs=1e-3)
+
+
+def test_a_reaction_that_would_run_backward_explains_nothing(setup):
+    """The column of one that is left out is as good as any other: what is left does not tell them apart."""
+    equations, truth = setup[0].equations, setup[1]
+    tied = torch.ones_like(truth.log_k, dtype=torch.bool)
+    backward = torch.where(equations.reaction == 3, -truth.linear, truth.linear)
+    rates = equations.functions.rates(truth, equations.windows)
+    target = equations.predicted(rates, backward, equations.windows).T
+    against = Equations(equations.functions, replace(equations.windows, target=target))
+    state = replace(truth, integers=None, tied=tied)
+    weighed = weigh(against, state)
+    found = _Columns(against, state, weighed, truth.integers, truth.log_k)
+    idle = _Columns(against, state, weighed, torch.where(equations.reaction == 3, 0.0, truth.integers), truth.log_k)
+    assert found.unexplained == pytest.approx(idle.unexplained) and idle.unexplained > 1
+    assert float(found.log_k[3]) < float(truth.log_k[3])
 
 
 def test_what_two_reactions_of_the_same_substrates_share_says_nothing_of_either(setup, rng):

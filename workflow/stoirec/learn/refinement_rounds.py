@@ -16,7 +16,7 @@ from stoirec.learn.inferred import InferredCourses
 from stoirec.learn.model import MetabolismPropagation, told
 from stoirec.learn.observations import Observations, scale_of, std, unheard
 from stoirec.learn.schedule import stage
-from stoirec.refine import Evidence, Refinement, State
+from stoirec.refine import FAR_MORE, Evidence, Refinement, State
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ class RefinementRounds:
         asked: the data; data: the same with courses of what nobody measured, as they are inferred by now.
         done: rounds done, the end not counted; steps: Levenberg-Marquardt steps asked for so far.
         state: None before the first round; evidence: for the columns, at the end of the rounds.
+        best: of the states in which all reactions were tied, that which left least; None before there was one.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class RefinementRounds:
         self.observed, self.chance, self.inferred = observed, chance, inferred
         self.done, self.steps = 0, 0
         self.state: State | None = None
+        self.best: State | None = None
         self.evidence: Evidence | None = None
 
     def left(self) -> bool:
@@ -59,12 +61,19 @@ class RefinementRounds:
         if self.done < rounds and not refinement.settled(state):
             state = refinement.round(state, steps, stage(self.done, rounds, self.model.law.allows_zero))
             self.done += 1
+            if state.tied.all() and (self.best is None or state.cost < self.best.cost):
+                self.best = state
             _log.info(
                 "refinement round %d of at most %d: %d of %d reactions tied, %d edges closed, "
                 "mean squared residual %.1e",
                 *(self.done, rounds, int(state.tied.sum()), len(state.tied), int(state.closed.sum()), state.cost),
             )
         else:
+            if self.best is not None and state.cost > FAR_MORE * self.best.cost:  # the last rounds went astray
+                state = self.best
+                self._into_model(refinement, state)
+                self.infer()
+                refinement = self.refinement()
             state, self.evidence = refinement.conclude(state, steps)
             if n_open := int(self.evidence.convention.sum()):
                 text = "refinement: the data leave the length of %d of %d columns open; the shorter one is taken"
@@ -133,7 +142,7 @@ class RefinementRounds:
 
     def checkpoint(self) -> dict[str, Any]:
         """What a checkpoint holds of it, the model aside."""
-        parts = {"state": self.state, "evidence": self.evidence}
+        parts = {"state": self.state, "best": self.best, "evidence": self.evidence}
         held = {name: None if part is None else asdict(part) for name, part in parts.items()}
         return {"done": self.done, "steps": self.steps, **held}
 
@@ -145,6 +154,8 @@ class RefinementRounds:
             self.model.double()
             if self.inferred is not None:
                 self.inferred = InferredCourses.finer(self.inferred, self.asked)
+        if saved["best"] is not None:
+            self.best = _of_form(saved["best"], self._trained())
         if saved["evidence"] is not None:
             self.evidence = Evidence(**saved["evidence"])
 

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterable
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 
 from stoirec.refine.functions import Functions, ReactionColumns
-
-_SWEEPS = 10  # of scaling
 
 
 class SizeCounts:
@@ -66,21 +66,33 @@ class SizeCounts:
         """(largest + 1,) log of how frequent each |S| is, over that if all were alike; 0 of an |S| of 0.
 
         The likeliest frequencies (empirical Bayes), for a log likelihood (N,) of the columns: in most real networks
-        nearly all |S| are 1. At them as many of each are expected before any data as after; found by scaling (Darroch
-        and Ratcliff 1972, Ann. Math. Stat. 43, 1470). One of each is counted beforehand.
+        nearly all |S| are 1. At them as many of each are expected before any data as after. One of each is counted
+        beforehand.
         """
-        log_frequency, sizes = self.uninformative.clone(), self.counts[:, 1:]
-        for _ in range(_SWEEPS):
-            prior = self.log_prior(log_frequency)
-            before = sizes.T @ self._probabilities(prior) + sizes.shape[1] * log_frequency[1:].softmax(0)
-            after = sizes.T @ self._probabilities(prior + log_likelihood) + 1
-            log_frequency[1:] += (after / before).log()
-            log_frequency[1:] -= log_frequency[1:].logsumexp(0) - math.log(sizes.shape[1])
-        return log_frequency
+        log_likelihood = log_likelihood - self._exponentials(log_likelihood)[1][self.reaction]  # differences are small
 
-    def _probabilities(self, log_chance: Tensor) -> Tensor:
-        each, _, total = self._exponentials(log_chance)
-        return each / total[self.reaction]
+        def surprise(log_frequency: np.ndarray) -> tuple[float, np.ndarray]:
+            """Minus the log probability of the data, and its gradient."""
+            frequency = self.counts.new_tensor(log_frequency)
+            before, expected = self._evidence(self.log_prior(self._of_all(frequency)))
+            after, found = self._evidence(self.log_prior(self._of_all(frequency)) + log_likelihood)
+            one_of_each = frequency.log_softmax(0)
+            value = before - after - one_of_each.sum()
+            return float(value), (expected - found - 1 + len(frequency) * one_of_each.exp()).numpy()
+
+        found = minimize(surprise, np.zeros(self.counts.shape[1] - 1), jac=True, method="BFGS").x
+        log_frequency = self.counts.new_tensor(found).log_softmax(0)
+        return self._of_all(log_frequency + math.log(len(log_frequency)))
+
+    def _of_all(self, log_frequency: Tensor) -> Tensor:
+        """Those of an |S| of 1, 2, ..., with that of 0 before them."""
+        return torch.cat([self.uninformative[:1], log_frequency])
+
+    def _evidence(self, log_chance: Tensor) -> tuple[float, Tensor]:
+        """Log of the sum over the columns of each reaction, summed, and the entries of each |S| expected at it."""
+        each, highest, total = self._exponentials(log_chance)
+        some = total > 0
+        return float((highest[some] + total[some].log()).sum()), self.counts[:, 1:].T @ (each / total[self.reaction])
 
     def _exponentials(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N,) exponentials over the highest of their reaction, (R,) logs of these, and sums."""

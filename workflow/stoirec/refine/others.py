@@ -100,8 +100,12 @@ class Others:
 
     def unexplained(self) -> Tensor:
         """(M,) sums of squared residuals, weighted, with all unknowns refitted."""
+        return self.residual().square().sum(1)
+
+    def residual(self) -> Tensor:
+        """(M, windows) what is left, weighted, with all unknowns refitted."""
         change = self._solved[self.of_entry, None] * self.effect
-        return torch.zeros_like(self.left).index_add(0, self.row, change).sub(self.left).square().sum(1)
+        return self.left - torch.zeros_like(self.left).index_add(0, self.row, change)
 
     def on_unknowns(self, rows: Tensor) -> Tensor:
         """(n, unknowns) products of the unknowns' effects with changes of all residuals (n, M, windows)."""

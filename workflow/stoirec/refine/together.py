@@ -153,6 +153,7 @@ class _Columns:
 
     Attributes:
         column: (E,) integers, real in reactions outside their space; log_k: (R,) log10 rate constants.
+        stands: (R,) bool, reactions that would run backward.
         unexplained: weighted sum of squared residuals, all rate constants refitted.
     """
 
@@ -310,9 +311,10 @@ class _Columns:
         return set(equations.reaction[own & (self.column != 0)].tolist())
 
     def _beside(self, without: Sequence[int]) -> Others:
-        """The problem of the columns of all reactions but some."""
+        """The problem of the columns of all reactions that run, but some."""
         reaction = self.equations.reaction
         emptied = torch.isin(reaction, torch.tensor(without, dtype=torch.int64, device=reaction.device))
+        emptied |= self.stands[reaction]
         linear = torch.where(emptied, 0.0, self.column * 10 ** self.log_k[reaction])
         return Others(self.equations, replace(self.state, linear=linear), self.rates, self.share, self.weight)
 
@@ -360,21 +362,46 @@ class _Columns:
         functions, edges = self.equations.functions, self.equations.graph.edges_of(reaction)
         at = torch.arange(edges.start, edges.stop, device=column.device)
         self.column = self.column.index_copy(0, at, column)
-        self.log_k = self.log_k.index_fill(0, torch.tensor(reaction, device=column.device), float(log_k))
+        which = torch.tensor(reaction, device=column.device)
+        self.log_k, self.stands = self.log_k.index_fill(0, which, float(log_k)), self.stands.index_fill(0, which, False)
         drives = functions.sides(reaction).drives
         sizes = at_level(self.level, functions.sizes(column, edges)[drives])[None]
         self.rates, own = self.rates.clone(), torch.tensor([reaction], device=column.device)
         self.rates[reaction] = functions.rates_of(own, self.state, sizes, self.equations.windows)[0, 0]
 
     def _refit(self) -> float:
-        """All rate constants refitted, and columns outside their space; what is left then."""
-        others = self._beside([])
-        reaction, before = self.equations.reaction, others.linear
-        outside = ~self.state.tied[reaction]
-        self.column = torch.where(outside, others.refitted() / 10 ** self.log_k[reaction], self.column)
-        nothing = torch.zeros_like(self.log_k)
-        along = nothing.index_add(0, reaction, others.refitted() * before)
-        size = nothing.index_add(0, reaction, before.square())
-        factor = torch.where((size > 0) & self.state.tied, along / size.clamp(min=torch.finfo(size.dtype).tiny), 1.0)
+        """All rate constants refitted, none below 0, and columns outside their space; what is left then.
+
+        A reaction that would run backward does not run: what it explains like that speaks for no column. Which do not
+        is found by exchanging all that should and should not at once (block principal pivoting; Portugal, Judice and
+        Vicente 1994, Math. Comput. 63, 625).
+        """
+        reaction = self.equations.reaction
+        self.stands = torch.zeros_like(self.state.tied)
+        for _ in range(_SWEEPS):
+            others = self._beside([])
+            factor = self._factors(others)
+            wrong = torch.where(self.stands, self._pull(others) > 0, factor < 0)
+            if not wrong.any():
+                break
+            self.stands = self.stands ^ wrong
+        real = others.refitted() / 10 ** self.log_k[reaction]
+        self.column = torch.where(self.state.tied[reaction], self.column, real)
+        factor = torch.where(self.stands, 0.0, factor)
         self.log_k = self.log_k + factor.clamp(1 / _FACTOR, _FACTOR).log10()
         return float(others.unexplained().sum())
+
+    def _factors(self, others: Others) -> Tensor:
+        """(R,) on the rate constants of reactions inside their space that run, refitted; 1 of others."""
+        nothing, before = torch.zeros_like(self.log_k), others.linear
+        along = nothing.index_add(0, self.equations.reaction, others.refitted() * before)
+        size = nothing.index_add(0, self.equations.reaction, before.square())
+        runs = (size > 0) & self.state.tied
+        return torch.where(runs, along / size.clamp(min=torch.finfo(size.dtype).tiny), 1.0)
+
+    def _pull(self, others: Others) -> Tensor:
+        """(R,) above 0 where more is explained if a reaction that stands runs a little."""
+        metabolite = self.equations.metabolite
+        of_edge = (others.residual()[metabolite] * others.rate[self.equations.reaction]).sum(1)
+        of_edge = of_edge * others.scale[metabolite] * self.column
+        return torch.zeros_like(self.log_k).index_add(0, self.equations.reaction, of_edge)
