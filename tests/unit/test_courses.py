@@ -325,7 +325,7 @@ def test_advice_names_what_is_missing(tiny_data, measured_file):
 
 def test_the_page_of_a_check_names_everything_and_escapes_it(measured_file, tmp_path, capsys):
     path, page = measured_file(noise=0.02), tmp_path / "check.html"
-    cli.check(path, output=page)
+    cli.check.check(path, output=page)
     text = page.read_text()
     data = read_data(path)
     names = [data.graph.reaction_name(j) for j in range(data.graph.n_reactions)]
@@ -355,5 +355,5 @@ def test_a_check_does_not_write_over_its_data(measured_file):
     path = measured_file(noise=0.02)
     before = path.read_bytes()
     with pytest.raises(BadInput, match="this is read by the command"):
-        cli.check(path, output=path)
+        cli.check.check(path, output=path)
     assert path.read_bytes() == before

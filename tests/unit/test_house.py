@@ -9,12 +9,16 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+import typer
+
+from stoirec.cli import app
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "workflow/stoirec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # The command line calls everything, and nothing calls it.
 COMMAND_LINE = {"cli", "__main__"}
+SHARED_BY_COMMANDS = {"edge", "options", "printing", "progress", "training"}
 
 LEARNER = ["network", "kinetics", "data", "learn", "refine", "answer"]
 KNOWS_THE_TRUTH = {"simulate", "score", "study", "report"}
@@ -108,6 +112,14 @@ def test_wings_import_in_one_direction():
         graph[wing(path)] |= wings_of(path) - {wing(path)}
     list(TopologicalSorter(graph).static_order())  # a CycleError names the cycle
     assert {name for name, wings in graph.items() if wings & COMMAND_LINE} <= COMMAND_LINE
+
+
+def test_a_command_is_a_module_that_no_other_one_uses():
+    paths = {path.stem: path for path in MODULES if wing(path) == "cli" and path.stem != "__init__"}
+    commands = paths.keys() - SHARED_BY_COMMANDS
+    assert {name.removesuffix("_") for name in commands} == {*typer.main.get_command(app).commands}
+    used = {each.split(".")[2] for path in paths.values() for each in imported(path) if each.startswith("stoirec.cli.")}
+    assert used <= SHARED_BY_COMMANDS
 
 
 def test_no_module_knows_the_workflow():

@@ -139,7 +139,8 @@ def test_every_option_that_writes_is_tried():
     tried = {name.split(" --")[0].split()[0] for name in COMMANDS}
     writes = {
         each.name or each.callback.__name__
-        for each in cli.app.registered_commands
+        for group in cli.app.registered_groups
+        for each in group.typer_instance.registered_commands
         if "output" in each.callback.__annotations__
     }
     assert writes == tried

@@ -100,7 +100,7 @@ def test_an_answer_writes_over_no_page_but_that_of_an_answer(answered, tiny_path
     report = tmp_path / "report.html"
     report.write_text("<title>Study: recovery</title>")
     with pytest.raises(BadInput, match=r"another name: .*report\.html, beside it, is no page of an answer"):
-        cli.recover(tiny_path, tmp_path / "report.nc", device="cpu")
+        cli.recover.recover(tiny_path, tmp_path / "report.nc", device="cpu")
     assert report.read_text() == "<title>Study: recovery</title>" and list(tmp_path.iterdir()) == [report]
     own = tmp_path / "own.html"
     page.write(own, Path("data.nc"), *answered, "best")

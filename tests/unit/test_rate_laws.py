@@ -329,7 +329,7 @@ def written_for_a_quick_fit(data, path, monkeypatch, n_epochs):
 def test_recover_compares_the_laws_and_says_which_it_took(enzymes, tmp_path, caplog, monkeypatch):
     written_for_a_quick_fit(enzymes, tmp_path / "data.nc", monkeypatch, 3)
     caplog.set_level("INFO")
-    cli.recover(tmp_path / "data.nc", tmp_path / "answer.nc", rate_law=cli.RateLaw.auto, device="cpu")
+    cli.recover.recover(tmp_path / "data.nc", tmp_path / "answer.nc", rate_law="auto", device="cpu")
     assert "convenience is taken: it predicts the validation runs best (val_loss: pde_m1 " in caplog.text
     with xr.open_dataset(tmp_path / "answer.nc") as answer:
         assert np.array_equal(answer["stoichiometry"].values, ENZYMES)
@@ -341,7 +341,7 @@ def test_recover_compares_the_laws_and_says_which_it_took(enzymes, tmp_path, cap
 def test_recover_takes_the_best_of_several_starts(enzymes, tmp_path, caplog, monkeypatch):
     written_for_a_quick_fit(enzymes, tmp_path / "data.nc", monkeypatch, 1)
     caplog.set_level("INFO")
-    cli.recover(tmp_path / "data.nc", tmp_path / "answer.nc", rate_law=cli.RateLaw.mass_action, starts=2, device="cpu")
+    cli.recover.recover(tmp_path / "data.nc", tmp_path / "answer.nc", rate_law="mass_action", starts=2, device="cpu")
     losses, curves = [], []
     for seed in (1, 2):
         with xr.open_dataset(tmp_path / f"answer.mass_action.{seed}.fit.nc") as fit:

@@ -1,12 +1,13 @@
 """The recipe `stoirec recover` takes where none is asked for: by what a learner may see."""
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from stoirec.cli import Recipe
+from stoirec.config.fit import RecipeName
 from stoirec.data.dataset import read_data
 from stoirec.learn.recipe import PER_SIDE, choose, euler_steps, load, n_crowded
 from stoirec.network.columns import ColumnSpace
@@ -109,7 +110,7 @@ def test_a_users_own_file_is_chosen_for_as_well(limited_regime, data_of, tmp_pat
 
 
 def test_every_recipe_can_be_chosen_and_loaded():
-    names = {recipe.value for recipe in Recipe} - {"auto"}
+    names = {*get_args(RecipeName)} - {"auto"}
     assert names == {"best", "flux_limited", "decoys", "unsigned"}
     assert load("flux_limited").graph_model.flux_limiter and load("decoys").graph_model.substrate_gate
     shapes = {name: load(name).graph_model for name in names}

@@ -9,6 +9,7 @@ import xarray as xr
 
 from stoirec.answer.prediction import with_rollout_errors
 from stoirec.answer.recovery import recover as decoded
+from stoirec.config.fit import RecipeName
 from stoirec.config.regime import RateLawName
 from stoirec.data.dataset import Data, read_data
 from stoirec.errors import BadInput, from_file
@@ -17,8 +18,6 @@ from stoirec.learn import recipe as recipes
 from stoirec.learn.comparison import best_predicting
 from stoirec.learn.devices import device as held
 from stoirec.learn.training import train
-
-RecipeName = Literal["auto", "best", "decoys", "flux_limited", "unsigned"]
 
 
 def recover(

@@ -16,6 +16,8 @@ REFINEMENT_MEANING = 9  # a refinement that ends elsewhere: fits with refinement
 ROUNDING_MEANING = 3  # another decoder or confidence: all fits are rounded anew, none is trained
 
 Decoder = Literal["auto", "nearest", "scaled", "mass_balanced", "scaled_mass_balanced"]
+# the files in learn/recipes/, and the choice among them
+RecipeName = Literal["auto", "best", "flux_limited", "decoys", "unsigned"]
 
 
 class GraphModel(Strict):

@@ -1,0 +1,45 @@
+"""Options that several commands have."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stoirec.config.bounds import MOST_THREADS
+
+RESULTS = Path("results")  # where the workflow writes
+
+
+def file_name(given: str) -> Path:
+    """The path of a file to write; pathlib takes '' for '.', which has no name, and 'name/' for 'name'."""
+    path = Path(given)
+    if not path.name or given.endswith("/"):
+        raise typer.BadParameter(f"found {given!r}; allowed: the name of a file")
+    return path
+
+
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        parser=file_name,
+        help="NetCDF file to write (to a temporary name, then renamed).",
+        metavar="FILE",
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto (a free GPU, else the CPU), cpu, cuda or cuda:N.")]
+# one: a result must not depend on which cores are free, and threads that wait for a busy core cost more than they give
+Threads = Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="CPU threads.")]
+StoreFolder = Annotated[Path, typer.Option("--store", help="Folder with data/ and fits/.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        callback=lambda quiet: logging.getLogger().setLevel(logging.WARNING if quiet else logging.INFO),
+        help="Say nothing of the way, only warnings and the answer.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -1,0 +1,120 @@
+"""data.nc -> recovery.nc and a page: fits by a bundled recipe, of which the best is rounded."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import typer
+
+from stoirec.cli.options import Device, Json, Output, Quiet, Threads
+from stoirec.cli.printing import print_json
+from stoirec.cli.training import fit_files, until_all_is_written, write_fit
+from stoirec.config.bounds import MOST
+from stoirec.config.fit import RecipeName
+from stoirec.config.regime import RateLawName
+from stoirec.errors import from_file
+from stoirec.files import outputs
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from stoirec.data.dataset import Data
+
+_log = logging.getLogger(__name__)
+app = typer.Typer()
+
+
+@app.command(epilog="Example: stoirec recover data.nc -o recovery.nc")
+def recover(
+    data: Annotated[Path, typer.Argument(metavar="DATA.nc")],
+    output: Output,
+    recipe: Annotated[
+        RecipeName,
+        typer.Option(
+            help="auto: by the data; flux_limited: no substrate is used up within a time step; "
+            "decoys: candidate edges may not be real; unsigned: who is consumed is not known."
+        ),
+    ] = "auto",
+    rate_law: Annotated[
+        Literal[RateLawName, "auto"],
+        typer.Option(
+            help="pde_m1: functions that all reactions share; mass_action; convenience: Michaelis-Menten, a constant "
+            "for each substrate; auto: all three, and the one that predicts the validation runs best."
+        ),
+    ] = "pde_m1",
+    json_: Json = False,
+    starts: Annotated[
+        int,
+        typer.Option(min=1, max=MOST, help="Fits from random starts; that which predicts the validation runs best."),
+    ] = 1,
+    device: Device = "auto",
+    threads: Threads = 1,
+    checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
+    quiet: Quiet = False,
+) -> None:
+    """Recover S from data.nc: train with a bundled recipe, then round. Never reads /truth.
+
+    Beside the output: the fit (.fit.nc), and a page to read (.html).
+    """
+    from stoirec.answer.recovery import read_fit
+    from stoirec.data.dataset import read_data
+    from stoirec.learn import recipe as recipes
+
+    laws = [law for law in get_args(RateLawName) if rate_law in ("auto", law)]
+    tried = {law if starts == 1 else f"{law}.{seed}": (law, seed) for law in laws for seed in range(1, starts + 1)}
+    base = output.name.removesuffix(".nc")
+    paths = {fit: output.with_name(base + (f".{fit}.fit.nc" if len(tried) > 1 else ".fit.nc")) for fit in tried}
+    page = output.with_name(base + ".html")
+    beside = [outputs.Output(page, outputs.ANSWER_PAGE, beside=output)]
+    for path in paths.values():
+        beside += fit_files(path, beside=output)
+    outputs.check([data], [outputs.Output(output, outputs.RECOVERY), *beside])
+    content = read_data(data)
+    name, reason = recipes.choose(content) if recipe == "auto" else (recipe, "as asked for")
+    _log.info("recipe %s: %s", name, reason)
+    with until_all_is_written(*paths.values()):
+        for fit, (law, seed) in tried.items():
+            config = recipes.configured(name, content, law, seed)
+            with from_file(data):
+                write_fit(content, config, device, threads, paths[fit], checkpoint_seconds)
+        fits = {fit: read_fit(path) for fit, path in paths.items()}
+        best = _best(fits)
+        found = _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
+    _print_answer(content, found, {"matrix": str(output), "page": str(page), "fit": str(paths[best])}, json_)
+
+
+def _print_answer(content: "Data", found: "xr.Dataset", files: dict[str, str], json_: bool) -> None:
+    """How many reactions are sure, and where everything is."""
+    from stoirec.report.own_data import page as pages
+
+    if json_:
+        print_json(pages.counts(content, found) | files)
+    else:
+        print("\n".join([*pages.summary(content, found), *(f"{kind:>6s} {path}" for kind, path in files.items())]))
+
+
+def _best(fits: dict[str, "xr.Dataset"]) -> str:
+    """The fit to believe; says why, if there are several."""
+    from stoirec.learn.comparison import best_predicting
+
+    best = best_predicting(fits)
+    if len(fits) > 1:
+        losses = ", ".join(f"{fit} {float(each['val_loss']):.2g}" for fit, each in fits.items())
+        _log.info("%s is taken: it predicts the validation runs best (val_loss: %s)", best, losses)
+    return best
+
+
+def _write_answer(
+    output: Path, page: Path, data: Path, content: "Data", fit: "xr.Dataset", path: Path, recipe: str
+) -> "xr.Dataset":
+    """recovery.nc, which is returned, and the page of a fit, in the file `path`."""
+    from stoirec.answer.prediction import with_rollout_errors
+    from stoirec.answer.recovery import recover as decode_fit
+    from stoirec.files import netcdf
+    from stoirec.report.own_data import page as pages
+
+    with from_file(data):
+        found = with_rollout_errors(decode_fit(fit, str(path), fall_back=True), fit, content)
+    netcdf.write(output, found)
+    pages.write(page, data, content, fit, found, recipe)
+    return found
