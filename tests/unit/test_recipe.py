@@ -71,6 +71,17 @@ def test_more_candidates_than_can_be_real_call_for_the_decoys_recipe(tiny_regime
     assert name == "decoys" and "untested" in reason
 
 
+def test_reactions_both_ways_call_for_more_gradient_descent(tiny_data):
+    reverse_of = np.full(16, -1)
+    name, reason = choose(replace(tiny_data, space=replace(tiny_data.space, reverse_of=reverse_of)))
+    assert name == "best"
+    reverse_of[3] = 2
+    name, reason = choose(replace(tiny_data, space=replace(tiny_data.space, reverse_of=reverse_of)))
+    assert name == "reversible" and "1 of the reactions" in reason
+    best, found = load("best"), load(name)
+    assert found == best.model_copy(update={"n_epochs": found.n_epochs}) and found.n_epochs > best.n_epochs
+
+
 def test_a_few_large_reactions_are_taken_as_they_are(tiny_data):
     graph = tiny_data.graph
     own = graph.edge_reaction == 0
@@ -111,7 +122,7 @@ def test_a_users_own_file_is_chosen_for_as_well(limited_regime, data_of, tmp_pat
 
 def test_every_recipe_can_be_chosen_and_loaded():
     names = {*get_args(RecipeName)} - {"auto"}
-    assert names == {"best", "flux_limited", "decoys", "unsigned"}
+    assert names == {"best", "flux_limited", "decoys", "unsigned", "reversible"}
     assert load("flux_limited").graph_model.flux_limiter and load("decoys").graph_model.substrate_gate
     shapes = {name: load(name).graph_model for name in names}
     extra = {"flux_limiter": False, "substrate_gate": False}

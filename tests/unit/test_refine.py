@@ -24,7 +24,7 @@ from stoirec.refine.functions import Functions
 from stoirec.refine.gains import gains, levels
 from stoirec.refine.integers import as_fast, candidates, decode
 from stoirec.refine.others import Others
-from stoirec.refine.selection import SETTLED, in_integers, select
+from stoirec.refine.selection import SETTLED, in_integers, likelier, select
 from stoirec.refine.subsets import best_subsets
 from stoirec.refine.together import _changed, _Columns, chosen_together, regrouped
 from stoirec.refine.unmeasured import Unmeasured
@@ -783,6 +783,30 @@ def test_decode_finds_the_zeros_of_decoys():
     state = State(torch.zeros(1), linear, torch.tensor([math.log10(0.03)], dtype=torch.float64))
     found = decode(equations_of(graph, with_decoys=True), state)
     assert found.tolist() == [-1, 0, -2, 1, 0, 2, 0]
+
+
+@pytest.mark.parametrize("held_is_right", [False, True])
+def test_a_column_that_is_held_gives_way_to_a_far_likelier_one_that_leaves_no_more(setup, monkeypatch, held_is_right):
+    """What the evidence says of reaction 5 is made up: it may be wrong."""
+    refinement, truth = setup
+    equations, edges = refinement.equations, refinement.equations.graph.edges_of(5)
+    other = truth.integers.clone()
+    other[edges] = torch.tensor([2.0, -1.0, -2.0, 1.0], dtype=torch.float64)
+    held, likely = (truth.integers, other) if held_is_right else (other, truth.integers)
+    every = torch.ones_like(truth.log_k, dtype=torch.bool)
+    linear = held * 10 ** truth.log_k[equations.reaction]
+    state = replace(truth, integers=None, linear=linear, tied=every, closed=held == 0)
+    state = refinement._descend(state, 10)
+    weighed = weigh(equations, state)
+    columns = torch.stack([likely, held, *torch.zeros(3, len(held), dtype=torch.float64)])
+    chances = torch.tensor([0.9, 0.01, 0.0, 0.0, 0.0], dtype=torch.float64)[:, None].expand_as(weighed.chances)
+    found = replace(weighed, columns=columns, chances=chances, column_log_k=truth.log_k)
+    about_as_likely = torch.where(columns.any(1)[:, None], 0.5, chances)
+    assert likelier(equations, state, replace(found, chances=about_as_likely)) is None
+    assert torch.equal(in_integers(equations, likelier(equations, state, found)).integers, likely)
+    monkeypatch.setattr("stoirec.refine.refinement.weigh", lambda *_: found)
+    end = refinement._likelier(state, 10)
+    assert torch.equal(in_integers(equations, end).integers, truth.integers)
 
 
 def test_descent_leads_back_to_the_truth(setup, rng):

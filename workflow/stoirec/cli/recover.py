@@ -32,7 +32,8 @@ def recover(
         RecipeName,
         typer.Option(
             help="auto: by the data; flux_limited: no substrate is used up within a time step; "
-            "decoys: candidate edges may not be real; unsigned: who is consumed is not known."
+            "decoys: candidate edges may not be real; unsigned: who is consumed is not known; "
+            "reversible: reactions run both ways."
         ),
     ] = "auto",
     rate_law: Annotated[

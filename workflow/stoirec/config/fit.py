@@ -17,7 +17,7 @@ ROUNDING_MEANING = 3  # another decoder or confidence: all fits are rounded anew
 
 Decoder = Literal["auto", "nearest", "scaled", "mass_balanced", "scaled_mass_balanced"]
 # the files in learn/recipes/, and the choice among them
-RecipeName = Literal["auto", "best", "flux_limited", "decoys", "unsigned"]
+RecipeName = Literal["auto", "best", "flux_limited", "decoys", "unsigned", "reversible"]
 
 
 class GraphModel(Strict):

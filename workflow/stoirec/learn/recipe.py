@@ -48,6 +48,9 @@ def choose(data: Data) -> tuple[str, str]:
         return "unsigned", of_signs + ("; a flux limiter with unknown signs is untested" if limited else "")
     if limited:
         return "flux_limited", "the frames are explicit Euler steps of dcdt, as with a flux limiter"
+    reverse_of = data.space.reverse_of
+    if reverse_of is not None and (reverse_of >= 0).any():
+        return "reversible", f"{int((reverse_of >= 0).sum())} of the reactions run both ways"
     few = f"only {crowded} of {data.graph.n_reactions} reactions have" if crowded else "no reaction has"
     real = f"{few} more than {PER_SIDE} candidate substrates or products"
     no_limiter = "nobody measured dcdt" if data.courses else "the frames are no Euler steps with substrates used up"

@@ -25,7 +25,7 @@ from stoirec.refine.lengths import (
     shortest,
     split,
 )
-from stoirec.refine.selection import SETTLED, Stage, in_integers, is_noise, select
+from stoirec.refine.selection import FAR_LIKELIER, SETTLED, Stage, in_integers, is_noise, likelier, select
 from stoirec.refine.state import DAMPING, State
 from stoirec.refine.unmeasured import Unmeasured
 
@@ -171,6 +171,7 @@ class Refinement:
 
         Columns are weighed before there are integers in the functions, which these disturb.
         """
+        state = self._likelier(state, steps)
         column = in_integers(self.equations, state).integers
         state = halved_where_faint(self.equations, state, column, weigh(self.equations, state))
         column = in_integers(self.equations, state).integers
@@ -178,6 +179,15 @@ class Refinement:
         column, final = in_integers(self.equations, found).integers, self.finish(found, steps)
         evidence = self.evidence(replace(found, cost=min(found.cost, final.cost)))
         return final, split(evidence, column, convention, self.functions.space)
+
+    def _likelier(self, state: State, steps: int) -> State:
+        """`state` with columns that are far likelier, if they leave no more than outweighs that, fitted as often."""
+        trial = likelier(self.equations, state, weigh(self.equations, state))
+        if trial is None:
+            return state
+        found, rival = self._descend(trial, steps), self._descend(state, steps)
+        outweighs = 2 * self.equations.judgement.alike * math.log(FAR_LIKELIER) / self.equations.n_residuals
+        return found if found.cost < (1 + outweighs) * rival.cost else state
 
     def evidence(self, state: State) -> Evidence:
         """What each column of a reaction explains at `state`.

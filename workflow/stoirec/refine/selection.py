@@ -1,5 +1,6 @@
 """What follows from the evidence for the columns: edges that are closed, reactions that are tied to a column."""
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -15,6 +16,7 @@ from stoirec.refine.together import chosen_together, regrouped
 
 Stage = Literal["close", "tie", "conclude"]
 
+FAR_LIKELIER = 10.0  # times
 SETTLED = 2  # rounds that change no column although some are not clear, after which there are no more
 
 
@@ -46,6 +48,26 @@ def select(equations: Equations, state: State, stage: Stage) -> State:
     kept = _kept(equations, state, evidence.unit, evidence.column, tied)
     opened = _opened(equations, replace(state, outside=real), evidence)
     return replace(_tied(equations, opened, evidence, evidence.column, evidence.column_log_k, tied, kept), settled=0)
+
+
+def likelier(equations: Equations, state: State, evidence: Evidence) -> State | None:
+    """A `state` in which all reactions are tied, with far likelier columns where there are such; None if not.
+
+    What two reactions that the same metabolites drive share says nothing of either to the evidence, but holds a column
+    that makes up for errors of the functions.
+    """
+    column, reaction = in_integers(equations, state).integers, equations.reaction
+    is_held = torch.stack([by_reaction(equations, (own == column).double(), "min") for own in evidence.columns])
+    # one that is not listed is at most as likely as the last that is
+    of_held = torch.maximum((is_held * evidence.chances).amax(0), evidence.chances[-1])
+    far = ~state.is_outside & (FAR_LIKELIER * of_held < evidence.chances[0])
+    far = equations.functions.in_either_direction(far)
+    if not far.any():
+        return None
+    column = torch.where(far[reaction], evidence.column, column)
+    inside = ~state.is_outside
+    trial = _tied(equations, state, evidence, column, evidence.column_log_k, inside, inside & ~far)
+    return replace(trial, cost=math.inf, settled=0)
 
 
 def _commit(equations: Equations, state: State, evidence: Evidence) -> State:
