@@ -36,6 +36,7 @@ READERS = {
     "fit.yaml": ["train data.nc --config fit.yaml -o out.nc"],
     "study.yaml": ["plan study.yaml"],
     "model.csv": ["import model.csv -o out.nc", "import model.csv --table runs.csv -o out.nc"],
+    "model.xml": ["import model.xml -o out.nc", "import model.xml --table runs.csv -o out.nc"],
     "runs.csv": ["import model.csv --table runs.csv -o out.nc"],
     "data.nc": [
         "check data.nc -o out.html",
@@ -70,6 +71,7 @@ def folder(tiny_regime, tmp_path_factory) -> Path:
         "simulate regime.yaml -o data.nc",
         "train data.nc --config fit.yaml -o fit.nc",
         "round fit.nc -o recovery.nc",
+        "export recovery.nc -o model.xml",
     ):
         code, said = Process.start(command.split(), lambda: os.chdir(path)).ended()
         assert code == 0, said

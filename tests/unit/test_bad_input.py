@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import netCDF4
 import numpy as np
@@ -80,6 +81,22 @@ def refusal(stoirec, command: str) -> str:
 def unnamed(line: str, *words: str) -> list[str]:
     """The words a line should have and has not."""
     return [word for word in words if word not in line]
+
+
+def test_a_simulation_without_end_is_stopped(stoirec, monkeypatch):
+    monkeypatch.setattr("stoirec.simulate.trajectories._MOST_EVALUATIONS", 1000)
+    Path("regime.yaml").write_text(json.dumps(json.loads(Path("regime.yaml").read_text()) | {"dt": 1e10}))
+    code, lines = stoirec(*COMMANDS["simulate"])
+    assert code == 2 and not Path("out.nc").exists()
+    assert lines[-1].startswith("error: regime.yaml: integration: found DOP853, at time "), lines
+
+
+@pytest.mark.parametrize("error", [AttributeError, KeyError, RuntimeError, ValueError, OSError])
+def test_what_the_library_cannot_open_is_named_whatever_it_raises(stoirec, monkeypatch, error):
+    """An attribute that cannot be opened is an AttributeError of netCDF4."""
+    monkeypatch.setattr(netcdf, "_opened", mock.Mock(side_effect=error("Can't open HDF5 attribute")))
+    code, lines = stoirec(*COMMANDS["round"])
+    assert code == 2 and len(lines) == 1 and lines[0].startswith("error: fit.nc: file: found "), lines
 
 
 @pytest.mark.parametrize("command", ["simulate", "train", "round", "round_with_data", "score", "check", "export"])

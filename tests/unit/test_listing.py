@@ -15,6 +15,7 @@ from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.score.metrics import NAMES
 from stoirec.study import listing
+from stoirec.study.budget import _measured
 from stoirec.study.identity import config_id
 from stoirec.study.store import Store
 
@@ -87,10 +88,35 @@ def test_every_state_is_told(results):
     assert table.loc[table["state"] != "done", "entry_exact"].isna().all()
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"status": "fine"}, {"n_steps": "many"}, {"wall_time_s": -1.0}, {"wall_time_s": "2 s"}, {"config": "{"}, {}],
+    ids=str,
+)
+def test_a_fit_of_other_attributes_is_failed_and_its_time_counts_for_nothing(tmp_path, spoilt):
+    store, config = Store(tmp_path), FitConfig(batch_size=8)
+    name = f"tiny-seed1/{config_id(config)}"
+    good = {"status": "ok", "config": "{}", "n_steps": 1, "wall_time_s": 2.5, "threads": 1, "device": "cpu"}
+    netcdf.write(store.fit(name), xr.Dataset(attrs=good | spoilt))
+    (store.fit(name).parent / "fit.yaml").write_text("batch_size: 8\n")
+    state = listing.fits(store)["state"].item()
+    assert state == ("failed" if spoilt.keys() - {"config"} else "trained")
+    assert _measured(store, []) == (None if spoilt else 2.5)
+
+
+def test_an_answer_of_other_attributes_is_named(tmp_path):
+    path = Store(tmp_path).recovery("tiny-seed1/other")
+    for config in ("[]", "{", "7"):
+        netcdf.write(path, xr.Dataset(attrs={"status": "ok", "config": config}))
+        with pytest.raises(BadInput, match=f"^{path}: config: found .*; allowed: "):
+            listing.fits(Store(tmp_path))
+
+
 def test_another_decoders_answer_has_its_trainings_costs(tmp_path):
     store, trained = Store(tmp_path), FitConfig(batch_size=8)
     nearest = trained.model_copy(update={"decoder": "nearest"})
     attributes = {"status": "ok", "config": trained.model_dump_json(), "n_steps": 100, "wall_time_s": 2.5}
+    attributes |= {"threads": 1, "device": "cpu"}
     netcdf.write(store.fit(f"tiny-seed1/{config_id(trained)}"), xr.Dataset(attrs=attributes))
     store.config(f"tiny-seed1/{config_id(trained)}").write_text(trained.model_dump_json(exclude_defaults=True))
     answer = xr.Dataset(attrs=attributes | {"decoder": "nearest", "method": "nearest"})

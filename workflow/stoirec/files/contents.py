@@ -273,7 +273,8 @@ def _decoder_is_known(dataset: xr.Dataset) -> None:
         raise Unsuitable("config: decoder", decoder, ", ".join(get_args(Decoder)))
 
 
-_ENDED: Schema = (Attribute("status", TEXT, one_of=("ok", "diverged")), Attribute("config", OBJECT))
+STATUS = Attribute("status", TEXT, one_of=("ok", "diverged"))
+ENDED: Schema = (STATUS, Attribute("config", OBJECT))
 COSTS: Schema = (
     Attribute("n_steps", INTEGER, 0),
     Attribute("wall_time_s", low=0),
@@ -282,7 +283,7 @@ COSTS: Schema = (
 )
 WRITTEN: Schema = (Attribute("git_commit", TEXT),)
 FIT: Schema = (
-    *_ENDED,
+    *ENDED,
     *NETWORK,
     _number("coefficient", "edge"),
     _number("coefficient_se", "edge", low=0, infinite=True),
@@ -327,10 +328,9 @@ def _method_is_known(dataset: xr.Dataset) -> None:
         _decoder_is_known(dataset)
 
 
+ROUNDED: Schema = (*ENDED, Attribute("decoder", TEXT, optional=True), Attribute("method", TEXT, optional=True))
 RECOVERY: Schema = (
-    *_ENDED,
-    Attribute("decoder", TEXT, optional=True),
-    Attribute("method", TEXT, optional=True),
+    *ROUNDED,
     *NETWORK,
     Variable("stoichiometry", dims=_MATRIX),
     Variable("stoichiometry_*", dims=_MATRIX),

@@ -65,12 +65,13 @@ def _opened(path: str | Path, group: str | None = None, unpacked: bool = True) -
 
 def _check_packing(path: str | Path, group: str | None) -> None:
     """Raises BadInput if a variable that cannot be read is packed by no number."""
-    with contextlib.suppress(OSError, RuntimeError), _opened(path, group, unpacked=False) as dataset:
+    packing: dict[str, Any] = {}
+    with contextlib.suppress(Exception), _opened(path, group, unpacked=False) as dataset:  # as many kinds as above
         for name, variable in dataset.variables.items():
-            for attribute in _PACKING & variable.attrs.keys():
-                found = np.asarray(variable.attrs[attribute])
-                if found.dtype.kind not in "iuf" or found.size != 1:
-                    raise BadInput(path, f"{name}: {attribute}", variable.attrs[attribute], "a number")
+            packing |= {f"{name}: {key}": variable.attrs[key] for key in _PACKING & variable.attrs.keys()}
+    for key, found in packing.items():
+        if np.asarray(found).dtype.kind not in "iuf" or np.size(found) != 1:
+            raise BadInput(path, key, found, "a number")
 
 
 def _check(path: str | Path, dataset: xr.Dataset, schema: Schema, group: str | None = None) -> None:

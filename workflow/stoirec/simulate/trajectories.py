@@ -1,5 +1,6 @@
 """Integration of a regime's trajectories."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from stoirec.network.graph import Graph
 from stoirec.simulate.kinetics import TrueKinetics, random_kinetics
 from stoirec.simulate.network import candidate_space
 from stoirec.streams import generator_stream
+
+_MOST_EVALUATIONS = 50_000  # of the derivative, for a trajectory: 80 times what those of config/regimes take
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,16 @@ def initial_concentrations(regime: Regime, n_runs: int, n_metabolites: int) -> n
 
 
 def _solve(regime: Regime, kinetics: TrueKinetics, initial: np.ndarray, time: np.ndarray) -> np.ndarray:
-    options = regime.integration
+    options, evaluations = regime.integration, itertools.count(1)
+
+    def derivative(reached: float, c: np.ndarray) -> np.ndarray:
+        if next(evaluations) > _MOST_EVALUATIONS:
+            found = f"{options.method}, at time {reached:.3g} of {time[-1]:.3g} after {_MOST_EVALUATIONS:,} evaluations"
+            raise ValueError(f"integration: {found}, which a smaller dt or Radau, for stiff networks, may spare")
+        return kinetics.derivative(kinetics.flux(c))
+
     result = solve_ivp(
-        lambda _, c: kinetics.derivative(kinetics.flux(c)),
+        derivative,
         (time[0], time[-1]),
         initial,
         method=options.method,

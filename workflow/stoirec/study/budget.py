@@ -11,7 +11,7 @@ from stoirec.config.fit import FitConfig, GraphModel
 from stoirec.config.regime import load_regime
 from stoirec.config.study import Study
 from stoirec.errors import BadInput
-from stoirec.files import netcdf
+from stoirec.files import contents, netcdf
 from stoirec.study.expansion import Wave, fits_of, grid, recovery_criterion, training_seeds, waves
 from stoirec.study.identity import Fit, flat, flatten
 from stoirec.study.store import Store
@@ -106,11 +106,11 @@ def _measured(store: Store, done: list[Fit]) -> float | None:
     found = []
     for path in paths[-_MEASURED:]:
         try:
-            attributes = netcdf.attributes(path)
+            attributes = netcdf.attributes(path, (*contents.ENDED, *contents.COSTS))
         except BadInput:
             continue  # being written, or removed
-        if attributes.get("status") == "ok" and not json.loads(attributes["config"]).get("refinement_rounds"):
-            found.append(float(attributes["wall_time_s"]) / max(int(attributes["n_steps"]), 1))
+        if attributes["status"] == "ok" and not json.loads(attributes["config"]).get("refinement_rounds"):
+            found.append(attributes["wall_time_s"] / max(attributes["n_steps"], 1))
     return median(found) if found else None
 
 

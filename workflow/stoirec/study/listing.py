@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from stoirec.config.fit import FitConfig
 from stoirec.config.reading import parse, read_yaml
 from stoirec.errors import BadInput
-from stoirec.files import netcdf
+from stoirec.files import contents, netcdf
 from stoirec.score.metrics import NAMES
 from stoirec.study.identity import config_id, differing, flat
 from stoirec.study.store import Store
@@ -78,16 +78,16 @@ def _row(store: Store, fit_id: str) -> dict[str, Any]:
     if not fit.is_file():
         return row | {"state": _unfinished(store, fit_id)}
     try:
-        attributes = netcdf.attributes(fit)
+        attributes = netcdf.attributes(fit, (contents.STATUS, *contents.COSTS))
     except BadInput:
         return row | {"state": "failed"}
-    ended = "done" if attributes.get("status") == "ok" else "diverged"
-    return row | {key: attributes.get(key) for key in COSTS} | {"state": ended if recovery.is_file() else "trained"}
+    ended = "done" if attributes["status"] == "ok" else "diverged"
+    return row | {key: attributes[key] for key in COSTS} | {"state": ended if recovery.is_file() else "trained"}
 
 
 def _rounded(recovery: Path) -> FitConfig:
     """The configuration of an answer: of its training, with the decoder it was rounded by."""
-    attributes = netcdf.attributes(recovery)
+    attributes = netcdf.attributes(recovery, contents.ROUNDED)
     config = json.loads(attributes["config"])
     return parse(FitConfig, config | {"decoder": attributes.get("decoder", config.get("decoder"))}, recovery)
 
