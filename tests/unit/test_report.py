@@ -534,20 +534,9 @@ def test_a_new_notebook_is_a_new_chapter(found, store, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", contents.chapter_names())
-def test_notebooks_run_on_a_study_with_refined_answers(name, refined, monkeypatch):
+def test_notebooks_run_on_a_study_with_refined_answers(name, refined, run_cells):
     """The cells, without a kernel: what they show is made."""
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda *parts: shown.extend(parts))
-    paths = {"study": refined.store / "study.yaml", "store": refined.store}
-    paths |= {table: refined.store / f"{table}.csv" for table in ("metrics", "baselines")}
-    space = {key: str(path) for key, path in paths.items()}
-    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells:
-        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
-            *body, last = ast.parse(cell.source).body
-            exec(compile(ast.Module(body, []), name, "exec"), space)
-            mode, node = ("eval", ast.Expression(last.value)) if isinstance(last, ast.Expr) else ("exec", None)
-            value = eval(compile(node or ast.Module([last], []), name, mode), space)
-            shown += [value] if value is not None else []
+    shown = [part for _, parts in run_cells(NOTEBOOKS / f"{name}.ipynb", refined) for part in parts]
     assert len(shown) > 3 and all(isinstance(part, present.Html) for part in shown)
 
 

@@ -19,8 +19,10 @@ from bokeh.plotting import figure
 from markupsafe import Markup
 
 from stoirec.report.present import rendered
+from stoirec.report.style import shortened
 
 _LIBRARY = Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js"
+_WIDE = 20  # letters of a name on an axis
 _NAMED = 2000  # names on an axis; of more, numbers are shown
 _AXES = {
     "axis_label_text_font_style": "normal",
@@ -36,11 +38,11 @@ def chart(height: int, x: str, y: str, tools: Iterable[Tool] = (), drag: Tool | 
 
     `drag`: the tool that is on at first; without one, a finger on the chart scrolls the page, as the wheel does.
     """
-    drags = [] if drag is None else [drag]
+    usual = {type(tool): tool for tool in (BoxZoomTool(), PanTool(), WheelZoomTool(), ResetTool())}
     made = figure(
         height=height,
         sizing_mode="stretch_width",
-        tools=[*tools, *drags, BoxZoomTool(), PanTool(), WheelZoomTool(), ResetTool()],
+        tools=[*tools, *(usual | ({} if drag is None else {type(drag): drag})).values()],
         **options,
     )
     made.toolbar.update(logo=None, active_scroll=None, active_drag=drag)
@@ -60,7 +62,7 @@ def name_axis(axis: Any, names: list[str]) -> None:
     """Names at 0, 1, ... of an axis, as many as there is room for. They are plain text: Bokeh sees no TeX in it."""
     axis.ticker = BasicTicker(min_interval=1, mantissas=[1, 2, 5], num_minor_ticks=0, desired_num_ticks=12)
     if len(names) <= _NAMED:
-        axis.major_label_overrides = {place: PlainText(text=name) for place, name in enumerate(names)}
+        axis.major_label_overrides = {place: PlainText(text=shortened(name, _WIDE)) for place, name in enumerate(names)}
 
 
 def live(kind: str, made: figure, **content: Any) -> str:

@@ -40,9 +40,11 @@ def matrix(graph: Graph, recovery: xr.Dataset, true: np.ndarray) -> str:
     cells.selection_glyph = cells.glyph.clone(line_color="#000000", line_width=3)
     cells.nonselection_glyph = cells.glyph
     for name, marker, colour in (("unsure", "circle", _UNSURE), ("wrong", "x", VERMILION)):
-        look = {"size": 9, "marker": marker, "line_color": colour, "line_width": 2.2, "fill_color": None}
-        marks = made.scatter("x", "y", source=source, view=_view(name), **look)
-        marks.nonselection_glyph = marks.glyph
+        view = _view(name)
+        for width, line in ((5, "#ffffff"), (2.2, colour)):  # a pale rim: it is seen on any colour
+            look = {"size": 9, "marker": marker, "line_color": line, "line_width": width, "fill_color": None}
+            marks = made.scatter("x", "y", source=source, view=view, **look)
+            marks.nonselection_glyph = marks.glyph
     shown = {"metabolite": "@metabolite", "reaction": "@reaction", "learned": "@learned{0.000}"}
     over = hover(**shown, integer="@integer", true="@true", confidence="@confidence{0.000}")
     over.renderers = [cells]
