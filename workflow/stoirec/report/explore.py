@@ -75,11 +75,12 @@ def live(kind: str, made: figure, **content: Any) -> str:
 
 
 def scripts(page: str) -> Markup:
-    """What makes `page`, HTML, something to explore: what the controls do, and where there is a chart, Bokeh, packed."""
-    own = (Path(__file__).parent / "templates/explore.js").read_text()
+    """What makes `page`, HTML, something to explore: what its controls do, and Bokeh, packed, where it has a chart."""
+    own = f"<script>\n{(Path(__file__).parent / 'templates/explore.js').read_text()}</script>"
+    if 'class="live"' not in page:
+        return Markup(own)
     packed = base64.b64encode(gzip.compress(_LIBRARY.read_bytes(), mtime=0)).decode()
-    library = f'<script type="text/plain" id="bokeh">{packed}</script>\n' if 'class="live"' in page else ""
-    return Markup(f"{library}<script>\n{own}</script>")
+    return Markup(f'<script type="text/plain" id="bokeh">{packed}</script>\n{own}')
 
 
 def _json(content: dict[str, Any]) -> Markup:
