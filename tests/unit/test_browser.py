@@ -92,7 +92,9 @@ def show(chromium):
 
     @contextmanager
     def opened(path: Path, width: int = 1300, **options):
-        context = chromium.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, offline=True, reduced_motion="reduce", **options
+        )
         page, asked, said = context.new_page(), [], []
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
@@ -290,9 +292,10 @@ def test_a_brush_keeps_the_same_fits_in_chart_and_table(explored, found):
 
 def brush(page: Page, axis: int) -> None:
     """Over the upper end of an axis."""
-    page.mouse.move(*place(page, "fits", axis - 0.2, 1.04))
-    page.mouse.down()
-    page.mouse.move(*place(page, "fits", axis + 0.2, 0.9), steps=4)
+    start, end = place(page, "fits", axis - 0.2, 1.04), place(page, "fits", axis + 0.2, 0.9)
+    page.mouse.move(*start)
+    page.mouse.down()  # without a pause: to hold is no drag
+    page.mouse.move(*end, steps=4)
     page.mouse.up()
 
 
