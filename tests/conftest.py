@@ -1,13 +1,16 @@
 """A tiny regime, simulated once per session, for every test that needs data."""
 
+import ast
 import ctypes
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # One thread in every process, those that the tests start included: nothing depends on which cores are free, and the
 # processes of `make test` do not take them from each other. Libraries read these when they are imported.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -135,6 +138,28 @@ def finish_study():
         return results.load(folder / "study.yaml", folder, tables.metrics, tables.baselines)
 
     return finish
+
+
+@pytest.fixture(scope="session")
+def run_cells():
+    """A notebook on a study without a kernel: (code cell, what it displays), one after the other."""
+
+    def run(notebook: Path, found: results.Results) -> Iterator[tuple[nbformat.NotebookNode, list]]:
+        paths = {"study": found.store / "study.yaml", "store": found.store}
+        paths |= {table: found.store / f"{table}.csv" for table in ("metrics", "baselines")}
+        space, shown = {key: str(path) for key, path in paths.items()}, []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("IPython.display.display", lambda *parts: shown.extend(parts))
+            for cell in nbformat.read(notebook, 4).cells:
+                if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+                    shown.clear()
+                    *body, last = ast.parse(cell.source).body
+                    exec(compile(ast.Module(body, []), notebook.stem, "exec"), space)
+                    mode, node = ("eval", ast.Expression(last.value)) if isinstance(last, ast.Expr) else ("exec", None)
+                    value = eval(compile(node or ast.Module([last], []), notebook.stem, mode), space)
+                    yield cell, [*shown, *([] if value is None else [value])]
+
+    return run
 
 
 @pytest.fixture

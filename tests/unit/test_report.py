@@ -27,6 +27,7 @@ from stoirec.report.data import numbers
 from stoirec.report.data.figures import trajectories
 from stoirec.report.limits.ceilings import beside_ceilings
 from stoirec.report.limits.confidence import calibrations, confidences, sure_entries
+from stoirec.report.recovery import charts as recovery_charts
 from stoirec.report.recovery import figures as recovery_figures
 from stoirec.report.recovery import mistakes
 from stoirec.report.recovery.selected import better_baseline, selected_fit
@@ -246,6 +247,38 @@ def test_tables_that_lack_a_fit_are_refused(store, tmp_path):
         results.load(store / "study.yaml", store, tmp_path / "metrics.csv", store / "baselines.csv")
 
 
+def test_what_is_long_is_folded_and_numbered_all_the_same():
+    frame = pd.DataFrame({"a": range(13)})
+    folded, short, open_ = (
+        present.table(frame, HOSTILE)._repr_html_(),
+        present.table(frame[:12], "")._repr_html_(),
+        present.table(frame, "", unfolded=True)._repr_html_(),
+    )
+    assert folded.startswith('<details><summary class="caption">&lt;script&gt;') and "13 rows" in folded
+    assert "<details" not in short + open_ and "sorted" in open_ and "sorted" not in short
+    assert "13 items" in present.items(["x"] * 13)._repr_html_()
+    chapter = pages._numbered(3, "", folded + short, [])
+    assert chapter.body.index("<b>Table 3.1</b>") < chapter.body.index("</summary>") < chapter.body.index("Table 3.2")
+
+
+def test_a_section_with_nothing_to_show_is_a_line(found, store, tmp_path):
+    """Of what it says, not of what its text says; a section that shows something stays."""
+    write_notebooks(tmp_path)
+    path = tmp_path / "4_study.ipynb"
+    notebook = nbformat.read(path, 4)
+    said = [new_output("display_data", {"text/html": present.nothing(HOSTILE)._repr_html_()})] * 2
+    notebook.cells += [
+        new_markdown_cell("## Nowhere & back\n\nLong prose."),
+        new_code_cell("x", outputs=said, execution_count=1),
+    ]
+    nbformat.write(notebook, path)
+    chapter = pages.chapters(tmp_path)[3]
+    assert chapter.empty == [("Nowhere & back", HOSTILE)] and len(chapter.sections) == 1
+    assert "Nowhere" not in chapter.body and "Long prose" not in chapter.body
+    text = pages.render(found, [chapter], "")
+    assert "<li>Nowhere &amp; back. &lt;script&gt;alert(1)&lt;/script&gt;</li>" in text and HOSTILE not in text
+
+
 # --- effects ----------------------------------------------------------------------------------------------------------
 
 
@@ -449,6 +482,21 @@ def test_names_of_a_file_reach_the_legends(named):
     present.figure(figure, HOSTILE, HOSTILE)  # $ in a name is no mathematics: it draws
 
 
+def test_names_cannot_end_what_a_chart_is_made_of(named):
+    coefficient = np.array([-1.0, -2.0, 1.5, -1.0, 1.0])
+    recovery = xr.Dataset(
+        {
+            "stoichiometry": (("metabolite", "reaction"), named.matrix(coefficient)),
+            "coefficient": ("edge", coefficient * [1, 1, np.nan, 1, 1]),
+            "confidence": ("edge", np.ones(5)),
+        }
+    )
+    text = recovery_charts.matrix(named, recovery, coefficient)
+    assert "<script>alert" not in text and text.count("</script>") == 1
+    content = json.loads(re.search(r"<script[^>]*>(.*?)</script>", text, re.DOTALL)[1])
+    assert HOSTILE in json.dumps(content["chart"], ensure_ascii=False)
+
+
 @pytest.mark.parametrize("largest", [1, 2, 3, 7, 60])
 def test_figures_of_the_recovery_take_any_coefficient(largest):
     rng = np.random.default_rng(0)
@@ -534,20 +582,9 @@ def test_a_new_notebook_is_a_new_chapter(found, store, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", contents.chapter_names())
-def test_notebooks_run_on_a_study_with_refined_answers(name, refined, monkeypatch):
+def test_notebooks_run_on_a_study_with_refined_answers(name, refined, run_cells):
     """The cells, without a kernel: what they show is made."""
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda *parts: shown.extend(parts))
-    paths = {"study": refined.store / "study.yaml", "store": refined.store}
-    paths |= {table: refined.store / f"{table}.csv" for table in ("metrics", "baselines")}
-    space = {key: str(path) for key, path in paths.items()}
-    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells:
-        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
-            *body, last = ast.parse(cell.source).body
-            exec(compile(ast.Module(body, []), name, "exec"), space)
-            mode, node = ("eval", ast.Expression(last.value)) if isinstance(last, ast.Expr) else ("exec", None)
-            value = eval(compile(node or ast.Module([last], []), name, mode), space)
-            shown += [value] if value is not None else []
+    shown = [part for _, parts in run_cells(NOTEBOOKS / f"{name}.ipynb", refined) for part in parts]
     assert len(shown) > 3 and all(isinstance(part, present.Html) for part in shown)
 
 

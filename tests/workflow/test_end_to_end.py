@@ -130,7 +130,8 @@ class Page(HTMLParser):
             self.links.append(found.get("href"))
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if self.cdata_elem is None:  # not of a script
+            self.text.append(data)
 
 
 @pytest.fixture(scope="module")

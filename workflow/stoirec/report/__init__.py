@@ -2,9 +2,11 @@
 
 results     a study's tables and files, and which fit or configuration is best by what; reading checks the tables
 data, training, recovery, study, limits, networks
-            a folder per chapter, named after its notebook: its numbers and its figures; none imports another's
+            a folder per chapter, named after its notebook: its numbers, its figures, and its charts, which are
+            explored where a script runs; none imports another's
 evaluation  figures of held-out networks
-map         a recovered network as a drawing and a list
+map         a recovered network as a drawing, a list, and reactions to be searched
+explore     what charts have in common, and the scripts of a page
 own_data    the page of a single answer, where there is no truth and no study
 tables, calibration, differences
             numbers that several chapters need

@@ -12,12 +12,14 @@ from pathlib import Path
 import nbformat
 from markupsafe import Markup
 from nbconvert import HTMLExporter
+from nbformat import NotebookNode
 
 from stoirec.errors import BadInput
 from stoirec.files.atomic import replacing
 from stoirec.report.answer import answer
 from stoirec.report.contents import chapter_names
-from stoirec.report.present import rendered
+from stoirec.report.explore import scripts
+from stoirec.report.present import NOTHING, rendered
 from stoirec.report.provenance import provenance
 from stoirec.report.results import Results
 
@@ -47,6 +49,7 @@ def render(results: Results, bodies: "list[Chapter]", study_text: str) -> str:
         answer=answer(results),
         chapters=bodies,
         provenance=provenance(results, study_text),
+        scripts=scripts("".join(chapter.body for chapter in bodies)),
         written=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
     )
 
@@ -59,13 +62,15 @@ class Chapter:
     """An executed notebook as a part of the page.
 
     Attributes:
-        anchor: its id; title: of its first heading; sections: (anchor, title) of the headings below; body: HTML.
+        anchor: its id; title: of its first heading; sections: (anchor, title) of the headings below; body: HTML;
+            empty: (title, why) of the sections that have nothing to show for this study.
     """
 
     anchor: str
     title: str
     sections: list[tuple[str, str]]
     body: Markup
+    empty: list[tuple[str, str]]
 
 
 def chapters(folder: Path) -> list[Chapter]:
@@ -91,6 +96,7 @@ def _chapter(number: int, path: Path) -> Chapter:
     for part in notebook.cells:  # log lines are for the log
         if part.cell_type == "code":
             part.outputs = [output for output in part.outputs if output.output_type != "stream"]
+    notebook.cells, empty = _empty_sections(notebook.cells)
     exporter = HTMLExporter(
         template_name="basic",
         exclude_input=True,
@@ -100,7 +106,22 @@ def _chapter(number: int, path: Path) -> Chapter:
     )
     body, _ = exporter.from_notebook_node(notebook)
     title = _TITLE.search(body)
-    return _numbered(number, _plain(title[1]) if title else path.stem, _TITLE.sub("", body, count=1))
+    return _numbered(number, _plain(title[1]) if title else path.stem, _TITLE.sub("", body, count=1), empty)
+
+
+def _empty_sections(cells: list[NotebookNode]) -> tuple[list[NotebookNode], list[tuple[str, str]]]:
+    """The cells without the sections that only say why they have nothing to show; (title, why) of these."""
+    starts = [place for place, cell in enumerate(cells) if cell.cell_type == "markdown" and cell.source[:3] == "## "]
+    kept, empty = cells[: starts[0] if starts else None], []
+    for start, end in itertools.pairwise([*starts, len(cells)] if starts else []):
+        section = cells[start:end]
+        shown = [output.get("data", {}).get("text/html", "") for cell in section for output in cell.get("outputs", [])]
+        if shown and all(text.startswith(NOTHING) for text in shown):
+            title = section[0].source.splitlines()[0].removeprefix("## ")
+            empty.append((title, " ".join(dict.fromkeys(map(_plain, shown)))))
+        else:
+            kept = kept + section
+    return kept, empty
 
 
 def _plain(markup: str) -> str:
@@ -108,7 +129,7 @@ def _plain(markup: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", markup)).strip()
 
 
-def _numbered(number: int, title: str, body: str) -> Chapter:
+def _numbered(number: int, title: str, body: str, empty: list[tuple[str, str]]) -> Chapter:
     """Number headings, figures and tables; headings go one level down, under the page's own."""
     sections: list[tuple[str, str]] = []
 
@@ -118,10 +139,10 @@ def _numbered(number: int, title: str, body: str) -> Chapter:
         return f'<h3 id="{anchor}">{match[1]}</h3>'
 
     body = re.sub(r"<h2[^>]*>(.*?)</h2>", section, body, flags=re.DOTALL)
-    for tag, word in (("figcaption", "Figure"), ("caption", "Table")):
+    for tags, word in (("<figcaption>", "Figure"), ('<caption>|<summary class="caption">', "Table")):
         count = itertools.count(1)
-        body = re.sub(f"<{tag}>", partial(_label, f"{word} {number}", count), body)
-    return Chapter(f"chapter-{number}", f"{number} {title}", sections, Markup(body))
+        body = re.sub(tags, partial(_label, f"{word} {number}", count), body)
+    return Chapter(f"chapter-{number}", f"{number} {title}", sections, Markup(body), empty)
 
 
 def _label(name: str, count: Iterator[int], caption: re.Match) -> str:

@@ -13,6 +13,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+NOTHING = '<p class="nothing">'
+_LONG = 12  # rows of a table, or items of a list: more of them are folded
 _PIXELS_PER_INCH = 100  # CSS pixels; the picture itself has twice as many
 _FORMATS = {
     "val_loss": ".3g",
@@ -47,14 +49,17 @@ class Html:
         return self.html
 
 
-def figure(content: Figure, caption: str, alt: str) -> Html:
-    """A figure with its caption; `alt` says what it shows to who cannot see it."""
+def figure(content: Figure, caption: str, alt: str, live: str = "") -> Html:
+    """A figure with its caption; `alt` says what it shows to who cannot see it.
+
+    `live`: what takes the picture's place where a script runs, of `explore.live`.
+    """
     buffer = io.BytesIO()
     content.savefig(buffer, format="png", dpi=2 * _PIXELS_PER_INCH, metadata={"Software": None})
     data = base64.b64encode(buffer.getvalue()).decode()
     width = round(content.get_figwidth() * _PIXELS_PER_INCH)
     return Html(
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}" width="{width}" '
+        f'<figure>{live}<img src="data:image/png;base64,{data}" alt="{escape(alt)}" width="{width}" '
         f'style="max-width: 100%; height: auto">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
@@ -67,14 +72,16 @@ def table(
     muted: tuple[Any, ...] = (),
     index: str | None = None,
     anchors: list[str] | None = None,
+    unfolded: bool = False,
 ) -> Html:
-    """A table with its caption.
+    """A table with its caption; a long one is folded, and sorted and filtered where a script runs.
 
     Args:
         frame: what to show; numbers are formatted by column.
         marked, muted: index labels of rows to stress (the result) or to set back (references).
         index: header of the index column; None leaves the index out.
-        anchors: ids of the rows, for links to them.
+        anchors: ids of the rows, for links to them; "" for none.
+        unfolded: whether it is what a reader came for: sorted and filtered, whatever its length, and not folded.
     """
     numeric = {
         column: pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column])
@@ -85,7 +92,7 @@ def table(
         for column in frame.columns
     ]
     rows = []
-    ids = [""] * len(frame) if anchors is None else [f' id="{escape(anchor)}"' for anchor in anchors]
+    ids = [f' id="{escape(anchor)}"' if anchor else "" for anchor in anchors or [""] * len(frame)]
     for id_, label, values in zip(ids, frame.index, frame.itertuples(index=False, name=None)):
         kind = ' class="marked"' if label in marked else ' class="muted"' if label in muted else ""
         cells = ([f"<th>{escape(str(label))}</th>"] if index is not None else []) + [
@@ -93,10 +100,12 @@ def table(
             for column, value in zip(frame.columns, values)
         ]
         rows.append(f"<tr{id_}{kind}>{''.join(cells)}</tr>")
-    return Html(
-        f'<div class="table"><table><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    body = f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    if len(frame) <= _LONG or unfolded:
+        kind = "table sorted" if unfolded else "table"
+        return Html(f'<div class="{kind}"><table><caption>{escape(caption)}</caption>{body}</table></div>')
+    summary = f'<summary class="caption">{escape(caption)} <em>{len(frame):,} rows</em></summary>'
+    return Html(f'<details>{summary}<div class="table sorted"><table>{body}</table></div></details>')
 
 
 def text(*sentences: str) -> Html:
@@ -104,9 +113,17 @@ def text(*sentences: str) -> Html:
     return Html(f"<p>{escape(' '.join(sentences))}</p>")
 
 
+def nothing(*sentences: str) -> Html:
+    """Why there is nothing to show. The report makes a line of a section that has no more than this."""
+    return Html(f"{NOTHING}{escape(' '.join(sentences))}</p>")
+
+
 def items(sentences: list[str]) -> Html:
-    """A list, one sentence an item."""
-    return Html("<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>")
+    """A list, one sentence an item; a long one is folded."""
+    content = "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"
+    if len(sentences) > _LONG:
+        content = f"<details><summary>{len(sentences):,} items</summary>{content}</details>"
+    return Html(content)
 
 
 def share(value: float, digits: int = 3) -> str:

@@ -12,6 +12,7 @@ from stoirec.files.atomic import replacing
 from stoirec.network.balance import SAYS, Balance
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.notation import equation
+from stoirec.report.explore import scripts
 from stoirec.report.present import Html, rendered, table
 
 _TITLE = "What these data can tell"
@@ -41,6 +42,7 @@ def render(name: str, space: ColumnSpace, found: Sequence[Balance], courses: Tim
         metabolites=None if courses is None else _metabolites(courses.by_metabolite).html,
         counts=[f"{number} {SAYS[says]}" for says, number in Counter(each.says for each in found).items()],
         columns=_columns(space, found).html,
+        scripts=scripts(""),
     )
 
 
@@ -58,6 +60,7 @@ def _metabolites(by_metabolite: pd.DataFrame) -> Html:
         "drives: reactions whose rate depends on it; stands in: reactions that may consume or make it.",
         muted=tuple(by_metabolite.index[by_metabolite["moves"] != MOVING]),
         index="metabolite",
+        unfolded=True,
     )
 
 
@@ -78,4 +81,5 @@ def _columns(space: ColumnSpace, found: Sequence[Balance]) -> Html:
         pd.DataFrame.from_dict(rows, orient="index"),
         "Each reaction, with all its candidate edges, and what conservation, signs and bounds say of its column.",
         index="reaction",
+        unfolded=True,
     )

@@ -39,13 +39,19 @@ def drawing(graph: Graph, reactions: list[RecoveredReaction], where: Layout, cap
     return Html(page)
 
 
+def found_by(graph: Graph, reaction: RecoveredReaction) -> str:
+    """What a search finds a reaction by: its names, and those of its metabolites, in small letters."""
+    names = [reaction.name, reaction.label]
+    for metabolite in reaction.metabolites[reaction.coefficient != 0].tolist():
+        names += [graph.metabolite_name(metabolite), graph.metabolite_label(metabolite)]
+    return " ".join(dict.fromkeys(names)).lower()
+
+
 def _drawn(graph: Graph, reaction: RecoveredReaction, where: Layout, index: int) -> dict[str, Any]:
     """A reaction as the template wants it: lines to its metabolites, copies beside it, and what it is found by."""
     centre, direction = where.reactions[index], where.directions[index]
-    lines, names = [], [reaction.name, reaction.label]
+    lines = []
     for metabolite, value in zip(reaction.metabolites.tolist(), reaction.coefficient):
-        if value:
-            names += [graph.metabolite_name(metabolite), graph.metabolite_label(metabolite)]
         if metabolite in where.metabolites and value and not _is_copied(where, index, metabolite):
             lines.append(_line(centre, direction, where.metabolites[metabolite], float(value), reaction.reversible))
     copies = [
@@ -62,7 +68,7 @@ def _drawn(graph: Graph, reaction: RecoveredReaction, where: Layout, index: int)
     return {
         "anchor": anchor(index),
         "reaction": reaction,
-        "find": " ".join(dict.fromkeys(names)).lower(),
+        "find": found_by(graph, reaction),
         "centre": centre,
         "lines": lines,
         "copies": copies,

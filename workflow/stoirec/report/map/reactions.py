@@ -29,6 +29,8 @@ class RecoveredReaction:
         state: SURE_OF, UNSURE, or NONE_FITS where no allowed column seems right.
         alternatives: the next best columns with their probabilities, where it is not sure.
         right: whether every entry is that of the truth; None where nobody knows it.
+        true_equation: the truth's; None where nobody knows it.
+        columns: its columns in the graph, the forward one first.
     """
 
     name: str
@@ -42,6 +44,8 @@ class RecoveredReaction:
     state: str
     alternatives: list[str]
     right: bool | None
+    true_equation: str | None
+    columns: list[int]
 
 
 def recovered_reactions(
@@ -55,10 +59,11 @@ def recovered_reactions(
     if "no_column_probability" in recovery:
         none_fits = recovery["no_column_probability"].values
     reverse_of = np.full(graph.n_reactions, -1) if space.reverse_of is None else space.reverse_of
-    forward = {int(of) for of in reverse_of if of >= 0}
+    back = {int(of): reaction for reaction, of in enumerate(reverse_of) if of >= 0}
     for reaction in np.flatnonzero(reverse_of < 0).tolist():
         edges = graph.edges_of(reaction)
-        lowest, reversible = float(confidence[edges].min(initial=1.0)), reaction in forward
+        lowest, reversible = float(confidence[edges].min(initial=1.0)), reaction in back
+        arrow = "⇌" if reversible else "→"
         state = NONE_FITS if none_fits[reaction] > NAMED_FROM else SURE_OF if lowest >= SURE else UNSURE
         found.append(
             RecoveredReaction(
@@ -67,12 +72,14 @@ def recovered_reactions(
                 graph.edge_metabolite[edges],
                 answer[edges],
                 space.catalyses[edges],
-                equation(graph, answer, reaction, "⇌" if reversible else "→"),
+                equation(graph, answer, reaction, arrow),
                 reversible,
                 lowest,
                 state,
                 [] if state == SURE_OF else list(_alternatives(space, recovery, answer, reaction)),
                 None if true is None else bool((answer[edges] == true[edges]).all()),
+                None if true is None else equation(graph, true, reaction, arrow),
+                [reaction, *([back[reaction]] if reversible else [])],
             )
         )
     return found
@@ -98,8 +105,10 @@ def listed(reactions: list[RecoveredReaction]) -> pd.DataFrame:
             "confidence": [each.confidence for each in reactions],
             "next best": ["; ".join(each.alternatives) or "–" for each in reactions],
             "right": [each.right for each in reactions],
+            "true, where not": [each.true_equation if each.right is False else "–" for each in reactions],
         },
         index=[each.name for each in reactions],
     )
     idle = [] if any(each.label != each.name for each in reactions) else ["called"]
-    return rows.drop(columns=idle + (["right"] if rows["right"].isna().all() else []))
+    idle += ["right"] if rows["right"].isna().all() else []
+    return rows.drop(columns=idle + ([] if any(each.right is False for each in reactions) else ["true, where not"]))

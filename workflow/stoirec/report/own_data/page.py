@@ -14,6 +14,8 @@ from stoirec.data.dataset import Data
 from stoirec.files.atomic import replacing
 from stoirec.files.provenance import git_commit
 from stoirec.files.provenance import versions as package_versions
+from stoirec.report.explore import scripts
+from stoirec.report.map.browser import browser, fluxes
 from stoirec.report.map.drawing import MOST_DRAWN, anchor, drawing
 from stoirec.report.map.layout import layout
 from stoirec.report.map.reactions import NONE_FITS, SURE_OF, UNSURE, RecoveredReaction, listed, recovered_reactions
@@ -43,6 +45,8 @@ def render(name: str, data: Data, fit: xr.Dataset, recovery: xr.Dataset, recipe:
     reactions = recovered_reactions(data.space, recovery) if fit.attrs["status"] == "ok" else []
     runs = predictions(data, fit, recovery) if fit.attrs["status"] == "ok" else []
     names = [data.graph.metabolite_name(place) for place in range(data.graph.n_metabolites)]
+    listing = _list(reactions).html if reactions else ""
+    browsed = browser(data.graph, reactions, fluxes(data, fit, recovery)).html if reactions else ""
     return rendered(
         "own_data.html",
         title=_TITLE,
@@ -51,7 +55,9 @@ def render(name: str, data: Data, fit: xr.Dataset, recovery: xr.Dataset, recipe:
         answer=numbers.answer(data, recovery, reactions, runs) if runs else None,
         untold=numbers.untold(data, fit, recovery, reactions),
         map=_map(data, reactions).html if 0 < len(reactions) <= MOST_DRAWN else None,
-        reactions=_list(reactions).html if reactions else None,
+        reactions=listing,
+        browser=browsed,
+        scripts=scripts(browsed),
         runs=_runs(runs, names).html if runs else None,
         courses=[_courses(run, names).html for run in _drawn(runs)],
         n_runs=len(runs),
@@ -101,6 +107,7 @@ def _list(reactions: list[RecoveredReaction]) -> Html:
         "with their probabilities, where it is under 0.99.",
         index="reaction",
         anchors=[anchor(index) for index in range(len(reactions))],
+        unfolded=True,
     )
 
 

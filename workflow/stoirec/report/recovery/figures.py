@@ -107,24 +107,34 @@ def _confusion(axis: Axes, confusion: np.ndarray) -> None:
     axis.tick_params(length=0)
 
 
+def shades(true: np.ndarray, recovered: np.ndarray) -> tuple[LinearSegmentedColormap, BoundaryNorm]:
+    """A colour for every coefficient, from the most consumed to the most produced; large ones share the last."""
+    limit = min(_largest(true, recovered), _SHADES)
+    colours = LinearSegmentedColormap.from_list("", [*_CONSUMED, "white", *_PRODUCED], N=2 * limit + 1)
+    return colours, BoundaryNorm(np.arange(-limit - 0.5, limit + 1), 2 * limit + 1)
+
+
+def _largest(true: np.ndarray, recovered: np.ndarray) -> int:
+    return max(2, int(np.ceil(max(np.abs(true).max(), np.abs(recovered).max()))))
+
+
 @styled()
 def matrices(true: np.ndarray, recovered: np.ndarray) -> Figure:
     """The stoichiometric matrix, true and recovered (M, R), and where they differ."""
     n_metabolites, n_reactions = true.shape
     figure, axes = panels(3, 1, float(np.clip(9.0 * n_metabolites / n_reactions, 2.0, 4.0)), sharex=True)
-    largest = max(2, int(np.ceil(max(np.abs(true).max(), np.abs(recovered).max()))))
-    shades = min(largest, _SHADES)
-    colours = LinearSegmentedColormap.from_list("", [*_CONSUMED, "white", *_PRODUCED], N=2 * shades + 1)
-    norm = BoundaryNorm(np.arange(-shades - 0.5, shades + 1), 2 * shades + 1)
+    largest = _largest(true, recovered)
+    colours, norm = shades(true, recovered)
+    limit = (colours.N - 1) // 2
     for axis, values, title in ((axes[0, 0], true, "True"), (axes[1, 0], recovered, "Recovered")):
-        axis.imshow(np.clip(values, -shades, shades), cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
+        axis.imshow(np.clip(values, -limit, limit), cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
         axis.set_title(title)
     keys = [
         Patch(
             facecolor=colours(norm(value)),
-            label=signed_coefficient(value) + (" and beyond" if abs(value) == shades < largest else ""),
+            label=signed_coefficient(value) + (" and beyond" if abs(value) == limit < largest else ""),
         )
-        for value in range(-shades, shades + 1)
+        for value in range(-limit, limit + 1)
         if value
     ]
     axes[0, 0].legend(

@@ -1,6 +1,7 @@
 """Chapter 4: the study."""
 
 import itertools
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -175,6 +176,41 @@ def main_effects(effects: pd.DataFrame, most: int = 24) -> Figure:
     return figure
 
 
+@dataclass(frozen=True)
+class Coordinates:
+    """Every fit as a line over the varied parameters.
+
+    Attributes:
+        names: of the axes: parameters, and entry_exact last.
+        heights: (axes, fits) in [0, 1]; of a diverged fit, 0 on the last.
+        spread: (axes, fits) what tells equal fits apart in a drawing.
+        marks: of each axis but the last, (height, value as text).
+    """
+
+    names: list[str]
+    heights: np.ndarray
+    spread: np.ndarray
+    marks: list[list[tuple[float, str]]]
+
+
+def coordinates(answers: pd.DataFrame, varied: list[str], most: int = 12) -> Coordinates:
+    """Of at most `most` varied parameters. Args: answers: Results.answers; varied: columns of it."""
+    heights, marks = [], []
+    for parameter in varied[:most]:
+        values = [None if pd.isna(entry) else entry for entry in answers[parameter]]
+        ordered = sorted(set(values), key=lambda entry: sort_key(np.nan if entry is None else entry))
+        step = max(len(ordered) - 1, 1)
+        heights.append([ordered.index(entry) / step for entry in values])
+        written = range(len(ordered)) if len(ordered) <= _MANY_VALUES else (0, len(ordered) - 1)
+        texts = [shown_value(np.nan if entry is None else entry) for entry in ordered]
+        marks.append([(index / step, texts[index]) for index in written])
+    heights.append(answers["entry_exact"].where(answers["status"] == "ok", 0.0).tolist())
+    lines = np.array(heights, float)
+    spread = np.random.default_rng(0).uniform(-0.02, 0.02, lines.shape)
+    spread[-1] = 0
+    return Coordinates([*map(short, varied[:most]), "entry_exact"], lines, spread, marks)
+
+
 @styled()
 def parallel(answers: pd.DataFrame, varied: list[str]) -> Figure:
     """Every fit a line through the values of its varied parameters to its entry_exact; a diverged one is dotted, at 0.
@@ -182,40 +218,29 @@ def parallel(answers: pd.DataFrame, varied: list[str]) -> Figure:
     Args:
         answers: Results.answers; varied: columns of it, at most twelve of which are drawn.
     """
-    shown = varied[:12]
+    found = coordinates(answers, varied)
     figure, axes = panels(1, 1, 3.6)
     axis = axes[0, 0]
-    value = answers["entry_exact"].where(answers["status"] == "ok", 0.0).to_numpy()
+    value, lines = found.heights[-1], found.heights + found.spread
     ended = (answers["status"] == "ok").to_numpy()
-    rng = np.random.default_rng(0)
-    heights = []
-    for place, parameter in enumerate(shown):
-        values = [None if pd.isna(entry) else entry for entry in answers[parameter]]
-        ordered = sorted(set(values), key=lambda entry: sort_key(np.nan if entry is None else entry))
-        step = max(len(ordered) - 1, 1)
-        heights.append(
-            np.array([ordered.index(entry) / step for entry in values]) + rng.uniform(-0.02, 0.02, len(values))
-        )
-        for index in range(len(ordered)) if len(ordered) <= _MANY_VALUES else (0, len(ordered) - 1):
-            label = shown_value(np.nan if ordered[index] is None else ordered[index])
+    for place, marks in enumerate(found.marks):
+        for height, label in marks:
             axis.annotate(
                 label,
-                (place, index / step),
+                (place, height),
                 xytext=(4, 0),
                 textcoords="offset points",
                 fontsize=7,
                 color="#374151",
                 va="center",
             )
-    heights.append(value)
-    lines = np.stack(heights)
     for of in np.argsort(value, kind="stable"):  # the best on top
         axis.plot(
             lines[:, of], color=_RECOVERY(value[of]), linewidth=0.9, alpha=0.7, linestyle="-" if ended[of] else ":"
         )
     for place in range(len(lines)):
         axis.axvline(place, color=GREY, linewidth=0.7, zorder=0)
-    axis.set_xticks(range(len(lines)), [*map(short, shown), "entry_exact"], rotation=25, ha="right")
+    axis.set_xticks(range(len(lines)), found.names, rotation=25, ha="right")
     axis.set_yticks([])
     axis.secondary_yaxis("right").set_ylabel("entry_exact")
     axis.set(xlim=(-0.1, len(lines) - 0.95), ylim=(-0.05, 1.05))

@@ -1,7 +1,7 @@
 """The questions the field asks about training parameters, answered from a study's runs, in sentences.
 
-A question is answered from fits that differ in the parameters it names and in nothing else; where a study has none, the
-answer says so.
+A question is answered from fits that differ in the parameters it names and in nothing else; where a study has none, it
+is named among those not answered.
 """
 
 import itertools
@@ -22,27 +22,22 @@ LR_S, L1, INTEGER, MASS = (
 )
 _PHASES = ("param.n_epochs_init", "param.first_coeff_L1")
 _NAMES = {LR_S: "lr_S", L1: "L1", INTEGER: "the integer term", MASS: "mass conservation"}
+_ONE_PHASE = "The study has no fits with two phases beside fits with one, all else equal."
 _MOST = 400  # fits whose files are read for one answer
 _SCALED = 1.0  # |log10| of a column's scale beyond which it is not a scale but a failure
 
 
-def answers(results: Results) -> list[tuple[str, list[str]]]:
-    """(question, sentences) for each question."""
+def answers(results: Results) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """(question, sentences) for each question that the study answers, and the questions that it does not."""
     rates = [together(results, LR_S, other) for other in (INTEGER, L1, MASS)]
-    return [
-        (
-            "lr_S against regularisation strength",
-            [sentence for found in rates if found for sentence in found] or [_missing(LR_S, INTEGER)],
-        ),
-        ("L1 against the integer term", together(results, L1, INTEGER) or [_missing(L1, INTEGER)]),
-        ("Mass conservation against L1", together(results, MASS, L1) or [_missing(MASS, L1)]),
-        ("How far k and S trade scale", scale_trade(results)),
-        ("Two phases against one", phases(results)),
-    ]
-
-
-def _missing(first: str, second: str) -> str:
-    return f"The study did not vary {_NAMES[first]} and {_NAMES[second]} together with all else equal."
+    asked = {
+        "lr_S against regularisation strength": [sentence for found in rates for sentence in found],
+        "L1 against the integer term": together(results, L1, INTEGER),
+        "Mass conservation against L1": together(results, MASS, L1),
+        "How far k and S trade scale": scale_trade(results),
+        "Two phases against one": [sentence for sentence in phases(results) if sentence != _ONE_PHASE],
+    }
+    return [(text, found) for text, found in asked.items() if found], [text for text in asked if not asked[text]]
 
 
 # --- two parameters ---------------------------------------------------------------------------------------------------
@@ -154,7 +149,6 @@ def scale_trade(results: Results) -> list[str]:
     for parameter in (L1, INTEGER, MASS):
         pairs = _without_and_with(results, parameter)[:_MOST]
         if not pairs:
-            sentences.append(f"The study did not vary {_NAMES[parameter]} from 0 with all else equal.")
             continue
         without, having = (np.array([_scales(results, pair[index]) for pair in pairs]) for index in (0, 1))
         with np.errstate(invalid="ignore"):
@@ -227,7 +221,7 @@ def phases(results: Results) -> list[str]:
         one = group[(group[_PHASES[0]] == 0) | group[_PHASES[1]].isna()]
         differences += [second - one["value"].mean() for second in two["value"] if len(one)]
     if not differences:
-        return ["The study has no fits with two phases beside fits with one, all else equal."]
+        return [_ONE_PHASE]
     mean, low, high = interval(np.array(differences))
     verdict = (
         ""

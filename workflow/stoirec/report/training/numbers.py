@@ -35,6 +35,15 @@ def _labels(results: Results) -> list[str]:
     ]
 
 
+def all_loss_terms(results: Results) -> dict[str, pd.DataFrame]:
+    """`loss_terms` of every fit that the study selects from, by label, the best first."""
+    order = results.answers.sort_values("entry_exact", ascending=False, kind="stable")
+    return {
+        label: loss_terms(results.fit(fit), results.job(fit).config, results.data(results.job(fit).data).n_frames)
+        for fit, label in order["label"].items()
+    }
+
+
 def loss_terms(fit: xr.Dataset, config: FitConfig, n_frames: int) -> pd.DataFrame:
     """The terms of the loss over steps, each times its coefficient, and val_loss; terms of coefficient 0 left out.
 
