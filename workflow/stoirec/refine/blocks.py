@@ -54,16 +54,21 @@ class Inverse:
         edges = self.half.T @ (of_edges - self.across @ found.numpy().T)
         return torch.cat([torch.as_tensor(edges.T), found], dim=-1)
 
-    def dense(self) -> Tensor:
-        """(unknowns, unknowns)."""
-        if not self.half.shape[0]:
-            return self.of_factors
-        through, of_rows = self.half.T @ self.across, (self.half.T @ self.half).tocoo()
-        by_factors = through @ self.of_factors.numpy()
-        edges = through @ by_factors.T
-        edges[of_rows.coords] += of_rows.data
-        edges, by_factors = torch.as_tensor(edges), torch.as_tensor(by_factors)
-        return torch.cat([torch.cat([edges, -by_factors], 1), torch.cat([-by_factors.T, self.of_factors], 1)])
+    def padded(self) -> Tensor:
+        """(unknowns + 1, unknowns + 1) the inverse itself, and zeros behind the last."""
+        n_edges, n_factors = self.across.shape
+        found = self.of_factors.new_zeros(n_edges + n_factors + 1, n_edges + n_factors + 1)
+        edges, factors = slice(n_edges), slice(n_edges, n_edges + n_factors)
+        found[factors, factors] = self.of_factors
+        if n_edges:
+            through, of_rows = self.half.T @ self.across, (self.half.T @ self.half).tocoo()
+            by_factors, own = through @ self.of_factors.numpy(), found[edges, edges].numpy()
+            if n_factors:
+                own[:] = through @ by_factors.T
+            own[of_rows.coords] += of_rows.data
+            found[edges, factors] = -torch.as_tensor(by_factors)
+            found[factors, edges] = -torch.as_tensor(by_factors).T
+        return found
 
 
 def _of_blocks(one: Tensor, other: Tensor, value: Tensor, row: Tensor) -> Tensor:

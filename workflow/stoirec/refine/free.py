@@ -59,10 +59,10 @@ def free_estimate(equations: Equations, state: State) -> FreeEstimate | None:
     factor, failed = torch.linalg.cholesky_ex(damped(free.matrix, SCORE_DAMPING))
     if failed:
         return None
-    linear = slice(len(state.weights), len(state.weights) + len(state.linear))
-    moves, n_weights = free.moves[linear], len(state.weights)
-    step = free.on_all(torch.cholesky_solve(free.gradient[:, None], factor)[:, 0])[linear]
-    variance = max(residual, _EXACT) / equations.n_residuals
+    n_weights, n_edges = len(state.weights), len(state.linear)
+    linear = slice(n_weights, n_weights + n_edges)
+    moves, step = free.moves[linear], free.on_all(torch.cholesky_solve(free.gradient[:, None], factor)[:, 0])[linear]
+    del free  # as large as what follows
     own = slice(n_weights, n_weights + int(moves.sum()))
-    covariance = variance * torch.cholesky_inverse(factor)[own, own]
+    covariance = torch.cholesky_inverse(factor)[own, own].mul_(max(residual, _EXACT) / equations.n_residuals)
     return FreeEstimate(state.linear - step, covariance, moves)

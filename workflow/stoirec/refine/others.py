@@ -233,7 +233,7 @@ class Others:
 
     @cached_property
     def _padded_inverse(self) -> Tensor:
-        return torch.nn.functional.pad(self._normal.dense(), (0, 1, 0, 1))
+        return self._normal.padded()
 
     @cached_property
     def _padded_right(self) -> Tensor:
