@@ -16,7 +16,8 @@ from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import from_pairs
 from stoirec.refine import Refinement, State, evidence
-from stoirec.refine.descent import _step, damped, descend, free_equations
+from stoirec.refine.blocks import Inverse
+from stoirec.refine.descent import FreeEquations, _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.evidence import weigh, weigh_beside
 from stoirec.refine.frequencies import SizeCounts
@@ -59,6 +60,11 @@ def equations_of(graph, with_decoys=False) -> Equations:
     """Equations whose residuals nobody asks for."""
     one = torch.ones(1, graph.n_metabolites, dtype=torch.float64)
     return Equations(functions_of(graph, with_decoys), Windows(one[None], one[0, :1], one, one[0]))
+
+
+def gradient_of(free: FreeEquations) -> torch.Tensor:
+    """(P + E + R,) half the gradient; 0 of what does not move by itself."""
+    return free.on_all(free.gradient)
 
 
 def disturbed(state: State, rng, on_weights: float, on_linear: float) -> State:
@@ -129,9 +135,11 @@ def along_two_stretches(windows: Windows, rng) -> Integrals:
     return Integrals(windows.concentration.reshape(2, 3, -1), weight, target, windows.scale)
 
 
-@pytest.mark.parametrize("dt, along", [(None, False), (20.0, False), (None, True)])
+@pytest.mark.parametrize(
+    "dt, along, ties", [(None, False, 0), (20.0, False, 0), (None, True, 0), (None, False, 5), (20.0, False, 5)]
+)
 @pytest.mark.parametrize("relaxed", [True, False])
-def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt, along):
+def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt, along, ties):
     refinement, truth = setup
     refinement.equations.windows = next(refinement.equations.windows.chunks(6))
     if along:
@@ -143,10 +151,14 @@ def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt, along):
         state,
         log_k=state.log_k + 0.1 * torch.as_tensor(rng.normal(size=len(state.log_k))),
         integers=None if relaxed else truth.integers,
+        tied=torch.arange(len(state.log_k)) < ties,
     )
     equations, functions = refinement.equations, refinement.functions
+    is_tied = state.tied[functions.reaction]
 
     def residuals(weights, linear, log_k):
+        along_column = state.linear * (10 ** (log_k - state.log_k))[functions.reaction]
+        linear = torch.where(is_tied, along_column, linear)
         order = functions.relaxed_size(State(weights, linear, log_k))[0] if relaxed else truth.integers.abs()
         rate = rates_by_formula(functions, weights, order, equations.windows.points)
         if dt is not None:
@@ -161,7 +173,11 @@ def test_equations_are_those_of_the_jacobian(setup, rng, relaxed, dt, along):
     arguments = (state.weights, state.linear, state.log_k)
     jacobian = torch.cat(torch.func.jacrev(residuals, argnums=(0, 1, 2))(*arguments), dim=1)
     value = residuals(*arguments)
-    matrix, gradient = free_equations(equations, state)
+    free = free_equations(equations, state)
+    matrix, gradient = free.matrix, free.gradient
+    one = torch.ones_like(state.weights, dtype=torch.bool)
+    assert torch.equal(free.moves, torch.cat([one, ~is_tied, torch.ones_like(state.tied)]))
+    jacobian = jacobian[:, free.moves]
     assert matrix.numpy() == pytest.approx((jacobian.T @ jacobian).numpy(), rel=1e-8, abs=1e-12)
     assert gradient.numpy() == pytest.approx((jacobian.T @ value).numpy(), rel=1e-8, abs=1e-12)
     assert equations.cost(state)[0] == pytest.approx(float(value.square().sum()))
@@ -194,7 +210,8 @@ def test_equations_leave_out_what_unmeasured_concentrations_can_do(setup, rng):
     square = own.T @ own + prior * torch.eye(own.shape[1])
     through = torch.linalg.solve(square, own.T @ jacobian).T
     off = prior * (log_c - nobody.usual).flatten()
-    matrix, gradient = free_equations(equations, state)
+    free = free_equations(equations, state)
+    matrix, gradient = free.matrix, free.gradient
     expected = jacobian.T @ value - through @ (own.T @ value + off)
     assert matrix.numpy() == pytest.approx(
         (jacobian.T @ jacobian - through @ (own.T @ jacobian)).numpy(), rel=1e-4, abs=1e-4
@@ -235,7 +252,7 @@ def test_equations_where_fewer_substrates_than_reactions_are_left(setup, rng):
         return fit.square().mean() + MASS * sums.square().mean()
 
     expected = torch.func.grad(objective, argnums=(0, 1))(state.linear, state.log_k)
-    _, half_gradient = free_equations(equations, state)
+    half_gradient = gradient_of(free_equations(equations, state))
     found = half_gradient[len(state.weights) :]
     assert found.numpy() == pytest.approx(torch.cat(expected).numpy() / 2, rel=1e-8, abs=1e-12)
 
@@ -258,7 +275,7 @@ def test_with_a_gate_edges_that_would_leave_their_sign_are_held_at_zero(setup, r
 
     gradient = torch.func.grad(objective)(state.linear) / 2
     outward = zero & (functions.sign * gradient >= 0)  # a step against the gradient would change the sign
-    _, half_gradient = free_equations(equations, state)
+    half_gradient = gradient_of(free_equations(equations, state))
     own = half_gradient[len(state.weights) : len(state.weights) + len(zero)]
     assert 0 < outward.sum() < zero.sum()
     assert own.numpy() == pytest.approx(torch.where(outward, 0.0, gradient).numpy(), rel=1e-6, abs=1e-12)
@@ -426,6 +443,22 @@ def test_what_is_left_of_a_column_is_a_square_where_the_others_can_do_nearly_all
         least, most = torch.linalg.eigvalsh((found.size + found.size.mT) / 2)[..., [0, -1]].unbind(-1)
         assert (least > -1e-7 * most).all()
         assert not found.gain.isnan().any() and found.gain.max() < 1e6
+
+
+@pytest.mark.parametrize("n_factors", [0, 3, 9])
+def test_the_inverse_by_blocks_is_that_of_the_whole(rng, n_factors):
+    """Nine unknowns in rows (0, 1, 2) of which the last ones are factors, and touch a second row as well."""
+    effects = rng.normal(size=(9, 3, 20))
+    effects[np.arange(9)[:, None] % 3 != np.arange(3)] = 0.0
+    effects[9 - n_factors :, 1] = rng.normal(size=(n_factors, 20))
+    one, other, row = (torch.as_tensor(part) for part in np.nonzero(np.einsum("awt,bwt->abw", effects, effects)))
+    value = torch.as_tensor(np.einsum("awt,bwt->abw", effects, effects))[one, other, row]
+    found = Inverse.of(one, other, value, row, 9 - n_factors, 9)
+    rows = effects.reshape(9, -1)
+    expected = np.linalg.inv(rows @ rows.T + 1e-9 * np.eye(9))
+    assert found.padded().numpy() == pytest.approx(np.pad(expected, (0, 1)), rel=1e-8, abs=1e-12)
+    right = torch.as_tensor(rng.normal(size=(4, 9)))
+    assert found.solve(right).numpy() == pytest.approx(right.numpy() @ expected, rel=1e-8, abs=1e-12)
 
 
 def test_as_many_of_each_size_are_expected_before_the_data_as_after(setup, rng):
@@ -699,7 +732,7 @@ def test_tied_reactions_move_along_their_columns(with_decoys, rng):
     tied = torch.as_tensor(rng.random(len(truth.log_k)) < 0.6)
     state = disturbed(replace(truth, integers=None, closed=truth.integers == 0), rng, 0.02, 0.0)
     state = replace(state, tied=tied)
-    _, half_gradient = free_equations(refinement.equations, state)
+    half_gradient = gradient_of(free_equations(refinement.equations, state))
     reaction = int(torch.nonzero(tied)[0, 0])
     own = (refinement.functions.reaction == reaction).double()
 
@@ -722,9 +755,10 @@ def test_a_step_keeps_signs_and_gains_more_than_one_cut_off(with_decoys, rng):
     functions = refinement.functions
     linear = truth.linear + 0.1 * functions.sign * 10 ** truth.log_k[functions.reaction]
     state = disturbed(replace(truth, linear=linear, integers=None), rng, 0.05, 0.3)
-    matrix, gradient = free_equations(refinement.equations, state)
+    equations = free_equations(refinement.equations, state)
+    matrix, gradient = equations.matrix, equations.gradient
     gain = lambda step: float(step @ (2 * gradient - damped(matrix, 1e-3) @ step))  # noqa: E731
-    step = _step(functions, state, matrix, gradient, 1e-3)
+    step = _step(functions, state, equations, 1e-3)
     on_linear = slice(len(state.weights), len(state.weights) + len(linear))
     assert (functions.sign * (state.linear - step[on_linear]) >= -1e-12).all()
     free = torch.linalg.solve(damped(matrix, 1e-3), gradient)
@@ -732,6 +766,25 @@ def test_a_step_keeps_signs_and_gains_more_than_one_cut_off(with_decoys, rng):
     cut[on_linear] = state.linear - functions.sign * (functions.sign * (state.linear - free[on_linear])).clamp(min=0)
     assert not torch.equal(cut, free)
     assert gain(free) > gain(step) > gain(cut)
+
+
+def test_a_reaction_taken_out_of_the_problem_of_all_gains_what_it_does_beside_the_others(setup, rng):
+    refinement, truth = setup
+    equations, state = refinement.equations, disturbed(replace(truth, integers=None), rng, 0.05, 0.05)
+    state = replace(state, tied=torch.ones_like(state.log_k, dtype=torch.bool))
+    columns = _Columns(equations, state, weigh(equations, state), truth.integers, truth.log_k)
+    for reaction in range(equations.graph.n_reactions):
+        one = torch.tensor([reaction])
+        beside, taken_out = (
+            gains(equations, columns.state, others, columns.level, one)
+            for others in (columns._beside([reaction]), columns._all())
+        )
+        assert taken_out.gain.numpy() == pytest.approx(beside.gain.numpy(), rel=1e-6, abs=1e-9)
+    kept = columns._all()
+    columns.give(0, columns._own(0), columns.log_k[0] + 1)
+    assert columns._all() is kept
+    columns.give(0, 2 * columns._own(0), columns.log_k[0])
+    assert columns._all() is not kept
 
 
 @pytest.mark.parametrize("allows_zero", [False, True])

@@ -206,8 +206,8 @@ def test_a_step_moves_both_directions_by_one_column(setup, rng, tied):
         equations, disturbed(truth, rng, tied), truth.weights.new_zeros(len(truth.weights) + len(truth.linear))
     )
     n_weights = len(state.weights)
-    matrix, gradient = free_equations(equations, state)
-    held = (gradient == 0) & (matrix.diagonal() == 1)
+    free = free_equations(equations, state)
+    held, gradient = ~free.moves, free.on_all(free.gradient)
     untied = ~state.tied[functions.reaction[functions.backward]]
     assert held[n_weights + functions.backward].all()  # they follow: their column, or the forward reaction
     assert not held[n_weights + functions.forward[untied]].any()

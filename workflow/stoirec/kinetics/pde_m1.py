@@ -6,6 +6,8 @@
 The gate g is 1 unless zeros are allowed; embeddings a are there if `embedding_dim` > 0.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -30,9 +32,6 @@ class PdeM1(LearnableLaw):
     """
 
     learns_sizes = True
-    slot: Tensor
-    position: Tensor
-    present: Tensor
     reaction: Tensor
     message_row: Tensor
     message_ptr: Tensor
@@ -60,23 +59,17 @@ class PdeM1(LearnableLaw):
         if embedding_dim:
             self.shapes[EMBEDDING] = (graph.n_metabolites, embedding_dim)
 
-        # substrates of every reaction, padded to the same number by one behind the last
-        edges = graph.substrate_slots
-        slot = np.where(edges >= 0, np.searchsorted(graph.substrate_edges, edges), len(graph.substrate_edges))
         # messages (output_size, S) row by row, and where those for each number and reaction start
         message = np.arange(output_size * len(self.metabolite))
         first = len(self.metabolite) * np.arange(output_size)[:, None]
         starts = np.append(first + self.ptr[:-1].numpy(), message.size)
         buffers = {
-            "slot": slot,
-            "position": np.flatnonzero(edges.ravel() >= 0),
             "reaction": graph.edge_reaction[graph.substrate_edges],  # (S,)
             "message_row": message,
             "message_ptr": starts,
         }
         for name, each in buffers.items():
             self.register_buffer(name, torch.as_tensor(each, dtype=torch.int64), persistent=False)
-        self.register_buffer("present", torch.as_tensor(edges >= 0), persistent=False)
 
     @classmethod
     def of(cls, graph: Graph, shape: GraphModel) -> "PdeM1":
@@ -85,7 +78,7 @@ class PdeM1(LearnableLaw):
         )
 
     def part(self, edges: np.ndarray) -> "PdeM1":
-        return PdeM1(self.graph.part(edges), *self.architecture).to(self.slot.device)
+        return PdeM1(self.graph.part(edges), *self.architecture).to(self.ptr.device)
 
     def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
         c = concentration.mT[..., self.metabolite, :]
@@ -147,22 +140,32 @@ class PdeM1(LearnableLaw):
     def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         if EMBEDDING in self.shapes:
             raise NotImplementedError("derivatives by embeddings")
-        sizes = torch.cat([size, size.new_ones(1)])[self.slot][:, None]  # (reactions, 1, substrates)
-        present = self.present[:, None].to(size.dtype)
-        silence = present * gate(sizes) if self.allows_zero else present
-        metabolite = torch.cat([self.metabolite, self.metabolite.new_zeros(1)])[self.slot]
-        c = concentration.T[metabolite].transpose(1, 2)
+        number, n_frames = self.ptr.diff(), len(concentration)
+        n_parameters = sum(math.prod(shape) for shape in self.shapes.values())
+        by_parameters = size.new_empty(len(number), n_frames, n_parameters)
+        by_size = size.new_empty(len(size), n_frames)
+        for n in number.unique().tolist():  # reactions of as many substrates at once
+            reactions = torch.nonzero(number == n)[:, 0]
+            edges = self.substrates_of(reactions, n)
+            by_parameters[reactions], by_size[edges] = self._derivatives(parameters, concentration, size, edges)
+        return by_parameters, by_size
+
+    def _derivatives(
+        self, parameters: Parameters, concentration: Tensor, size: Tensor, edges: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Of reactions with the substrate edges (reactions, n): (reactions, frames, P), and (reactions, n, frames)."""
+        sizes, c = size[edges][:, None], concentration.T[self.metabolite[edges]].transpose(1, 2)
         substrates = forward(self._own("substrate_func", parameters), torch.stack([c, sizes.expand_as(c)], dim=-1))
         message = substrates[-1].output
+        silence = gate(sizes) if self.allows_zero else torch.ones_like(sizes)
         responses = forward(self._own("rate_func", parameters), (silence[..., None] * message).sum(-2))
 
         on_rate, on_summed = backward(responses, torch.sigmoid(responses[-1].output))
         on_substrate, on_features = backward(substrates, silence[..., None] * on_summed[..., None, :])
         on_size = on_features[..., 1]
         if self.allows_zero:
-            on_size = on_size + present * gate_slope(sizes) * (message @ on_summed[..., None])[..., 0]
-        by_edge = on_size.permute(0, 2, 1).flatten(0, 1)[self.position]
-        return torch.cat([*on_substrate, *on_rate], dim=-1), by_edge
+            on_size = on_size + gate_slope(sizes) * (message @ on_summed[..., None])[..., 0]
+        return torch.cat([*on_substrate, *on_rate], dim=-1), on_size.transpose(1, 2)
 
     def with_sizes(self, parameters: Parameters, at_zero: Tensor, slope: Tensor) -> dict[str, Tensor]:
         weight, bias = self._names["substrate_func"][:2]

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -44,6 +45,7 @@ class RefinementRounds:
         self.config, self.model, self.space = config, model, told(data.space, config)
         self.observed, self.chance, self.inferred = observed, chance, inferred
         self.done, self.steps = 0, 0
+        self._seconds: list[float] = []  # of the rounds that were done here
         self.state: State | None = None
         self.best: State | None = None
         self.evidence: Evidence | None = None
@@ -59,14 +61,18 @@ class RefinementRounds:
         refinement, rounds, steps = self.refinement(), self.config.refinement_rounds, self.config.refinement_steps
         state = self.state or self._trained()
         if self.done < rounds and not refinement.settled(state):
+            started = time.monotonic()
             state = refinement.round(state, steps, stage(self.done, rounds, self.model.law.allows_zero))
             self.done += 1
             if state.tied.all() and (self.best is None or state.cost < self.best.cost):
                 self.best = state
+            self._seconds.append(time.monotonic() - started)
+            left = sum(self._seconds) / len(self._seconds) * (rounds - self.done + 1)  # the end is as long as a round
             _log.info(
                 "refinement round %d of at most %d: %d of %d reactions tied, %d edges closed, "
-                "mean squared residual %.1e",
+                "mean squared residual %.1e, %.0f s, at most about %.0f s left",
                 *(self.done, rounds, int(state.tied.sum()), len(state.tied), int(state.closed.sum()), state.cost),
+                *(self._seconds[-1], left),
             )
         else:
             if self.best is not None and state.cost > FAR_MORE * self.best.cost:  # the last rounds went astray

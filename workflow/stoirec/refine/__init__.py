@@ -16,9 +16,9 @@ other:
 The truth has residual zero, so errors shrink together: right columns lower the residual, which makes others clear. In
 the end all reactions are tied, to integer columns.
 
-state, unmeasured -> functions -> frequencies, jacobian -> equations -> descent, integers, others -> gains, free ->
-opposite, outside -> evidence, subsets -> together, lengths -> selection -> refinement: each module imports only what
-stands before it.
+state, unmeasured, blocks -> functions -> frequencies, jacobian -> equations -> descent, integers, others -> gains,
+free -> opposite, outside -> evidence, subsets -> together, lengths -> selection -> refinement: each module imports only
+what stands before it.
 """
 
 from stoirec.refine.evidence import Evidence

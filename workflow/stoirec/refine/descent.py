@@ -2,13 +2,16 @@
 
 import functools
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.functions import Functions
+from stoirec.refine.jacobian import Slopes
 from stoirec.refine.state import DAMPING, State
 
 _EXACT = 1e-13  # mean squared residual at which nothing is left to learn
@@ -23,53 +26,70 @@ _RESOLVED = 4  # solutions of a step with bounds, at most; what still leaves the
 _LN10 = math.log(10)
 
 
-def free_equations(equations: Equations, state: State, opposite: bool = True) -> tuple[Tensor, Tensor]:
-    """J'J and J'r of the whole objective over the free parameters (weights, B, log_k).
+@dataclass(frozen=True)
+class FreeEquations:
+    """J'J and J'r, half the gradient, of the whole objective over those of (weights, B, log_k) that move by themselves.
 
-    While there are no integers in the functions, q moves with B / k. Edges held at zero, or to their column, have the
-    identity in J'J and 0 in J'r, half the gradient; so have those of backward reactions, which move with the forward
-    ones, if `opposite`.
+    Attributes:
+        moves: (P + E + R,) bool, which n do.
+        matrix: (n, n); gradient: (n,).
     """
-    functions = equations.functions
-    normal, n_weights, n_edges = equations.normal(state), len(state.weights), len(state.linear)
-    n_free = n_weights + n_edges + len(state.log_k)
+
+    moves: Tensor
+    matrix: Tensor
+    gradient: Tensor
+
+    def on_all(self, values: Tensor) -> Tensor:
+        """(P + E + R,) of `values` (n,); 0 of what does not move by itself."""
+        return values.new_zeros(len(self.moves)).masked_scatter_(self.moves, values)
+
+    def only(self, some: Tensor) -> "FreeEquations":
+        """Those of `some` (P + E + R,) bool alone."""
+        kept = torch.nonzero(some[self.moves])[:, 0]
+        if len(kept) == len(self.gradient):
+            return self
+        return FreeEquations(self.moves & some, self.matrix[kept][:, kept], self.gradient[kept])
+
+
+def free_equations(equations: Equations, state: State, opposite: bool = True) -> FreeEquations:
+    """The equations at a state.
+
+    While there are no integers in the functions, q moves with B / k. Edges held at zero, or to their column, do not
+    move by themselves; nor do those of backward reactions, which move with the forward ones, if `opposite`.
+    """
+    functions, n_weights, n_edges = equations.functions, len(state.weights), len(state.linear)
     turned = _turning(functions, state) if opposite else torch.zeros_like(functions.backward, dtype=torch.bool)
-    sizes, moves = _through_sizes(functions, state), _moved_by(functions, state, turned)
-    weights, others = slice(0, n_weights), slice(n_weights, None)
-
-    def by_moves(values: Tensor) -> Tensor:
-        """(E + R, ...) of derivatives (E + R, ...) by B and log_k: those by what moves."""
-        return functools.reduce(lambda found, step: found + step.T @ found, moves, values)
-
-    def by_all(values: Tensor) -> Tensor:
-        """The same of derivatives (E + S, ...) by B and q."""
-        return by_moves(sizes.T @ values)
-
-    matrix = normal.matrix.new_zeros(n_free, n_free)
-    gradient = torch.cat([normal.gradient[weights], by_all(normal.gradient[others])])
-    matrix[weights, weights] = normal.matrix[weights, weights]
-    matrix[others, weights] = by_all(normal.matrix[others, weights])
-    matrix[weights, others] = matrix[others, weights].T
-    matrix[others, others] = by_all(by_all(normal.matrix[others, others]).T)
-    for amounts, sums in zip(equations.amounts(state), equations.column_sums(state)):
-        on_sums, weight = by_moves(_on_sums(functions, state, amounts, sums).T.to_dense()), MASS / len(sums)
-        matrix[others, others] += weight * (on_sums.to_sparse() @ on_sums.T)
-        gradient[others] += weight * (on_sums @ sums)
-    held = _held(functions, state, gradient[n_weights : n_weights + n_edges])
+    held = _held(functions, state)
     held[functions.backward[turned]] = True
-    held = n_weights + torch.nonzero(held)[:, 0]
-    matrix[held], matrix[:, held], gradient[held] = 0.0, 0.0, 0.0
-    matrix[held, held] = 1.0
-    return matrix, gradient
+    moves = torch.cat([held.new_ones(n_weights), ~held, held.new_ones(len(state.log_k))])
+    kept, by = moves[n_weights:].cpu().numpy(), _moved_by(functions, state, turned)
+
+    def by_moves(slopes: csr_array) -> csr_array:
+        """(..., n) of derivatives (..., E + R) by B and log_k: those by what moves by itself."""
+        return functools.reduce(lambda found, step: found + found @ step, by, slopes)[:, kept]
+
+    normal = equations.normal(state, Slopes.of(by_moves(_through_sizes(functions, state)), held.device))
+    own, gradient = normal.matrix[n_weights:, n_weights:], normal.gradient[n_weights:]
+    for amounts, sums in zip(equations.amounts(state), equations.column_sums(state)):
+        on_sums, weight = by_moves(_on_sums(functions, state, amounts, sums)), MASS / len(sums)
+        square = (on_sums.T @ on_sums).tocoo()
+        place, values = (torch.as_tensor(part, device=held.device) for part in (np.stack(square.coords), square.data))
+        own[place[0], place[1]] += weight * values
+        gradient += weight * torch.as_tensor(on_sums.T @ sums.cpu().numpy(), device=held.device)
+    found = FreeEquations(moves, normal.matrix, normal.gradient)
+    leaving = _leaving(functions, state, found.on_all(normal.gradient)[n_weights : n_weights + n_edges])
+    return found.only(torch.cat([~leaving.new_zeros(n_weights), ~leaving, ~leaving.new_zeros(len(state.log_k))]))
 
 
-def _through_sizes(functions: Functions, state: State) -> Tensor:
+def _through_sizes(functions: Functions, state: State) -> csr_array:
     """(E + S, E + R) derivatives of B and of q, what stands for |S| in the functions, by B and log_k."""
     n_edges, substrates = len(state.linear), functions.substrates
     edge = torch.arange(n_edges, device=state.linear.device)
     row = n_edges + torch.arange(len(substrates), device=edge.device)
     per_k = functions.signs(state) / 10 ** state.log_k[functions.reaction]
     slope = (functions.size_slope(state) * per_k)[substrates]  # dq/dB
+    if state.tied is not None:  # B / k stays as it is
+        slope = torch.where(state.tied[functions.reaction[substrates]], 0.0, slope)
     on_log_k = -_LN10 * slope * state.linear[substrates]
     parts = [
         (edge, edge, torch.ones_like(state.linear)),
@@ -79,7 +99,7 @@ def _through_sizes(functions: Functions, state: State) -> Tensor:
     return _sparse(parts, (n_edges + len(substrates), n_edges + len(state.log_k)))
 
 
-def _moved_by(functions: Functions, state: State, turned: Tensor) -> list[Tensor]:
+def _moved_by(functions: Functions, state: State, turned: Tensor) -> list[csr_array]:
     """(E + R, E + R) matrices: what B and log_k add to their own changes, the later ones to what moves the former.
 
     B of tied reactions moves along itself with log_k. B of the backward edges that are `turned` (n,) moves with that of
@@ -99,7 +119,7 @@ def _moved_by(functions: Functions, state: State, turned: Tensor) -> list[Tensor
     return moves
 
 
-def _on_sums(functions: Functions, state: State, amounts: Tensor, sums: Tensor) -> Tensor:
+def _on_sums(functions: Functions, state: State, amounts: Tensor, sums: Tensor) -> csr_array:
     """(R, E + R) derivatives of the relative column sums (R,) of what is conserved, `amounts` (E,), by B and log_k."""
     n_edges, reactions = len(state.linear), torch.arange(len(sums), device=sums.device)
     per_k = 1 / 10 ** state.log_k[functions.reaction]
@@ -115,20 +135,24 @@ def _turning(functions: Functions, state: State) -> Tensor:
     return ~state.tied[functions.reaction[functions.backward]]
 
 
-def _held(functions: Functions, state: State, gradient: Tensor) -> Tensor:
-    """(E,) bool: edges that do not move on their own.
+def _held(functions: Functions, state: State) -> Tensor:
+    """(E,) bool: edges that do not move by themselves.
 
-    Their column says 0, they are closed, they would leave their sign if it is known, or they move along their tied
-    column.
+    Their column says 0, they are closed, or they move along their tied column.
     """
-    held = torch.zeros_like(gradient, dtype=torch.bool)
-    if functions.allows_zero:
-        held |= (state.linear == 0) & (functions.sign != 0) & (functions.sign * gradient >= 0)
+    held = torch.zeros_like(functions.reaction, dtype=torch.bool)
     if state.integers is not None:
         held |= state.integers == 0
     if state.closed is not None:
         held |= state.closed
     return held if state.tied is None else held | state.tied[functions.reaction]
+
+
+def _leaving(functions: Functions, state: State, gradient: Tensor) -> Tensor:
+    """(E,) bool: edges at zero that a step would lead to the other sign, where a zero has a meaning."""
+    if not functions.allows_zero:
+        return torch.zeros_like(gradient, dtype=torch.bool)
+    return (state.linear == 0) & (functions.sign != 0) & (functions.sign * gradient >= 0)
 
 
 def descend(equations: Equations, state: State, steps: int) -> State:
@@ -148,11 +172,11 @@ def descend(equations: Equations, state: State, steps: int) -> State:
     objective, cost = equations.cost(state)
     state, damping, growth, idle, costs = replace(state, cost=cost), state.damping, 2.0, 0, [cost]
     for _ in range(steps):
-        matrix, gradient = free_equations(equations, state)
+        free = free_equations(equations, state)
         for _ in range(10):
-            step = _step(equations.functions, state, matrix, gradient, damping)
+            step = _step(equations.functions, state, free, damping)
             if step is not None:
-                trial = _moved(equations, state, step)
+                trial = _moved(equations, state, free.on_all(step))
                 followed = equations.followed(trial)
                 trial_objective, cost = followed.cost(trial)
                 if trial_objective < objective:
@@ -161,7 +185,7 @@ def descend(equations: Equations, state: State, steps: int) -> State:
         else:
             damping = DAMPING
             break
-        predicted = float(step @ (2 * gradient - matrix @ step))
+        predicted = float(step @ (2 * free.gradient - free.matrix @ step))
         ratio = (objective - trial_objective) / predicted
         damping, growth = damping * max(1 / 5, 1 - (2 * ratio - 1) ** 3), 2.0
         idle = idle + 1 if objective < _LEAST_GAIN * trial_objective else 0
@@ -175,32 +199,33 @@ def descend(equations: Equations, state: State, steps: int) -> State:
 
 def damped(matrix: Tensor, damping: float) -> Tensor:
     """J'J with Marquardt's damping."""
-    return matrix + torch.diag(damping * matrix.diagonal().clamp(min=_FLOOR))
+    found = matrix.clone()
+    found.diagonal().add_(damping * matrix.diagonal().clamp(min=_FLOOR))
+    return found
 
 
-def _step(functions: Functions, state: State, matrix: Tensor, gradient: Tensor, damping: float) -> Tensor | None:
-    """The damped Gauss-Newton step, to be subtracted, or None if the system cannot be solved at this damping.
+def _step(functions: Functions, state: State, free: FreeEquations, damping: float) -> Tensor | None:
+    """The (n,) damped Gauss-Newton step, to be subtracted; None if the system cannot be solved at this damping.
 
     Where a zero has a meaning, the step keeps B to the signs that are known: edges that would leave them go to zero,
     and the others are solved for again, with no edge taken back. Cutting such edges off afterwards spoils the step.
     """
-    held = (gradient == 0) & (matrix.diagonal() == 1)  # as free_equations marks them: they need no solving
-    matrix = damped(matrix, damping)
-    linear = slice(len(state.weights), len(state.weights) + len(state.linear))
-    bounded = functions.allows_zero
-    at_zero = torch.zeros_like(held)
-    to_zero = torch.zeros_like(gradient)
-    to_zero[linear] = state.linear
-    for _ in range(_RESOLVED if bounded else 1):
-        free = torch.nonzero(~(held | at_zero))[:, 0]
-        factor, failed = torch.linalg.cholesky_ex(matrix[free][:, free])
+    matrix, gradient = damped(free.matrix, damping), free.gradient
+    sign, to_zero = (
+        torch.cat([torch.zeros_like(state.weights), of_edges, torch.zeros_like(state.log_k)])[free.moves]
+        for of_edges in (functions.sign, state.linear)
+    )
+    at_zero = torch.zeros_like(gradient, dtype=torch.bool)
+    for _ in range(_RESOLVED if functions.allows_zero else 1):
+        others = torch.nonzero(~at_zero)[:, 0]
+        part = matrix[others][:, others] if at_zero.any() else matrix
+        factor, failed = torch.linalg.cholesky_ex(part)
         if failed:
             return None
         step = torch.where(at_zero, to_zero, 0.0)
-        step[free] = torch.cholesky_solve((gradient - matrix @ step)[free, None], factor)[:, 0]
-        leaving = torch.zeros_like(at_zero)
-        leaving[linear] = functions.sign * (state.linear - step[linear]) < 0
-        if not bounded or not (leaving & ~at_zero).any():
+        step[others] = torch.cholesky_solve((gradient - matrix @ step)[others, None], factor)[:, 0]
+        leaving = sign * (to_zero - step) < 0
+        if not (leaving & ~at_zero).any():
             break
         at_zero |= leaving
     return step
@@ -228,7 +253,7 @@ def _moved(equations: Equations, state: State, step: Tensor) -> State:
     return replace(state, weights=state.weights - on_weights, linear=linear, log_k=log_k)
 
 
-def _sparse(parts: list[tuple[Tensor, Tensor, Tensor]], shape: tuple[int, int]) -> Tensor:
+def _sparse(parts: list[tuple[Tensor, Tensor, Tensor]], shape: tuple[int, int]) -> csr_array:
     """A sparse matrix from (rows, columns, values)."""
-    rows, columns, values = (torch.cat(piece) for piece in zip(*parts))
-    return torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False)
+    rows, columns, values = (torch.cat(piece).cpu().numpy() for piece in zip(*parts))
+    return csr_array((values, (rows, columns)), shape)

@@ -1,8 +1,6 @@
 """The objective: mean squared residual plus a small weight on relative column sums of what is conserved."""
 
 import functools
-import operator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,12 +9,12 @@ from stoirec.config.judgement import DEFAULT, Judgement
 from stoirec.data.windows import Windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.refine.functions import Functions
-from stoirec.refine.jacobian import Dense, Followers, Normal, RowWise, with_limiter
+from stoirec.refine.jacobian import Dense, Followers, Normal, RowWise, Slopes, with_limiter
 from stoirec.refine.state import State
 from stoirec.refine.unmeasured import Unmeasured
 
 MASS = 1e-2  # weight of the relative column sums of each conserved quantity, against the mean squared residual
-_CHUNK = 120  # windows per block of the Jacobian: bounds memory
+_CHUNK, _NUMBERS = 120, 1 << 26  # windows per block of the Jacobian, and derivatives by weights: bound memory
 _FRAMES_AT_ONCE = 1000  # in an evaluation of the rates alone
 
 
@@ -102,11 +100,16 @@ class Equations:
         residual = float(square / self.n_residuals)
         return residual + MASS * float(self.column_sums(state).square().sum(0).mean()), residual
 
-    def normal(self, state: State) -> Normal:
+    def normal(self, state: State, slopes: Slopes) -> Normal:
         """J'J and J'r at `state`, per residual."""
-        parts = [self._jacobian(state, part).gram() for part in self.windows.chunks(_CHUNK)]
-        total = functools.reduce(operator.add, parts)
-        return replace(total, matrix=total.matrix / self.n_residuals, gradient=total.gradient / self.n_residuals)
+        numbers = self.graph.n_reactions * max(1, len(state.weights))
+        at_once = min(_CHUNK, max(1, _NUMBERS // numbers))
+        parts = (self._jacobian(state, part).gram(slopes) for part in self.windows.chunks(at_once))
+        total = next(parts)
+        for part in parts:
+            total.matrix.add_(part.matrix)
+            total.gradient.add_(part.gradient)
+        return Normal(total.matrix.div_(self.n_residuals), total.gradient.div_(self.n_residuals))
 
     def _jacobian(self, state: State, part: Windows) -> RowWise | Dense:
         """Residuals of some windows with their Jacobian at the windows' points."""

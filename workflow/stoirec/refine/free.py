@@ -19,8 +19,8 @@ class FreeEstimate:
 
     Attributes:
         linear: (E,) B.
-        covariance: (E, E), were the residuals independent.
-        moves: (E,) bool, which of them the step moves.
+        moves: (E,) bool, which n of them the step moves.
+        covariance: (n, n) of these, were the residuals independent.
     """
 
     linear: Tensor
@@ -34,8 +34,8 @@ class FreeEstimate:
         first = number.cumsum(0) - number
         for n in number[number > 0].unique().tolist():
             reactions = torch.nonzero(number == n)[:, 0]
-            edges = moving[first[reactions, None] + torch.arange(n, device=moving.device)]
-            covariance = self.covariance[edges[:, :, None], edges[:, None]]
+            own = first[reactions, None] + torch.arange(n, device=moving.device)
+            edges, covariance = moving[own], self.covariance[own[:, :, None], own[:, None]]
             yield FreeColumns(reactions, edges, self.linear[edges], covariance)
 
 
@@ -55,15 +55,14 @@ def free_estimate(equations: Equations, state: State) -> FreeEstimate | None:
     if residual >= equations.judgement.described:
         return None
     everything = torch.ones_like(state.log_k, dtype=torch.bool)
-    matrix, gradient = free_equations(
-        equations, replace(state, tied=None, closed=None, outside=everything), opposite=False
-    )
-    moves = (gradient != 0) | (matrix.diagonal() != 1)  # the others are held, as free_equations marks them
-    factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING))
+    free = free_equations(equations, replace(state, tied=None, closed=None, outside=everything), opposite=False)
+    factor, failed = torch.linalg.cholesky_ex(damped(free.matrix, SCORE_DAMPING))
     if failed:
         return None
-    linear = slice(len(state.weights), len(state.weights) + len(state.linear))
-    step = torch.cholesky_solve(gradient[:, None], factor)[linear, 0]
-    variance = max(residual, _EXACT) / equations.n_residuals
-    covariance = variance * torch.cholesky_inverse(factor)[linear, linear]
-    return FreeEstimate(state.linear - step, covariance, moves[linear])
+    n_weights, n_edges = len(state.weights), len(state.linear)
+    linear = slice(n_weights, n_weights + n_edges)
+    moves, step = free.moves[linear], free.on_all(torch.cholesky_solve(free.gradient[:, None], factor)[:, 0])[linear]
+    del free  # as large as what follows
+    own = slice(n_weights, n_weights + int(moves.sum()))
+    covariance = torch.cholesky_inverse(factor)[own, own].mul_(max(residual, _EXACT) / equations.n_residuals)
+    return FreeEstimate(state.linear - step, covariance, moves)

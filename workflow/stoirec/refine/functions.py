@@ -109,15 +109,17 @@ class Functions:
         return torch.as_tensor(np.stack(pairs), device=self.device)
 
     @cached_property
-    def sizes_in_a_row(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(triples,) substrate edges, by their number among these, an edge of their reaction, and one in its row."""
-        beside, edge = self.in_one_row
-        of_size = self.reaction[self.substrates]
-        first = torch.searchsorted(of_size, torch.arange(self.graph.n_reactions, device=self.device))
-        number = torch.bincount(of_size, minlength=self.graph.n_reactions)[self.reaction[beside]]
-        pair = torch.arange(len(beside), device=self.device).repeat_interleave(number)
-        within = torch.arange(len(pair), device=self.device) - (number.cumsum(0) - number)[pair]
-        return first[self.reaction[beside[pair]]] + within, beside[pair], edge[pair]
+    def sizes_of_metabolite(self) -> list[tuple[Tensor, Tensor]]:
+        """By metabolite: substrate edges (n,) of its reactions, by their number among these, and its own edges (n,)."""
+        first = np.searchsorted(self.graph.edge_reaction[self.graph.substrate_edges], np.arange(len(self.reaction_ptr)))
+        found = []
+        for edges in self._rows:
+            start = first[self.graph.edge_reaction[edges]]
+            number = first[self.graph.edge_reaction[edges] + 1] - start
+            shift = np.repeat(start - number.cumsum() + number, number)
+            parts = shift + np.arange(len(shift)), np.repeat(edges, number)
+            found.append(tuple(torch.as_tensor(part, device=self.device) for part in parts))
+        return found
 
     @cached_property
     def with_same_columns(self) -> list[Tensor]:

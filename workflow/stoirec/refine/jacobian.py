@@ -1,14 +1,15 @@
 """How the residuals of some windows change with everything, by the structure of the model.
 
-Without a limiter a residual of metabolite i depends on B only through row i, and on a reaction's F through one number
-per metabolite: J'J comes from products of rates, of derivatives of rates, and of the dense part J_weights alone. With
-the limiter a reaction's flux depends on all that consume its scarcest substrate, and J is dense.
+Without a limiter a residual of metabolite i depends on the weights and on what its own reactions have: J'J is the sum
+of a small product for each metabolite, with a border as wide as there are weights. With the limiter a reaction's flux
+depends on all that consume its scarcest substrate, and J is dense.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from stoirec.refine.functions import Functions
@@ -18,19 +19,57 @@ _BLOCK = 256  # columns of J'J at once: what lies above them is known by symmetr
 
 
 @dataclass(frozen=True)
-class Normal:
-    """J'J and J'r over (weights, B, q of substrate edges); the column sums are not in them.
+class Slopes:
+    """(E + S, n) derivatives of B and of q, of the substrate edges, by n unknowns: few in a row.
 
     Attributes:
-        matrix: (P + E + S, P + E + S).
-        gradient: (P + E + S,) J'r, half the gradient.
+        unknown: (E + S, most in a row) which; slope: (E + S, most) the derivatives, 0 where there are fewer.
+        number: n.
+    """
+
+    unknown: Tensor
+    slope: Tensor
+    number: int
+
+    @classmethod
+    def of(cls, matrix: csr_array, device: torch.device) -> "Slopes":
+        """Those that a sparse matrix has."""
+        matrix.eliminate_zeros()
+        number = np.diff(matrix.indptr)
+        row = np.repeat(np.arange(len(number)), number)
+        place = np.arange(len(row)) - matrix.indptr[row]
+        unknown = np.zeros((len(number), number.max(initial=0)), np.int64)
+        slope = np.zeros(unknown.shape)
+        unknown[row, place], slope[row, place] = matrix.indices, matrix.data
+        return cls(*(torch.as_tensor(part, device=device) for part in (unknown, slope)), matrix.shape[1])
+
+    def through(self, values: Tensor) -> Tensor:
+        """(..., n) derivatives by the unknowns of what has derivatives (..., E + S) by B and q."""
+        found = values.new_zeros(*values.shape[:-1], self.number)
+        for unknown, slope in zip(self.unknown.T, self.slope.T):
+            found.index_add_(-1, unknown, values * slope)
+        return found
+
+    def of_rows(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The (m,) unknowns that some rows (r,) depend on, and derivatives (m, ...) of what has `values` (r, ...)."""
+        slope = self.slope[rows]
+        row, place = slope.nonzero(as_tuple=True)
+        unknown, place_of = self.unknown[rows[row], place].unique(return_inverse=True)
+        by_row = slope[row, place].view(-1, *[1] * (values.dim() - 1)) * values[row]
+        return unknown, values.new_zeros(len(unknown), *values.shape[1:]).index_add_(0, place_of, by_row)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """J'J and J'r over the weights and n other unknowns; the column sums are not in them.
+
+    Attributes:
+        matrix: (P + n, P + n).
+        gradient: (P + n,) J'r, half the gradient.
     """
 
     matrix: Tensor
     gradient: Tensor
-
-    def __add__(self, other: "Normal") -> "Normal":
-        return Normal(self.matrix + other.matrix, self.gradient + other.gradient)
 
 
 def _inner_products(rows: Tensor) -> Tensor:
@@ -82,19 +121,21 @@ class RowWise:
     on_size: Tensor
     followers: Followers | None = None
 
-    def gram(self) -> Normal:
+    def gram(self, slopes: Slopes) -> Normal:
         """J'J and J'r, of what the followers leave where there are any."""
-        return self._all() if self.followers is None else self._beside(self.followers, self._all())
+        found = self._all(slopes)
+        return found if self.followers is None else self._beside(self.followers, found, slopes)
 
-    def _beside(self, followers: Followers, normal: Normal) -> Normal:
+    def _beside(self, followers: Followers, normal: Normal, slopes: Slopes) -> Normal:
         """Variable projection: less what the unknowns of single windows do as well (Golub and Pereyra 1973)."""
         functions, a = self.functions, followers.slope
         reaction, metabolite = functions.reaction, functions.metabolite
         per_edge = self.rate[reaction] / self.scale[metabolite][:, None]  # (E, windows)
+        by_edge = a[:, metabolite].transpose(1, 2) * per_edge.T[:, None]
+        by_size = (a.transpose(1, 2) @ self.matrix)[..., reaction[functions.substrates]] * self.on_size.T[:, None]
         parts = [
             torch.einsum("wmh,mwp->whp", a, self.on_weights),
-            a[:, metabolite].transpose(1, 2) * per_edge.T[:, None],
-            (a.transpose(1, 2) @ self.matrix)[..., reaction[functions.substrates]] * self.on_size.T[:, None],
+            slopes.through(torch.cat([by_edge, by_size], dim=2)),
             a.transpose(1, 2) @ self.residual.T[..., None] + followers.prior * followers.off[..., None],
         ]
         square = a.transpose(1, 2) @ a
@@ -104,43 +145,30 @@ class RowWise:
         own, its = found[:, :-1], found[:, -1]
         return Normal(normal.matrix - own.T @ own, normal.gradient - own.T @ its)
 
-    def _all(self) -> Normal:
+    def _all(self, slopes: Slopes) -> Normal:
         """J'J and J'r."""
-        functions, per_scale = self.functions, 1 / self.scale[self.functions.metabolite]
-        n_weights, n_edges = self.on_weights.shape[2], len(per_scale)
-        reaction, of_size = functions.reaction, functions.reaction[functions.substrates]
-        weights, linear, sizes = (
-            slice(0, n_weights),
-            slice(n_weights, n_weights + n_edges),
-            slice(n_weights + n_edges, None),
-        )
-        size = n_weights + n_edges + len(of_size)
-        normal, gradient = self.residual.new_zeros(size, size), self.residual.new_zeros(size)
-
-        rows = self.on_weights.flatten(0, 1)
-        normal[weights, weights] = _inner_products(rows)
+        n_weights = self.on_weights.shape[2]
+        size = n_weights + slopes.number
+        matrix, gradient = self.residual.new_zeros(size, size), self.residual.new_zeros(size)
+        weights, rows = slice(0, n_weights), self.on_weights.flatten(0, 1)
+        matrix[weights, weights] = _inner_products(rows)
         gradient[weights] = rows.T @ self.residual.flatten()
-        gradient[sizes] = (self.on_size * (self.matrix.T @ self.residual)[of_size]).sum(1)
-        for metabolite, edges in enumerate(functions.edges_of_metabolite):
-            own = self.rate[reaction[edges]] / self.scale[metabolite]
-            normal[n_weights + edges, weights] = own @ self.on_weights[metabolite]
-            gradient[n_weights + edges] = own @ self.residual[metabolite]
-            touched = torch.nonzero(self.matrix[metabolite, of_size])[:, 0]
-            effect = self.matrix[metabolite, of_size[touched]][:, None] * self.on_size[touched]
-            normal[n_weights + n_edges + touched, weights] += effect @ self.on_weights[metabolite]
+        for metabolite in range(len(self.residual)):
+            unknown, slope = slopes.of_rows(*self._of_row(metabolite))
+            unknown += n_weights
+            matrix[unknown, weights] += slope @ self.on_weights[metabolite]
+            matrix[unknown[:, None], unknown] += slope @ slope.T
+            gradient[unknown] += slope @ self.residual[metabolite]
+        matrix[weights, n_weights:] = matrix[n_weights:, weights].T
+        return Normal(matrix, gradient)
 
-        first, second = functions.in_one_row
-        rate_rate = (self.rate @ self.rate.T)[reaction[first], reaction[second]]
-        normal[n_weights + first, n_weights + second] = rate_rate * per_scale[first] * per_scale[second]
-        size, beside, edge = functions.sizes_in_a_row
-        effect = self.matrix[functions.metabolite[edge], reaction[beside]] * per_scale[edge]
-        size_rate = (self.on_size @ self.rate.T)[size, reaction[edge]]
-        normal[n_weights + n_edges + size, n_weights + edge] = effect * size_rate
-        size_size = self.on_size @ self.on_size.T
-        normal[sizes, sizes] = (self.matrix.T @ self.matrix)[of_size[:, None], of_size] * size_size
-        normal[weights, linear], normal[weights, sizes] = normal[linear, weights].T, normal[sizes, weights].T
-        normal[linear, sizes] = normal[sizes, linear].T
-        return Normal(normal, gradient)
+    def _of_row(self, metabolite: int) -> tuple[Tensor, Tensor]:
+        """Which of B and q a metabolite's residual depends on (r,), as rows of Slopes, and how (r, windows)."""
+        functions = self.functions
+        edges, (sizes, beside) = functions.edges_of_metabolite[metabolite], functions.sizes_of_metabolite[metabolite]
+        by_edge = self.rate[functions.reaction[edges]] / self.scale[metabolite]
+        by_size = self.matrix[metabolite, functions.reaction[beside], None] * self.on_size[sizes]
+        return torch.cat([edges, len(functions.reaction) + sizes]), torch.cat([by_edge, by_size])
 
 
 @dataclass(frozen=True)
@@ -157,13 +185,13 @@ class Dense:
     on_free: Tensor
     on_size: Tensor
 
-    @cached_property
-    def _rows(self) -> Tensor:
-        return torch.cat([self.on_free, self.on_size], dim=2).flatten(0, 1)
-
-    def gram(self) -> Normal:
+    def gram(self, slopes: Slopes) -> Normal:
         """J'J and J'r."""
-        return Normal(_inner_products(self._rows), self._rows.T @ self.residual.flatten())
+        n_weights = self.on_free.shape[2] - len(slopes.slope) + self.on_size.shape[2]
+        on_weights, on_linear = self.on_free.split([n_weights, self.on_free.shape[2] - n_weights], dim=2)
+        others = slopes.through(torch.cat([on_linear, self.on_size], dim=2))
+        rows = torch.cat([on_weights, others], dim=2).flatten(0, 1)
+        return Normal(_inner_products(rows), rows.T @ self.residual.flatten())
 
 
 def with_limiter(

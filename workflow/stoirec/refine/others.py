@@ -6,13 +6,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from stoirec.refine.blocks import Inverse
 from stoirec.refine.equations import Equations
 from stoirec.refine.state import State
 
 # of the square of a rate: what is left beside the other rates of its row is not less, or its k would be anything
 _BESIDE = 1e-6
 _NOISE = 1e-9  # mean squared residual of a row, at least
-_RIDGE = 1e-9  # of the squares of an unknown's effects: rates of one row may be the same
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,17 @@ class Others:
         per_unknown = per_unknown / size[self.of_entry]
         self.effect = per_unknown[:, None] * self.rate[reaction]
         self.right = torch.zeros_like(size).index_add(0, self.of_entry, (self.effect * self.left[self.row]).sum(1))
-        normal = torch.diag(torch.full_like(size, _RIDGE))
         by_edge = torch.zeros_like(self.linear).index_copy(0, edges, per_unknown)
         one, other = (side[moves[functions.in_one_row].all(0)] for side in functions.in_one_row)
         products = (self.rate @ self.rate.T)[functions.reaction[one], functions.reaction[other]]
-        place = self.unknown[one] * len(size) + self.unknown[other]
-        normal.view(-1).index_add_(0, place, by_edge[one] * by_edge[other] * products)
-        self.inverse = torch.linalg.inv(normal)
+        n_own = int((unknowns < len(tied)).sum())
+        pairs = self.unknown[one], self.unknown[other], by_edge[one] * by_edge[other] * products
+        self._normal = Inverse.of(*pairs, functions.metabolite[one], n_own, len(size))
+
+    @property
+    def inverse(self) -> Tensor:
+        """(unknowns, unknowns) of the normal equations."""
+        return self._padded_inverse[:-1, :-1]
 
     def unexplained(self) -> Tensor:
         """(M,) sums of squared residuals, weighted, with all unknowns refitted."""
@@ -165,7 +169,8 @@ class Others:
         effect = self._padded_effect[self._entry(metabolites[:, :, None], near[:, None])]
         more = (effect.transpose(1, 2).flatten(2) @ own_part.flatten(1)[..., None])[..., 0]
         right = self._padded_right.expand(len(near), -1).scatter_add(1, near, more).scatter(1, own, 0.0)
-        solved = right @ self._padded_inverse.T  # at once: in parts, rounding errors of large numbers would be left
+        # at once: in parts, rounding errors of large numbers would be left
+        solved = torch.nn.functional.pad(self._normal.solve(right[:, :-1]), (0, 1))
         of_own = self._padded_inverse[own[:, :, None], own[:, None]]
         of_near = self._padded_inverse[near[:, :, None], near[:, None]]
         # near a singular one the inverse is symmetric but for large rounding errors: nothing is transposed
@@ -192,8 +197,12 @@ class Others:
     def _near(self, edges: Tensor, metabolites: Tensor) -> Tensor:
         """(G, K) unknowns of other edges in the rows of `metabolites` (G, n); those elsewhere are refitted too."""
         beside = self._in_row[metabolites].any(1).scatter(1, self._own(edges), False)[:, :-1]
-        every = torch.arange(beside.shape[1], device=beside.device)
-        return torch.where(beside, every, beside.shape[1]).sort(1).values[:, : max(1, int(beside.sum(1).max()))]
+        number = beside.sum(1)
+        which, unknown = beside.nonzero(as_tuple=True)
+        place = torch.arange(len(which), device=which.device) - (number.cumsum(0) - number)[which]
+        most = min(beside.shape[1], max(1, int(number.max())))
+        found = edges.new_full((len(edges), most), beside.shape[1])
+        return found.index_put((which, place), unknown)
 
     def _entry(self, metabolite: Tensor, unknown: Tensor) -> Tensor:
         """Where the effects of unknowns on the residuals of metabolites stand; the last where there is none."""
@@ -224,7 +233,7 @@ class Others:
 
     @cached_property
     def _padded_inverse(self) -> Tensor:
-        return torch.nn.functional.pad(self.inverse, (0, 1, 0, 1))
+        return self._normal.padded()
 
     @cached_property
     def _padded_right(self) -> Tensor:
@@ -232,7 +241,7 @@ class Others:
 
     @cached_property
     def _solved(self) -> Tensor:
-        return torch.nn.functional.pad(self.inverse @ self.right, (0, 1))
+        return torch.nn.functional.pad(self._normal.solve(self.right[None])[0], (0, 1))
 
     def _effects(self, rate: Tensor, absorbed: Tensor, without: _TakenOut) -> tuple[Tensor, Tensor, Tensor]:
         scale = without.scale[:, None]

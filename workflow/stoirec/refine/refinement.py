@@ -218,13 +218,14 @@ class Refinement:
 
     def coefficient_se(self, state: State) -> Tensor:
         """(E,) standard errors of coefficients that are free beside integers in the functions, weights uncertain."""
-        n_free = len(state.weights) + len(state.linear)
-        matrix = free_equations(self.equations, replace(state, tied=None), opposite=False)[0][:n_free, :n_free]
-        factor, failed = torch.linalg.cholesky_ex(damped(matrix, SCORE_DAMPING))
+        n_weights, n_edges = len(state.weights), len(state.linear)
+        free = free_equations(self.equations, replace(state, tied=None), opposite=False)
+        free = free.only(torch.arange(len(free.moves)) < n_weights + n_edges)
+        factor, failed = torch.linalg.cholesky_ex(damped(free.matrix, SCORE_DAMPING))
         if failed:
             return torch.full_like(state.linear, math.inf)
-        linear = slice(len(state.weights), len(state.weights) + len(state.linear))
-        variance = torch.cholesky_inverse(factor).diagonal()[linear] * state.cost / self.equations.n_residuals
+        variance = free.on_all(torch.cholesky_inverse(factor).diagonal())[n_weights : n_weights + n_edges]
+        variance = variance * state.cost / self.equations.n_residuals
         return variance.sqrt() / 10 ** state.log_k[self.functions.reaction]
 
 

@@ -169,6 +169,7 @@ class _Columns:
         self.state = replace(state, tied=~state.is_outside)
         sizes = replace(self.state, integers=torch.sign(column) * at_level(self.level, column.abs()))
         self.rates = equations.functions.rates(sizes, equations.windows)
+        self._others: Others | None = None
         self.unexplained = self._refit()
 
     def settled(self, order: Sequence[int]) -> "_Columns":
@@ -179,7 +180,9 @@ class _Columns:
         for _ in range(_SWEEPS):
             before = self.objective
             for directions in self._directions(order):
-                best = self._best(directions, self._beside(directions))
+                # a reaction is taken out of the problem of all, two at once are not
+                others = self._beside(directions) if len(directions) > 1 else self._all()
+                best = self._best(directions, others)
                 for own in () if best is None else best[1]:
                     self.give(*own)
             self.unexplained = self._refit()
@@ -216,7 +219,7 @@ class _Columns:
         found = ((self._best(directions, others), directions) for directions in units)
         waiting = [(-best[0], directions) for best, directions in found if best is not None]
         of_group = torch.isin(self.equations.reaction, torch.tensor(group, device=self.column.device))
-        self.column = torch.where(of_group, 0.0, self.column)
+        self.column, self._others = torch.where(of_group, 0.0, self.column), None
         heapq.heapify(waiting)
         while waiting:
             _, directions = heapq.heappop(waiting)
@@ -310,6 +313,12 @@ class _Columns:
         own &= self.state.tied[equations.reaction]
         return set(equations.reaction[own & (self.column != 0)].tolist())
 
+    def _all(self) -> Others:
+        """The problem of all that run, as long as no column changes: rate constants do not matter to it."""
+        if self._others is None:
+            self._others = self._beside([])
+        return self._others
+
     def _beside(self, without: Sequence[int]) -> Others:
         """The problem of the columns of all reactions that run, but some."""
         reaction = self.equations.reaction
@@ -360,6 +369,8 @@ class _Columns:
     def give(self, reaction: int, column: Tensor, log_k: Tensor) -> None:
         """Change the column of a reaction; what was shared with a copy is copied."""
         functions, edges = self.equations.functions, self.equations.graph.edges_of(reaction)
+        if self.stands[reaction] or not torch.equal(column, self.column[edges]):
+            self._others = None
         at = torch.arange(edges.start, edges.stop, device=column.device)
         self.column = self.column.index_copy(0, at, column)
         which = torch.tensor(reaction, device=column.device)
@@ -379,12 +390,12 @@ class _Columns:
         reaction = self.equations.reaction
         self.stands = torch.zeros_like(self.state.tied)
         for _ in range(_SWEEPS):
-            others = self._beside([])
+            others = self._others = self._beside([])
             factor = self._factors(others)
             wrong = torch.where(self.stands, self._pull(others) > 0, factor < 0)
             if not wrong.any():
                 break
-            self.stands = self.stands ^ wrong
+            self.stands, self._others = self.stands ^ wrong, None
         real = others.refitted() / 10 ** self.log_k[reaction]
         self.column = torch.where(self.state.tied[reaction], self.column, real)
         factor = torch.where(self.stands, 0.0, factor)

@@ -16,7 +16,7 @@ from stoirec.network.graph import Graph, from_pairs
 from stoirec.streams import generator_stream
 
 _STOPPED = -6.0  # rate before softplus below which a reaction stands still: softplus(-6) = 0.0025
-_CHUNK = 1000  # frames per evaluation: bounds memory
+_CHUNK, _MESSAGES = 1000, 1 << 20  # frames, and substrates of them, per evaluation: bound memory
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class TrueKinetics:
     def flux(self, concentration: np.ndarray) -> np.ndarray:
         """(..., M) concentrations -> (..., R) fluxes v [concentration/time]; limited, if there is a limiter."""
         frames = torch.as_tensor(concentration.reshape(-1, len(self.stoichiometry)), dtype=torch.float64)
+        at_once = min(_CHUNK, max(1, _MESSAGES // max(1, len(self._size))))
         with torch.no_grad():
-            parts = [self._flux(part) for part in frames.split(_CHUNK)]
+            parts = [self._flux(part) for part in frames.split(at_once)]
         return torch.cat(parts, dim=1).T.reshape(*concentration.shape[:-1], -1).numpy()
 
     def _flux(self, concentration: torch.Tensor) -> torch.Tensor:

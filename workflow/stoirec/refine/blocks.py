@@ -1,0 +1,101 @@
+"""The inverse of the normal equations of B, by their blocks.
+
+B of an edge changes one row of the residuals alone, and the factor of a tied reaction all rows that this has. Without
+factors the equations of a row stand for themselves. With them, those of the factors are a Schur complement, and what B
+of an edge becomes of factors is as sparse as the network.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+_RIDGE = 1e-9  # of the squares of an unknown's effects: rates of one row may be the same
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """Of the normal equations of unknowns of which the first are B of one edge each, and the others are factors.
+
+    Attributes:
+        half: (edges, edges) inverse of the Cholesky factor of the equations of B alone, a block for each row.
+        across: (edges, factors) that times what couples B and factors.
+        of_factors: (factors, factors) inverse of the equations of the factors, B refitted.
+    """
+
+    half: csr_array
+    across: csr_array
+    of_factors: Tensor
+
+    @classmethod
+    def of(cls, one: Tensor, other: Tensor, value: Tensor, row: Tensor, n_edges: int, number: int) -> "Inverse":
+        """Of equations that are sums over pairs (n,) of unknowns in one row, each pair both ways; `row` (n,) is it."""
+        n_factors, of_edge, to_edge = number - n_edges, one < n_edges, other < n_edges
+        factors = torch.diag(value.new_full((n_factors,), _RIDGE))
+        both = ~(of_edge | to_edge)
+        place = (one[both] - n_edges) * n_factors + other[both] - n_edges
+        factors.view(-1).index_add_(0, place, value[both])
+        both, across = of_edge & to_edge, of_edge & ~to_edge
+        half = _of_blocks(one[both], other[both], value[both], row[both])
+        half = _sparse(one[both], other[both], half, (n_edges, n_edges))
+        across = half @ _sparse(one[across], other[across] - n_edges, value[across], (n_edges, n_factors))
+        if across.nnz:
+            factors -= torch.as_tensor((across.T @ across).toarray())
+        return cls(half, across, torch.linalg.inv(factors))
+
+    def solve(self, right: Tensor) -> Tensor:
+        """(..., unknowns) solutions for right sides (..., unknowns)."""
+        n_edges = self.half.shape[0]
+        if not n_edges:
+            return right @ self.of_factors.T
+        of_edges, of_factors = self.half @ right[..., :n_edges].numpy().T, right[..., n_edges:]
+        found = (of_factors - torch.as_tensor((self.across.T @ of_edges).T)) @ self.of_factors.T
+        edges = self.half.T @ (of_edges - self.across @ found.numpy().T)
+        return torch.cat([torch.as_tensor(edges.T), found], dim=-1)
+
+    def padded(self) -> Tensor:
+        """(unknowns + 1, unknowns + 1) the inverse itself, and zeros behind the last."""
+        n_edges, n_factors = self.across.shape
+        found = self.of_factors.new_zeros(n_edges + n_factors + 1, n_edges + n_factors + 1)
+        edges, factors = slice(n_edges), slice(n_edges, n_edges + n_factors)
+        found[factors, factors] = self.of_factors
+        if n_edges:
+            through, of_rows = self.half.T @ self.across, (self.half.T @ self.half).tocoo()
+            by_factors, own = through @ self.of_factors.numpy(), found[edges, edges].numpy()
+            if n_factors:
+                own[:] = through @ by_factors.T
+            own[of_rows.coords] += of_rows.data
+            found[edges, factors] = -torch.as_tensor(by_factors)
+            found[factors, edges] = -torch.as_tensor(by_factors).T
+        return found
+
+
+def _of_blocks(one: Tensor, other: Tensor, value: Tensor, row: Tensor) -> Tensor:
+    """(n,) entries of the inverse Cholesky factor, for as many of a matrix that has a block for each row.
+
+    All blocks of a size at once.
+    """
+    found = torch.empty_like(value)
+    if not len(one):
+        return found
+    unknown, first = one.unique(return_inverse=True)
+    of_row = torch.empty_like(unknown).index_copy(0, first, row)
+    size = torch.bincount(of_row)
+    order = of_row.argsort(stable=True)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order)) - (size.cumsum(0) - size)[of_row[order]]
+    second = torch.searchsorted(unknown, other)
+    for n in size[size > 0].unique().tolist():
+        some = torch.nonzero(size[row] == n)[:, 0]
+        block = (size == n).cumsum(0)[row[some]] - 1
+        at = block, place[first[some]], place[second[some]]
+        blocks = torch.diag_embed(value.new_full((int(block.max()) + 1, n), _RIDGE))
+        factor = torch.linalg.cholesky(blocks.index_put(at, value[some], accumulate=True))
+        one_each = torch.eye(n, dtype=value.dtype)
+        found[some] = torch.linalg.solve_triangular(factor, one_each, upper=False)[at]
+    return found
+
+
+def _sparse(row: Tensor, column: Tensor, value: Tensor, shape: tuple[int, int]) -> csr_array:
+    return csr_array((value.numpy(), (row.numpy(), column.numpy())), shape)
