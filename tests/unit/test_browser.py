@@ -291,12 +291,16 @@ def test_a_brush_keeps_the_same_fits_in_chart_and_table(explored, found):
 
 
 def brush(page: Page, axis: int) -> None:
-    """Over the upper end of an axis."""
+    """Over the upper end of an axis; again, where a busy machine made a hold of the drag."""
     start, end = place(page, "fits", axis - 0.2, 1.04), place(page, "fits", axis + 0.2, 0.9)
-    page.mouse.move(*start)
-    page.mouse.down()  # without a pause: to hold is no drag
-    page.mouse.move(*end, steps=4)
-    page.mouse.up()
+    before = model(page, "crossings", "selected.indices.length")
+    for _ in range(10):
+        page.mouse.move(*start)
+        page.mouse.down()
+        page.mouse.move(*end, steps=2)
+        page.mouse.up()
+        if model(page, "crossings", "selected.indices.length") != before:
+            break
 
 
 # --- training curves --------------------------------------------------------------------------------------------------
