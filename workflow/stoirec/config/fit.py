@@ -140,6 +140,12 @@ class FitConfig(Strict):
         default = type(self).model_fields["decoder"].default
         return self if self.decoder == default else self.model_copy(update={"decoder": default})
 
+    @property
+    def together(self) -> tuple:
+        """What fits have in common that are trained as a pack: what shapes depend on, and what they are told."""
+        given = self.batch_size, self.n_runs, self.precision, self.optimiser, self.role_prior, self.role_signs
+        return self.graph_model.model_dump_json(), *given
+
     def steps_per_epoch(self, n_frames: int) -> int:
         """Optimiser steps in one epoch; `n_frames` is per trajectory."""
         if self.epoch_steps is not None:
