@@ -115,7 +115,7 @@ class GradientDescent:
 
 
 def _parts(parameters: dict[str, nn.Parameter], config: FitConfig) -> list[tuple[float, nn.Parameter]]:
-    """Of the parameters one after the other, neighbours with the same learning rate as one; a pack says where they lie."""
+    """Of the parameters in their order, neighbours with the same learning rate as one; where they lie, a pack says."""
     start = config.learning_rate_start
     own = {
         "sto_all": config.learning_rate_S_start or start,

@@ -37,7 +37,7 @@ class MetabolismPropagation(nn.Module):
         log_k: (R,) log10 rate constants [1/time unit].
         rate_parameters: those of the rate law, by its names.
 
-    With `copies` it is the model of so many fits at once: of as many networks side by side, for `linearised` alone. Each
+    With `copies` it is the model of so many fits at once, as many networks side by side, for `linearised` alone. Each
     has parameters of its own, not initialised, one after the other; concentrations are (frames, copies * M).
 
     Buffers:

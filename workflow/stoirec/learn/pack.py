@@ -1,8 +1,8 @@
 """A pack: fits on the same data that gradient descent moves at once, one step of all after the other.
 
-On a CPU a step of one fit is bookkeeping for the most part, on a GPU launches are. The networks of a pack therefore stand
-side by side as one that falls apart into its copies, with functions of their own; each fit has its own start, batches,
-learning rates, loss weights and end, and leaves the numbers of the others alone.
+A step of one fit is bookkeeping for the most part on a CPU, and launches on a GPU. The networks of a pack therefore
+stand side by side as one that falls apart into copies, each with functions of its own. A fit has its own start,
+batches, learning rates, loss weights and end, and leaves the numbers of the others alone.
 """
 
 from collections.abc import Sequence
@@ -69,8 +69,9 @@ class Pack:
         self._by_name = dict(zip(self.fits[0].parameters, self._rows.split(self._sizes, dim=1)))
 
     def _optimiser(self) -> "tuple[torch.optim.Optimizer, list[tuple[float, GradientDescent]]]":
-        """With what the fits hold of an earlier one; and of each group, which have the same learning rate in every step,
-        that at the start, and a fit that tells how it goes on.
+        """With what the fits hold of an earlier one, and a group for what has the same learning rate in every step.
+
+        And of each group that at the start, and a fit that tells how it goes on.
         """
         groups: dict[tuple, list[tuple[nn.Parameter, dict[str, Any]]]] = {}
         rates: dict[tuple, tuple[float, GradientDescent]] = {}
@@ -150,3 +151,9 @@ class Pack:
                 for fit, frames, *seen in zip(self.fits, self._frames, *found)
             ]
             return tuple(torch.cat(each, dim=1) for each in zip(*filled))
+
+
+def packed(fits: "Sequence[GradientDescent]") -> Pack:
+    """The pack of these: the one that they are in, if it has no others."""
+    own = fits[0].pack
+    return own if own.fits == list(fits) else Pack(fits)
