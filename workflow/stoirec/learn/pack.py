@@ -5,7 +5,7 @@ stand side by side as one that falls apart into copies, each with functions of i
 batches, learning rates, loss weights and end, and leaves the numbers of the others alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stoirec.learn.gradient_descent import GradientDescent
 
 INFERRED = "inferred"  # courses, among the parameters
-_OPTIMISERS = {
+_OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),  # all tensors of a step at once
     "nadam": torch.optim.NAdam,
     "radam": torch.optim.RAdam,
@@ -140,7 +140,7 @@ class Pack:
             self._by_name["sto_all"].clamp_(*self.fits[0].held)
         return losses.values(terms)
 
-    def _seen(self) -> tuple[Tensor, Tensor]:
+    def _seen(self) -> tuple[Tensor, ...]:
         """(frames, fits * M) concentrations and dc/dt of a batch, with what each fit infers of what nobody measured."""
         found = self.observed.concentration[self._frames], self.observed.dcdt[self._frames]
         if self.fits[0].inferred is None:
