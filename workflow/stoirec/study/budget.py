@@ -96,7 +96,7 @@ def summary(study: Study, path: str | Path, store: Store) -> str:
         return f"{line}; all fits are done"
     source = "measured here" if need.measured else "assumed"
     done = f"; {need.fits - need.left} done" if need.left < need.fits else ""
-    packs = f", in {need.packs} packs and alone" if need.packs else ""
+    packs = f", {need.packs} pack(s)" if need.packs else ""
     return f"{line}{done}; {most}{need.seconds / 3600:.2f} core hours to go{packs} (time per step {source})"
 
 
