@@ -28,7 +28,7 @@ _OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 class Pack:
-    """Fits with the same `config.fit.together`, whose parameters lie in the rows of one tensor."""
+    """Fits with the same `FitConfig.together`, whose parameters lie in the rows of one tensor."""
 
     def __init__(self, fits: "Sequence[GradientDescent]") -> None:
         self.fits, first = list(fits), fits[0]
