@@ -10,7 +10,9 @@ import torch
 import xarray as xr
 from ruamel.yaml import YAML
 
+from stoirec.cli import app
 from stoirec.config.fit import FitConfig
+from stoirec.errors import BadInput
 from stoirec.learn.pack import Pack
 from stoirec.learn.training import Training, train, train_all
 from stoirec.network.columns import ColumnSpace
@@ -59,7 +61,12 @@ def test_a_fit_learns_in_a_pack_what_it_learns_alone(kind, tiny_data):
 
 
 def test_who_diverges_or_ends_sooner_leaves_the_others_alone(tiny_data):
-    changes = [{}, {"learning_rate_start": 1e8, "schedule": "constant"}, {"epoch_steps": 40}, {"role_prior": True}]
+    changes = [
+        {},
+        {"learning_rate_start": 1e8, "schedule": "constant"},
+        {"epoch_steps": 40},
+        {"residual_scaling": "none"},
+    ]
     asked = configs(*changes)
     together = list(train_all(tiny_data, asked, CPU, [None] * 4))
     alone = [train(tiny_data, config, CPU) for config in asked]
@@ -119,6 +126,35 @@ def test_fits_of_a_pack_hold_their_frames_once_and_share_their_time(tiny_data):
     assert pack.advance().shape == (2, 4) and one.descent.pack is other.descent.pack is pack
     rows = {parameter.untyped_storage().data_ptr() for job in jobs for parameter in job.model.parameters()}
     assert len(rows) == 1
+
+
+@pytest.fixture
+def arguments(tiny_path, tmp_path):
+    """Of `stoirec train` with a configuration for each of some changes, and as many fits."""
+
+    def of(*changes: dict) -> list[str]:
+        found = ["train", str(tiny_path), "--device", "cpu"]
+        for place, config in enumerate(configs(*changes, epoch_steps=3)):
+            (tmp_path / f"{place}.yaml").write_text(config.model_dump_json(exclude_defaults=True))
+            found += ["--config", str(tmp_path / f"{place}.yaml"), "-o", str(tmp_path / f"{place}.nc")]
+        return found
+
+    return of
+
+
+def test_the_command_writes_every_fit(arguments, tmp_path):
+    app(arguments({}, WEIGHTS), standalone_mode=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.nc", "0.yaml", "1.nc", "1.yaml"]
+    with xr.open_dataset(tmp_path / "1.nc") as fit:
+        assert json.loads(fit.attrs["config"])["coeff_mass_conservation"] == 0.1
+
+
+def test_what_is_no_pack_is_refused_before_it_begins(arguments, tmp_path):
+    with pytest.raises(BadInput, match=r"1.yaml: batch_size: found 4; allowed: 8, as in .*0.yaml: a pack has one"):
+        app(arguments({}, {"batch_size": 4}), standalone_mode=False)
+    with pytest.raises(BadInput, match="--output: found 2 of them; allowed: as many as --config, 1"):
+        app([*arguments({}), "-o", str(tmp_path / "more.nc")], standalone_mode=False)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".yaml", ".yaml"]
 
 
 # --- studies ----------------------------------------------------------------------------------------------------------

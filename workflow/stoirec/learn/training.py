@@ -72,22 +72,19 @@ def train_all(
     progress: Progress = lambda *_: None,
     unbroken: AbstractContextManager = _NO_SIGNALS,
 ) -> Iterator[xr.Dataset]:
-    """`train` of several configurations, each with a checkpoint of its own: the fits in their order.
+    """`train` of configurations with the same `together`, each with a checkpoint of its own: the fits in their order.
 
-    First gradient descent of all, in packs of those with the same `config.together`; then refinement, one by one.
+    First gradient descent of all, as a pack; then refinement, one by one.
     """
     wrong = None if data.courses else contradiction(data)
     if wrong is not None:
         _log.warning("dcdt contradicts concentration and time: %s", wrong)
     jobs: list[_Job] = []
-    packs: dict[tuple, list[_Job]] = {}
     for config, path in zip(configs, checkpoint_paths, strict=True):
         saves = _Saves(path, checkpoint.fingerprint(data, config), checkpoint_seconds, unbroken)
         jobs.append(_Job(_resumed(data, config, device, saves, [job.training for job in jobs]), saves))
-        packs.setdefault(config.together, []).append(jobs[-1])
     try:
-        for pack in packs.values():
-            _descend(pack, progress, unbroken)
+        _descend(jobs, progress, unbroken)
     except Stopped:
         for job in jobs:
             job.save()

@@ -36,7 +36,7 @@ def packs(fits: Iterable[Fit], size: PackSize, store: Store) -> dict[str, list[s
                 found.setdefault(known[name], []).append(name)
             continue
         length = config.n_epochs, config.epoch_steps, config.data_augmentation_loop
-        alike = fit.data, fit.stage, config.together, length, largest(size, config)
+        alike = fit.data, fit.stage, tuple(config.together.values()), length, largest(size, config)
         groups.setdefault(alike, {})[name] = config
     for (data, *_, most), group in groups.items():
         names = list(group)
