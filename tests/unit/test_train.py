@@ -231,7 +231,7 @@ def test_frames_are_those_drawn_step_by_step(tiny_data, tiny_fit, sampling):
     for _ in range(70):
         descent.advance()
         expected = rng.integers(n, size=size) if sampling == "uniform" else rng.choice(n, size=size, p=descent.chance)
-        assert np.array_equal(descent._frames.numpy(), expected)
+        assert np.array_equal(descent.pack._frames[0].numpy(), expected)
 
 
 def test_parameters_keep_their_place_in_the_optimisers(tiny_data, tiny_fit):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -251,6 +252,22 @@ def test_adding_a_value_trains_only_the_new_fit(house):
     table = pd.read_csv(house.results / "tiny/metrics.csv")
     assert set(table["param.coeff_mass_conservation"]) == {0.0, 0.03, 0.1} and table.fit_id.nunique() == 4
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_study_in_packs_has_the_same_tables_and_trains_only_what_is_new(finished, tmp_path):
+    house = House.furnish(tmp_path)
+    house.edit("study.yaml", "results_dir", "pack: auto\nresults_dir")
+    shutil.copytree(finished.results / "data", house.results / "data")
+    shown = house.snakemake("results/tiny/metrics.csv")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert len(re.findall(r"^Job \d+: train the 2-", shown.stdout + shown.stderr, re.MULTILINE)) == 1
+    for name in ("metrics.csv", "baselines.csv"):
+        assert (house.results / "tiny" / name).read_bytes() == (finished.results / "tiny" / name).read_bytes()
+    assert house.planned("results/tiny/metrics.csv") == []
+    house.edit("study.yaml", "[0.0, 0.03]", "[0.1, 0.0, 0.2, 0.03, 0.3]")
+    planned = house.planned("results/tiny/metrics.csv")
+    assert sorted(job.split()[0] for job in planned) == ["collect", "round", "round", "round", "train"]
+    assert any(job.startswith("train the 3-") for job in planned)
 
 
 def test_only_what_a_fit_depends_on_trains_it_again(house):

@@ -20,6 +20,7 @@ from stoirec.errors import BadInput
 from stoirec.report.contents import chapter_names
 from stoirec.study import budget
 from stoirec.study import expansion as studies
+from stoirec.study import packs
 from stoirec.study.plans import definition
 from stoirec.study.store import Store, StudyFolder
 
@@ -47,14 +48,19 @@ except BadInput as error:
 gc.set_threshold(200_000)  # a plan is many small objects and no garbage: a tenth faster
 WAVE = {wave.name: wave for wave in studies.waves(STUDY)}
 FITS, TRAININGS = {}, {}  # by name
+PACKS, PACK_OF = {}, {}  # trainings of each pack, and the pack of each
 CHAPTERS = chapter_names()
 
 
 def know(fits):
     """Those of later waves join when their plan is there."""
+    new = [fit for fit in fits if fit.training_id not in TRAININGS]
     for fit in fits:
         FITS[fit.fit_id] = fit
         TRAININGS[fit.training_id] = fit.config.trained
+    for name, trainings in packs.packs(new, STUDY.pack, STORE).items():
+        PACKS[name] = trainings
+        PACK_OF.update(dict.fromkeys(trainings, name))
 
 
 know(_fits)
@@ -92,6 +98,7 @@ def other_tables(wildcards):
 wildcard_constraints:
     data=r"\w+-seed\d+",
     config_id=r"[^/]+",
+    pack=r"\d+-[0-9a-f]{10}",
     wave=r"\w+(-\d+)?",
 
 

@@ -2,9 +2,16 @@
 # lose a trained fit to a failed rounding, so it is a job of its own.
 
 
+def trained(wildcards):
+    """The fit, or the pack that it is trained in."""
+    training = asked(wildcards).training_id
+    packed = training in PACK_OF
+    return STORE.pack(PACK_OF[training]) if packed else STORE.fit(training)
+
+
 rule round:
     input:
-        fit=lambda wildcards: STORE.fit(asked(wildcards).training_id),
+        fit=trained,
         data=STORE.data("{data}"),
     output:
         recovery=STORE.recovery("{data}/{config_id}"),
@@ -15,10 +22,11 @@ rule round:
     conda:
         "../../envs/cpu.yaml"
     params:
+        fit=lambda wildcards, input: STORE.fit(asked(wildcards).training_id),
         decoder=lambda wildcards: asked(wildcards).config.decoder,
         meaning=ROUNDING_MEANING,  # not used below: a raised one rounds every fit anew
     message:
         "round {wildcards.config_id} on {wildcards.data}"
     shell:
-        "exec python -m stoirec round {input.fit:q} --decoder {params.decoder} --data {input.data:q} "
+        "exec python -m stoirec round {params.fit:q} --decoder {params.decoder} --data {input.data:q} "
         "-o {output.recovery:q} > {log:q} 2>&1"

@@ -29,3 +29,57 @@ rule train:
         "printf '%s\\n' {params.config:q} > {output.config:q}; "
         "exec python -m stoirec train {input.data:q} --config {output.config:q} "
         "--device {params.device} --threads {threads} -o {output.fit:q} > {log:q} 2>&1"
+
+
+# A pack: fits whose steps one job takes at once. Its file names them, and stands for them: what is trained stays trained
+# when the job fails half way, and is known by its pack when the study grows.
+def packed(wildcards):
+    return PACKS[f"{wildcards.data}/{wildcards.pack}"]
+
+
+def configurations(wildcards, input):
+    """What writes them, in the shell's words."""
+    lines = []
+    for name in packed(wildcards):
+        content = TRAININGS[name].model_dump_json(exclude_defaults=True)
+        path = STORE.config(name)
+        folder, path, content = map(shlex.quote, (str(path.parent), str(path), content))
+        lines.append(f"mkdir -p {folder}; printf '%s\\n' {content} > {path}")
+    return "; ".join(lines)
+
+
+def configs_and_fits(wildcards, input):
+    """The options that name them."""
+    return " ".join(
+        f"--config {shlex.quote(str(STORE.config(name)))} -o {shlex.quote(str(STORE.fit(name)))}"
+        for name in packed(wildcards)
+    )
+
+
+rule train_pack:
+    input:
+        data=STORE.data("{data}"),
+    output:
+        pack=STORE.pack("{data}/{pack}"),
+    log:
+        STORE.log("train_pack", "{data}/{pack}"),
+    benchmark:
+        STORE.benchmark("train_pack", "{data}/{pack}")
+    priority: lambda wildcards: TRAININGS[packed(wildcards)[0]].refinement_rounds
+    conda:
+        "../../envs/gpu.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        # of `input` none depends: what does is no reason to train again, and the pack's name says it all
+        names=lambda wildcards, input: packed(wildcards),
+        configurations=configurations,
+        fits=configs_and_fits,
+        device=lambda wildcards, resources: "auto" if resources.gpu else "cpu",
+    message:
+        "train the {wildcards.pack} pack on {wildcards.data}"
+    shell:
+        "printf '%s\\n' {params.names:q} > {output.pack:q}; {params.configurations}; "
+        "exec python -m stoirec train {input.data:q} {params.fits} "
+        "--device {params.device} --threads {threads} > {log:q} 2>&1"

@@ -19,16 +19,15 @@ def file_name(given: str) -> Path:
     return path
 
 
-Output = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        "-o",
-        parser=file_name,
-        help="NetCDF file to write (to a temporary name, then renamed).",
-        metavar="FILE",
-    ),
-]
+_WRITTEN = typer.Option(
+    "--output",
+    "-o",
+    parser=file_name,
+    help="NetCDF file to write (to a temporary name, then renamed).",
+    metavar="FILE",
+)
+Output = Annotated[Path, _WRITTEN]
+Outputs = Annotated[list[Path], _WRITTEN]
 Device = Annotated[str, typer.Option(help="auto (a free GPU, else the CPU), cpu, cuda or cuda:N.")]
 # one: a result must not depend on which cores are free, and threads that wait for a busy core cost more than they give
 Threads = Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="CPU threads.")]

@@ -8,7 +8,7 @@ import typer
 
 from stoirec.cli.options import Device, Json, Output, Quiet, Threads
 from stoirec.cli.printing import print_json
-from stoirec.cli.training import fit_files, until_all_is_written, write_fit
+from stoirec.cli.training import fit_files, until_all_is_written, write_fits
 from stoirec.config.bounds import MOST
 from stoirec.config.fit import RecipeName
 from stoirec.config.regime import RateLawName
@@ -77,7 +77,7 @@ def recover(
         for fit, (law, seed) in tried.items():
             config = recipes.configured(name, content, law, seed)
             with from_file(data):
-                write_fit(content, config, device, threads, paths[fit], checkpoint_seconds)
+                write_fits(content, [config], device, threads, [paths[fit]], checkpoint_seconds)
         fits = {fit: read_fit(path) for fit, path in paths.items()}
         best = _best(fits)
         found = _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")

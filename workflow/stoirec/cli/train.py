@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from stoirec.cli.options import Device, Output, Quiet, Threads
-from stoirec.cli.training import fit_files, until_all_is_written, write_fit
-from stoirec.errors import from_file
+from stoirec.cli.options import Device, Outputs, Quiet, Threads
+from stoirec.cli.training import fit_files, until_all_is_written, write_fits
+from stoirec.errors import BadInput, from_file
 from stoirec.files import outputs
 
 app = typer.Typer()
@@ -17,10 +17,14 @@ app = typer.Typer()
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA.nc")],
     config: Annotated[
-        Path,
-        typer.Option(metavar="FIT.yaml", help="Training parameters; what it leaves out has the plain recipe's value."),
+        list[Path],
+        typer.Option(
+            metavar="FIT.yaml",
+            help="Training parameters; what it leaves out has the plain recipe's value. Can be given again, with as "
+            "many -o: a pack, whose fits take their steps at once.",
+        ),
     ],
-    output: Output,
+    output: Outputs,
     device: Device = "auto",
     threads: Threads = 1,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
@@ -30,6 +34,14 @@ def train(
     from stoirec.config.fit import load_fit_config
     from stoirec.data.dataset import read_data
 
-    outputs.check([data, config], fit_files(output))
-    with from_file(data), until_all_is_written(output):
-        write_fit(read_data(data), load_fit_config(config), device, threads, output, checkpoint_seconds)
+    if len(config) != len(output):
+        raise BadInput("command line", "--output", f"{len(output)} of them", f"as many as --config, {len(config)}")
+    outputs.check([data, *config], [file for path in output for file in fit_files(path)])
+    configs = [load_fit_config(path) for path in config]
+    first = configs[0].together
+    for path, each in zip(config, configs):
+        for key, value in each.together.items():
+            if value != first[key]:
+                raise BadInput(path, key, value, f"{first[key]}, as in {config[0]}: a pack has one")
+    with from_file(data), until_all_is_written(*output):
+        write_fits(read_data(data), configs, device, threads, output, checkpoint_seconds)

@@ -1,8 +1,9 @@
 """Fits that a command trains, with their checkpoints."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stoirec.cli.edge import UNBROKEN
 from stoirec.cli.progress import Bar
@@ -10,9 +11,13 @@ from stoirec.files import outputs
 from stoirec.signals import Stopped
 from stoirec.study.store import checkpoint_of
 
+if TYPE_CHECKING:
+    from stoirec.config.fit import FitConfig
+    from stoirec.data.dataset import Data
+
 
 def fit_files(fit: Path, beside: Path | None = None) -> list[outputs.Output]:
-    """What `write_fit` writes: `fit`, named after `beside` if not by the user, and its checkpoint."""
+    """What `write_fits` writes of each fit: `fit`, named after `beside` if not by the user, and its checkpoint."""
     checkpoint = outputs.Output(checkpoint_of(fit), outputs.CHECKPOINT, beside=beside or fit)
     return [outputs.Output(fit, outputs.FIT, beside=beside), checkpoint]
 
@@ -31,23 +36,33 @@ def until_all_is_written(*fits: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def write_fit(data, config, device_name: str, threads: int, output: Path, checkpoint_seconds: float) -> None:
-    """Train and write fit.nc."""
+def write_fits(
+    data: "Data",
+    configs: "Sequence[FitConfig]",
+    device_name: str,
+    threads: int,
+    paths: Sequence[Path],
+    checkpoint_seconds: float,
+) -> None:
+    """Train, as one pack, and write the fit.nc of each configuration."""
     import torch
 
     from stoirec.files import netcdf
     from stoirec.learn.devices import device
     from stoirec.learn.memory import keep_freed
-    from stoirec.learn.training import train as train_fit
+    from stoirec.learn.training import train_all
 
     keep_freed()
     torch.set_num_threads(threads)
-    with device(device_name) as chosen, Bar(config.n_steps(data.n_frames), "train", "step") as bar:
+    longest = max(config.n_steps(data.n_frames) for config in configs)
+    with device(device_name) as chosen, Bar(longest, "train", "step") as bar:
 
         def progress(step: int, n_steps: int, record: dict[str, float] | None) -> None:
             bar.update(step - bar.n)
             if record:
                 bar.note(f"L_pred {record['prediction']:.2e}, val_loss {record['val_loss']:.2e}")
 
-        fit = train_fit(data, config, chosen, checkpoint_of(output), checkpoint_seconds, progress, UNBROKEN)
-    netcdf.write(output, fit)
+        saved = [checkpoint_of(path) for path in paths]
+        fits = train_all(data, configs, chosen, saved, checkpoint_seconds, progress, UNBROKEN)
+        for path, fit in zip(paths, fits):
+            netcdf.write(path, fit)

@@ -1,7 +1,7 @@
 """A fit: everything one training job depends on."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -139,6 +139,13 @@ class FitConfig(Strict):
         """What of it training depends on: the decoder only rounds, and is the default one here."""
         default = type(self).model_fields["decoder"].default
         return self if self.decoder == default else self.model_copy(update={"decoder": default})
+
+    @property
+    def together(self) -> dict[str, Any]:
+        """What fits have in common that are trained as a pack: what shapes depend on, and what they are told."""
+        keys = ("batch_size", "n_runs", "precision", "optimiser", "role_prior", "role_signs")
+        own = {f"graph_model.{key}": value for key, value in self.graph_model}
+        return own | {key: getattr(self, key) for key in keys}
 
     def steps_per_epoch(self, n_frames: int) -> int:
         """Optimiser steps in one epoch; `n_frames` is per trajectory."""

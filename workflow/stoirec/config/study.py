@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from stoirec.config.bounds import MOST, MOST_FITS, FilePath, FolderPath, Label, Name, Seed
+from stoirec.config.bounds import MOST, MOST_FITS, FilePath, FolderPath, Label, Name, PackSize, Seed
 from stoirec.config.reading import Strict, parse, read_yaml
 
 _Whole = Annotated[int, Field(ge=-MOST, le=MOST)]
@@ -101,6 +101,9 @@ class Study(Strict):
         None, min_length=1, description="training seeds of every stage and of the evaluation"
     )
     results_dir: FolderPath = "results"
+    pack: PackSize = Field(
+        1, description="fits that one job trains at most, their steps at once; auto: as many as gain from it"
+    )
     base: dict[str, Any] = {}
     stages: list[Stage] = Field(min_length=1)
     select_by: Criterion | None = None

@@ -42,6 +42,9 @@ class MassAction(LearnableLaw):
     def part(self, edges: np.ndarray) -> "MassAction":
         return MassAction(self.graph.part(edges), self.allows_zero).to(self.ptr.device)
 
+    def copies(self, number: int) -> "MassAction":
+        return type(self)(self.graph.copies(number), self.allows_zero)
+
     def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
         own = slice(0, len(self.metabolite))
         log_factor = self._log_factor(self._log_c(parameters, concentration, own), size[:, None])

@@ -62,23 +62,24 @@ def outputs(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
 
 
 def pulled_back(parameters: Sequence[Tensor], found: list[Tensor], on_output: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Derivatives by each parameter, of a number whose derivatives by the outputs (out, n) are `on_output`.
+    """Derivatives by each parameter, of a number whose derivatives by the outputs (..., out, n) are `on_output`.
 
-    And by what the first map gives, (its out, n).
+    And by what the first map gives, (..., its out, n).
 
     Args:
-        found: by `values`, without leading axes.
+        found: by `values`, with one leading axis or none.
     """
     on_parameters: list[Tensor] = []
+    product = torch.addmm if on_output.dim() == 2 else torch.baddbmm
     for place in reversed(range(len(parameters) // 2)):
         weight, x = parameters[2 * place], found[place]
-        on_bias = on_output.sum(1)
+        on_bias = on_output.sum(-1)
         if place:  # tanh = 2 x - 1, and its derivative 4 x (1 - x)
-            on_weight = torch.addmm(on_bias.unsqueeze(1), on_output, x.t(), alpha=2, beta=-1)
-            on_output = (4 * weight).t() @ on_output
+            on_weight = product(on_bias.unsqueeze(-1), on_output, x.mT, alpha=2, beta=-1)
+            on_output = (4 * weight).mT @ on_output
             _times_slope(on_output, x, grad_input=on_output)
         else:
-            on_weight = on_output @ x.t()
+            on_weight = on_output @ x.mT
         on_parameters = [on_weight, on_bias, *on_parameters]
     return on_parameters, on_output
 

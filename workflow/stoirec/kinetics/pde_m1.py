@@ -29,6 +29,7 @@ class PdeM1(LearnableLaw):
         hidden_dim, output_size, n_layers: of substrate_func and rate_func; layers of units, input and output counted.
         embedding_dim: learnable numbers per metabolite.
         gate: whether messages are multiplied by g(|S|): then a coefficient of 0 silences a substrate.
+        copies: of the graph side by side, see `copies`; None: it is one.
     """
 
     learns_sizes = True
@@ -44,6 +45,7 @@ class PdeM1(LearnableLaw):
         n_layers: int = 3,
         embedding_dim: int = 0,
         gate: bool = False,
+        copies: int | None = None,
     ) -> None:
         super().__init__(graph)
         self.architecture = (hidden_dim, output_size, n_layers, embedding_dim, gate)
@@ -58,10 +60,13 @@ class PdeM1(LearnableLaw):
         self._names = {function: [f"{function}_{name}" for name in own] for function, own in functions.items()}
         if embedding_dim:
             self.shapes[EMBEDDING] = (graph.n_metabolites, embedding_dim)
+        if copies is not None:
+            self.shapes = {name: (copies, *shape) for name, shape in self.shapes.items()}
 
         # messages (output_size, S) row by row, and where those for each number and reaction start
-        message = np.arange(output_size * len(self.metabolite))
-        first = len(self.metabolite) * np.arange(output_size)[:, None]
+        n_rows = output_size * (copies or 1)
+        message = np.arange(n_rows * len(self.metabolite))
+        first = len(self.metabolite) * np.arange(n_rows)[:, None]
         starts = np.append(first + self.ptr[:-1].numpy(), message.size)
         buffers = {
             "reaction": graph.edge_reaction[graph.substrate_edges],  # (S,)
@@ -80,6 +85,9 @@ class PdeM1(LearnableLaw):
     def part(self, edges: np.ndarray) -> "PdeM1":
         return PdeM1(self.graph.part(edges), *self.architecture).to(self.ptr.device)
 
+    def copies(self, number: int) -> "PdeM1":
+        return PdeM1(self.graph, *self.architecture, copies=number)
+
     def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
         c = concentration.mT[..., self.metabolite, :]
         message = self.messages(parameters, c, size[..., None], self.metabolite)
@@ -89,38 +97,42 @@ class PdeM1(LearnableLaw):
         self, parameters: Parameters, concentration: Tensor, size: Tensor, by_concentration: bool = False
     ) -> tuple[Tensor, OnRates]:
         substrate_func, rate_func = (self._own(function, parameters) for function in self._names)
-        c = concentration.t().contiguous().index_select(0, self.metabolite)
-        features = self._features(parameters, c, size.unsqueeze(1), self.metabolite)
-        of_edges = values(substrate_func, features.flatten(1))
-        message = of_edges[-1].view(-1, *c.shape)
-        silence = gate(size).unsqueeze(1) if self.allows_zero else None
-        rows = (message if silence is None else message * silence).view(-1, c.shape[1])
+        n_frames, copies = concentration.shape[0], substrate_func[0].shape[:-2]  # of which each has its own functions
+        c = concentration.t().contiguous().view(*copies, -1, n_frames).index_select(-2, self.metabolite)
+        size = size.view(*copies, -1, 1)
+        features = self._features(parameters, c, size, self.metabolite)
+        of_edges = values(substrate_func, features.flatten(-2))
+        message = of_edges[-1].view(*copies, -1, *c.shape[-2:])
+        silence = gate(size).unsqueeze(-3) if self.allows_zero else None
+        rows = (message if silence is None else message * silence).view(-1, n_frames)
         summed = pointed_sum(rows, self.message_row, self.message_ptr)
-        of_reactions = values(rate_func, summed.view(message.shape[0], -1))
-        before = of_reactions[-1].view(-1, c.shape[1])
+        of_reactions = values(rate_func, summed.view(*message.shape[:-2], -1))
+        before = of_reactions[-1].view(-1, n_frames)
 
         def on_rates(on: Tensor) -> tuple[dict[str, Tensor], Tensor | None, Tensor]:
-            on_rate_func, on_first = pulled_back(rate_func, of_reactions, (on * torch.sigmoid(before)).view(1, -1))
-            on_summed = (rate_func[0].t() @ on_first).view(-1, *before.shape)
-            on_gated = on_summed.index_select(1, self.reaction)
+            on_before = (on * torch.sigmoid(before)).view(of_reactions[-1].shape)
+            on_rate_func, on_first = pulled_back(rate_func, of_reactions, on_before)
+            on_summed = (rate_func[0].mT @ on_first).view(*message.shape[:-2], -1, n_frames)
+            on_gated = on_summed.index_select(-2, self.reaction)
             on_message = on_gated if silence is None else on_gated * silence
-            on_substrate_func, on_first = pulled_back(substrate_func, of_edges, on_message.flatten(1))
+            on_substrate_func, on_first = pulled_back(substrate_func, of_edges, on_message.flatten(-2))
 
             def by_edge(feature: int) -> Tensor:
-                return (substrate_func[0][:, feature] @ on_first).view(c.shape)
+                return (substrate_func[0][..., feature].unsqueeze(-2) @ on_first).view(c.shape)
 
-            on_size = by_edge(1).sum(1)
+            on_size = by_edge(1).sum(-1)
             if silence is not None:
-                on_size += gate_slope(size) * (message * on_gated).sum((0, 2))
+                on_size += gate_slope(size[..., 0]) * (message * on_gated).sum((-3, -1))
             found = dict(zip(self.shapes, (*on_substrate_func, *on_rate_func)))
             if EMBEDDING in self.shapes:
                 embedding = parameters[EMBEDDING]
-                on_edges = torch.stack([by_edge(2 + place).sum(1) for place in range(embedding.shape[1])], dim=1)
-                found[EMBEDDING] = torch.zeros_like(embedding).index_add(0, self.metabolite, on_edges)
+                on_edges = torch.stack([by_edge(2 + place).sum(-1) for place in range(embedding.shape[-1])], dim=-1)
+                found[EMBEDDING] = torch.zeros_like(embedding).index_add(-2, self.metabolite, on_edges)
             if not by_concentration:
-                return found, None, on_size
-            on_concentration = c.new_zeros(concentration.shape[::-1]).index_add(0, self.metabolite, by_edge(0))
-            return found, on_concentration.t(), on_size
+                return found, None, on_size.flatten()
+            by_metabolite = c.new_zeros(*copies, concentration.shape[1] // math.prod(copies), n_frames)
+            by_metabolite.index_add_(-2, self.metabolite, by_edge(0))
+            return found, by_metabolite.view(-1, n_frames).t(), on_size.flatten()
 
         return nn.functional.softplus(before), on_rates
 

@@ -130,6 +130,14 @@ class LearnableLaw(RateLaw):
     def part(self, edges: np.ndarray) -> "LearnableLaw":
         """The law on the graph with some of the edges (positions, in order)."""
 
+    @abstractmethod
+    def copies(self, number: int) -> "LearnableLaw":
+        """The law on so many copies of the graph side by side, each with parameters of its own.
+
+        They lie one after the other: `shapes` has them in a leading axis, or as one longer vector. For `linearised`
+        alone; concentrations are then (frames, number * M).
+        """
+
     def initial(self, name: str, rng: np.random.Generator, typical: np.ndarray | None = None) -> np.ndarray:
         """A random start of a parameter: uniform within 1/sqrt(fan-in), as PyTorch initialises nn.Linear.
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,42 +20,56 @@ class History:
     Attributes:
         records: by snapshot: step, coefficient (E,) in single precision, each loss component, val_loss.
         diverged: whether one of them was not finite.
+        sums, n_summed: losses since the last snapshot, and of how many steps.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.records: list[dict[str, Any]] = []
         self.diverged = False
-        self._sums = torch.zeros(len(losses.COMPONENTS), dtype=torch.float64, device=device)
-        self._n_summed = 0
+        self.sums = torch.zeros(len(losses.COMPONENTS), dtype=torch.float64, device=device)
+        self.n_summed = 0
 
     def add(self, components: Tensor) -> None:
         """Losses (components,) of a step; a snapshot records their mean."""
-        self._sums += components
-        self._n_summed += 1
+        self.sums += components
+        self.n_summed += 1
 
     def snapshot(self, step: int, sto_all: Tensor, components: Tensor | None, val_loss: float) -> dict[str, float]:
         """Record the mean loss components since the last snapshot, or `components` where there were no steps."""
-        means = (self._sums / self._n_summed if self._n_summed else components).tolist()
+        means = (self.sums / self.n_summed if self.n_summed else components).tolist()
         record = dict(zip(losses.COMPONENTS, means)) | {VAL_LOSS: val_loss}
         coefficient = sto_all.detach().to("cpu", torch.float32, copy=True)
         self.records.append({"step": step, "coefficient": coefficient, **record})
-        self._sums.zero_()
-        self._n_summed = 0
+        self.sums.zero_()
+        self.n_summed = 0
         if not (all(map(math.isfinite, record.values())) and torch.isfinite(coefficient).all()):
             self.diverged = True
             _log.warning("diverged before step %d", step)
         return record
 
+    @staticmethod
+    def in_rows(histories: "Sequence[History]") -> Tensor:
+        """(fits, components) the sums of several, which from now on lie in it."""
+        rows = torch.stack([each.sums for each in histories])
+        for each, row in zip(histories, rows):
+            each.sums = row
+        return rows
+
     def is_fresh(self) -> bool:
         """Whether there were no steps since the last snapshot."""
-        return self._n_summed == 0
+        return self.n_summed == 0
 
     def state(self) -> dict[str, Any]:
-        return {"records": self.records, "diverged": self.diverged, "sums": self._sums, "n_summed": self._n_summed}
+        return {
+            "records": self.records,
+            "diverged": self.diverged,
+            "sums": self.sums.clone(),
+            "n_summed": self.n_summed,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Raises many kinds of errors if `state` is of another form."""
-        self.records, self.diverged, self._n_summed = state["records"], bool(state["diverged"]), int(state["n_summed"])
-        self._sums.copy_(state["sums"].view_as(self._sums))
+        self.records, self.diverged, self.n_summed = state["records"], bool(state["diverged"]), int(state["n_summed"])
+        self.sums.copy_(state["sums"].view_as(self.sums))
         if any(record.keys() != {"step", "coefficient", *losses.COMPONENTS, VAL_LOSS} for record in self.records):
             raise ValueError("records of other losses")

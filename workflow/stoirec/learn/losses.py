@@ -19,25 +19,28 @@ from stoirec.config.fit import FitConfig
 from stoirec.kinetics.segments import pointed_sum
 from stoirec.network.columns import ColumnSpace
 
-Loss = tuple[Tensor, Callable[[], Tensor]]  # a term, and what gives its derivatives by its first argument
+# a term (fits,), and what gives the derivatives of each fit's by its part of the first argument
+Loss = tuple[Tensor, Callable[[], Tensor]]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What a regulariser may know of the columns of S.
+    """What a regulariser may know of the columns of S, of one fit or of several, one after the other.
 
     Attributes:
         reaction_ptr: (R + 1,) edges by reaction.
         amounts: (quantities, E) of what is conserved.
+        n_fits: whose they are.
     """
 
     reaction_ptr: Tensor
     amounts: Tensor
+    n_fits: int = 1
 
     @classmethod
-    def of(cls, space: ColumnSpace, dtype: torch.dtype, device: torch.device) -> "Columns":
+    def of(cls, space: ColumnSpace, dtype: torch.dtype, device: torch.device, n_fits: int = 1) -> "Columns":
         ptr = torch.as_tensor(space.graph.reaction_ptr, dtype=torch.int64, device=device)
-        return cls(ptr, torch.as_tensor(space.amounts, dtype=dtype, device=device))
+        return cls(ptr, torch.as_tensor(space.amounts, dtype=dtype, device=device), n_fits)
 
     @cached_property
     def reaction(self) -> Tensor:
@@ -55,32 +58,34 @@ class Columns:
         return self.amounts.T.contiguous()
 
 
-def prediction(predicted: Tensor, observed: Tensor, scale: Tensor) -> Loss:
+def prediction(predicted: Tensor, observed: Tensor, scale: Tensor, n_fits: int = 1) -> Loss:
     """Mean squared residual of dc/dt (frames, M), each metabolite divided by its `scale` (M,)."""
     residual = (predicted - observed) / scale
-    return residual.square().mean(), lambda: residual / (scale * (residual.numel() / 2))
+    value = residual.square().view(len(residual), n_fits, -1).mean((0, 2))
+    return value, lambda: residual / (scale * (residual.numel() / n_fits / 2))
 
 
 def l1(sto_all: Tensor, columns: Columns) -> Loss:
     """||sto_all||_1 over the edges (E,)."""
-    return sto_all.abs().sum(), sto_all.sign
+    return sto_all.abs().view(columns.n_fits, -1).sum(1), sto_all.sign
 
 
 def integer(sto_all: Tensor, columns: Columns) -> Loss:
     """Mean sin^2(pi S) over the edges (E,): zero at integers, one half way between."""
-    value = torch.sin(math.pi * sto_all).square().mean()
-    return value, lambda: torch.sin(2 * math.pi * sto_all) * (math.pi / sto_all.shape[0])
+    value = torch.sin(math.pi * sto_all).square().view(columns.n_fits, -1).mean(1)
+    return value, lambda: torch.sin(2 * math.pi * sto_all) * (math.pi / (len(sto_all) // columns.n_fits))
 
 
 def mass(sto_all: Tensor, columns: Columns) -> Loss:
     """Mean over reactions of the squared column sums of what is conserved."""
-    n_reactions, amounts = columns.reaction_ptr.shape[0] - 1, columns.by_edge.to(sto_all.dtype)
+    n_reactions = (columns.reaction_ptr.shape[0] - 1) // columns.n_fits
+    amounts = columns.by_edge.to(sto_all.dtype)
     sums = pointed_sum(amounts, columns.edge, columns.reaction_ptr, sto_all)  # (R, quantities)
 
     def slope() -> Tensor:
         return (amounts * sums.index_select(0, columns.reaction)).sum(1) * (2 / n_reactions)
 
-    return sums.square().sum() / n_reactions, slope
+    return sums.square().view(columns.n_fits, -1).sum(1) / n_reactions, slope
 
 
 @dataclass(frozen=True)
@@ -113,3 +118,14 @@ REGULARISERS = (
 )
 PREDICTION = "prediction"
 COMPONENTS = (PREDICTION, *(term.name for term in REGULARISERS))
+
+
+def terms(predicted: Tensor, dcdt: Tensor, scale: Tensor, coefficient: Tensor, columns: Columns) -> list[Loss]:
+    """All COMPONENTS, unweighted."""
+    found = [prediction(predicted, dcdt, scale, columns.n_fits)]
+    return found + [term.of(coefficient, columns) for term in REGULARISERS]
+
+
+def values(found: list[Loss]) -> Tensor:
+    """(fits, components)."""
+    return torch.stack([value for value, _ in found], dim=1)

@@ -37,6 +37,9 @@ class MetabolismPropagation(nn.Module):
         log_k: (R,) log10 rate constants [1/time unit].
         rate_parameters: those of the rate law, by its names.
 
+    With `copies` it is the model of so many fits at once, as many networks side by side, for `linearised` alone. Each
+    has parameters of its own, not initialised, one after the other; concentrations are (frames, copies * M).
+
     Buffers:
         sign: (E,) signs that the fit is told, 0 unknown.
         substrates: (E_sub,) positions of the substrate edges among all edges.
@@ -58,10 +61,13 @@ class MetabolismPropagation(nn.Module):
         dt: float | None = None,
         log_k: float = -2.0,
         typical: np.ndarray | None = None,
+        copies: int | None = None,
     ) -> None:
         super().__init__()
+        self.law = rate_law(space.graph, config.graph_model)
+        if copies is not None:
+            self.law, space = self.law.copies(copies), space.copies(copies)
         graph = space.graph
-        self.law = rate_law(graph, config.graph_model)
         self.rate_parameters = nn.ParameterDict()
         for name, shape in self.law.shapes.items():
             self.rate_parameters[name] = nn.Parameter(torch.empty(shape))
@@ -88,7 +94,8 @@ class MetabolismPropagation(nn.Module):
         self.register_buffer("substrate_sign", self.sign[self.substrates], persistent=False)
         self._by_name = dict(self.rate_parameters)  # the same, sooner to read
         self.to(DTYPES[config.precision])
-        self._initialise(sign, config, log_k, typical)
+        if copies is None:
+            self._initialise(sign, config, log_k, typical)
 
     @torch.no_grad()
     def _initialise(self, sign: np.ndarray, config: FitConfig, log_k: float, typical: np.ndarray | None) -> None:

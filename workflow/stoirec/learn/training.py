@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from stoirec.learn.history import History
 from stoirec.learn.inferred import InferredCourses
 from stoirec.learn.model import new_model
 from stoirec.learn.observations import Observations, concentration_unit
+from stoirec.learn.pack import packed
 from stoirec.learn.refinement_rounds import RefinementRounds
 from stoirec.signals import Stopped
 
@@ -57,67 +59,125 @@ def train(
     Raises:
         Unsuitable: the data has fewer training runs than config.n_runs, or cannot serve the configuration otherwise.
     """
+    (fit,) = train_all(data, [config], device, [checkpoint_path], checkpoint_seconds, progress, unbroken)
+    return fit
+
+
+def train_all(
+    data: Data,
+    configs: Sequence[FitConfig],
+    device: torch.device,
+    checkpoint_paths: Sequence[Path | None],
+    checkpoint_seconds: float = 30.0,
+    progress: Progress = lambda *_: None,
+    unbroken: AbstractContextManager = _NO_SIGNALS,
+) -> Iterator[xr.Dataset]:
+    """`train` of configurations with the same `together`, each with a checkpoint of its own: the fits in their order.
+
+    First gradient descent of all, as a pack; then refinement, one by one.
+    """
     wrong = None if data.courses else contradiction(data)
     if wrong is not None:
         _log.warning("dcdt contradicts concentration and time: %s", wrong)
-    saves = _Saves(checkpoint_path, checkpoint.fingerprint(data, config), checkpoint_seconds, unbroken)
-    training = _resumed(data, config, device, saves)
+    jobs: list[_Job] = []
+    for config, path in zip(configs, checkpoint_paths, strict=True):
+        saves = _Saves(path, checkpoint.fingerprint(data, config), checkpoint_seconds, unbroken)
+        jobs.append(_Job(_resumed(data, config, device, saves, [job.training for job in jobs]), saves))
     try:
-        _descend(training, saves, progress, unbroken)
+        _descend(jobs, progress, unbroken)
     except Stopped:
-        saves.save(training.checkpoint())
+        for job in jobs:
+            job.save()
         raise
-    saves.save(training.checkpoint())
-    while not training.history.diverged and training.rounds.left():
-        training.rounds.advance()
-        training.snapshot()
-        saves.save(training.checkpoint())
-    return training.content()
+    for job in jobs:
+        job.save()
+    for job in jobs:
+        training = job.training
+        while not training.history.diverged and training.rounds.left():
+            with _timed(training):
+                training.rounds.advance()
+                training.snapshot()
+            job.save()
+        yield training.content()
 
 
-def _resumed(data: Data, config: FitConfig, device: torch.device, saves: "_Saves") -> "Training":
+def _resumed(
+    data: Data, config: FitConfig, device: torch.device, saves: "_Saves", beside: "Sequence[Training]"
+) -> "Training":
     """A job that goes on from its checkpoint, or starts: without one, or where it cannot go on from it."""
-    training, saved = Training(data, config, device), saves.load()
+    training, saved = Training(data, config, device, beside), saves.load()
     if saved is None:
         return training
     try:
         training.resume(saved)
     except Exception as error:  # a state of another form raises many kinds
         saves.set_aside(error)
-        return Training(data, config, device)
+        return Training(data, config, device, beside)
     return training
 
 
-def _descend(training: "Training", saves: "_Saves", progress: Progress, unbroken: AbstractContextManager) -> None:
-    """The steps of gradient descent that are left."""
-    descent, n_steps = training.descent, training.descent.schedule.n_steps
-    if not training.history.records:
-        with unbroken:
-            training.snapshot()
-    snapshots = descent.schedule.snapshots()
-    while descent.step < n_steps and not training.history.diverged:
-        with unbroken:
-            training.history.add(descent.advance())
-            record = training.snapshot() if descent.step in snapshots else None
-        progress(descent.step, n_steps, record)
-        if descent.step < n_steps and saves.due():
-            saves.save(training.checkpoint())
+def _descend(jobs: "list[_Job]", progress: Progress, unbroken: AbstractContextManager) -> None:
+    """The steps of gradient descent that are left; who has done all of them, or diverged, leaves the pack."""
+    n_steps = max(job.training.descent.schedule.n_steps for job in jobs)
+    for job in jobs:
+        if not job.training.history.records:
+            with unbroken, _timed(job.training):
+                job.training.snapshot()
+    going: list[_Job] = []
+    while left := [job for job in jobs if job.training.steps_left()]:
+        trainings = [job.training for job in left]
+        if left != going:
+            going, pack = left, packed([training.descent for training in trainings])
+            sums = History.in_rows([training.history for training in trainings])
+        with unbroken, _timed(*trainings):
+            sums += pack.advance()
+            for training in trainings:
+                training.history.n_summed += 1
+            records = [training.snapshot() for training in trainings if training.descent.step in training.snapshots]
+        steps_left = max(training.steps_left() for training in trainings)
+        progress(n_steps - steps_left, n_steps, records[-1] if records else None)
+        for job in left:
+            if job.training.steps_left() and job.saves.due():
+                job.save()
+
+
+@contextmanager
+def _timed(*trainings: "Training") -> Iterator[None]:
+    """Seconds of a block that several trainings share."""
+    started = time.monotonic()
+    yield
+    share = (time.monotonic() - started) / len(trainings)
+    for training in trainings:
+        training.seconds += share
 
 
 class Training:
-    """A training job as far as it got: the model, and what moves it; `data` in the `unit` of the learner."""
+    """A training job as far as it got: the model, and what moves it; `data` in the `unit` of the learner.
 
-    def __init__(self, data: Data, config: FitConfig, device: torch.device) -> None:
-        self.unit = concentration_unit(data)
-        data = data.in_unit(self.unit)
-        self.data, self.config, self.device = data, config, device
+    Args:
+        beside: trainings on the same data: what frames it has in common with one of them is held once.
+
+    Attributes:
+        snapshots: steps of gradient descent after which there is one.
+        seconds: what it took, of steps with others its share.
+    """
+
+    def __init__(self, data: Data, config: FitConfig, device: torch.device, beside: "Sequence[Training]" = ()) -> None:
+        seen = config.n_runs, config.refinement_frames, config.precision
+        twin = next((each for each in beside if each.seen == seen), None)
+        self.unit = concentration_unit(data) if twin is None else twin.unit
+        data = data.in_unit(self.unit) if twin is None else twin.data
+        self.data, self.config, self.device, self.seen = data, config, device, seen
         self.model = new_model(data, config).to(device)
-        observed = Observations.of(data, config, device)
+        self.given = observed = Observations.of(data, config, device) if twin is None else twin.given
         inferred = InferredCourses(data, self.model.dtype, device) if len(data.unmeasured) else None
         self.descent = GradientDescent(data, config, self.model, observed, inferred)
         self.rounds = RefinementRounds(data, config, self.model, observed, self.descent.chance, inferred)
         self.history = History(device)
-        self.earlier_seconds, self.started = 0.0, time.monotonic()
+        self.snapshots = self.descent.schedule.snapshots()
+        self.seconds = 0.0
+        if twin is not None:
+            self.descent.observed = twin.descent.observed
 
     @property
     def inferred(self) -> InferredCourses | None:
@@ -134,6 +194,10 @@ class Training:
         """Steps done, of gradient descent and of refinement."""
         return self.descent.step + self.rounds.steps
 
+    def steps_left(self) -> int:
+        """Of gradient descent; none once it diverged."""
+        return 0 if self.history.diverged else self.descent.schedule.n_steps - self.descent.step
+
     def snapshot(self) -> dict[str, float]:
         """Record coefficients, losses and val_loss as they are."""
         validation = self.observed.validation
@@ -144,28 +208,26 @@ class Training:
     def content(self) -> xr.Dataset:
         """Of fit.nc."""
         if self.rounds.state is None and not self.history.diverged:
-            self.rounds.infer()
+            with _timed(self):
+                self.rounds.infer()
         costs = {
             "n_steps": self.n_steps,
-            "wall_time_s": round(self._seconds(), 3),
+            "wall_time_s": round(self.seconds, 3),
             "threads": torch.get_num_threads(),
             "device": str(self.device),
         }
         parts = (self.model, self.observed, self.history, self.rounds)
         return fit_content(self.rounds.data, self.unit, self.config, *parts, costs)
 
-    def _seconds(self) -> float:
-        return self.earlier_seconds + time.monotonic() - self.started
-
     def checkpoint(self) -> dict[str, Any]:
         """All that a resumed job needs."""
         return {
-            "model": self.model.state_dict(),
+            "model": {name: value.clone() for name, value in self.model.state_dict().items()},
             "descent": self.descent.state(),
             "rounds": self.rounds.checkpoint(),
             "history": self.history.state(),
             "inferred": None if self.inferred is None else self.inferred.state_dict(),
-            "seconds": self._seconds(),
+            "seconds": self.seconds,
         }
 
     def resume(self, saved: dict[str, Any]) -> None:
@@ -178,9 +240,20 @@ class Training:
             self.inferred.load_state_dict(saved["inferred"])
             if self.rounds.state is not None:
                 self.rounds.see(self.inferred)
-        self.earlier_seconds = float(saved["seconds"])
+        self.seconds += float(saved["seconds"])
         done = self.descent.step, self.descent.schedule.n_steps, self.rounds.done
         _log.info("resumed at step %d of %d, %d rounds of refinement done", *done)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A training and its checkpoints."""
+
+    training: Training
+    saves: "_Saves"
+
+    def save(self) -> None:
+        self.saves.save(self.training.checkpoint())
 
 
 class _Saves:

@@ -111,6 +111,24 @@ class ColumnSpace:
             real=None if self.real is None else self.real[edges],
         )
 
+    def copies(self, number: int) -> "ColumnSpace":
+        """The space of so many copies of the graph side by side."""
+        reverse = self.reverse_of
+        if reverse is not None:
+            shift = self.graph.n_reactions * np.arange(number)[:, None]
+            reverse = np.where(reverse < 0, -1, reverse + shift).ravel()
+        return replace(
+            self,
+            graph=self.graph.copies(number),
+            sign=np.tile(self.sign, number),
+            bound=np.tile(self.bound, number),
+            known=np.tile(self.known, number),
+            conserved=np.tile(self.conserved, number),
+            is_open=np.tile(self.is_open, number),
+            reverse_of=reverse,
+            real=None if self.real is None else np.tile(self.real, number),
+        )
+
     @property
     def likely_sign(self) -> np.ndarray:
         """(E,) the sign, or that of the candidate role where it is not known."""

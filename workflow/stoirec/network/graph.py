@@ -119,6 +119,17 @@ class Graph:
             edge_is_substrate=self.edge_is_substrate[edges],
         )
 
+    def copies(self, number: int) -> "Graph":
+        """So many of these networks side by side, without names: all of the first, all of the second, ..."""
+        shift = np.repeat(np.arange(number), self.n_edges)
+        return Graph(
+            number * self.n_metabolites,
+            number * self.n_reactions,
+            np.tile(self.edge_metabolite, number) + self.n_metabolites * shift,
+            np.tile(self.edge_reaction, number) + self.n_reactions * shift,
+            np.tile(self.edge_is_substrate, number),
+        )
+
     def matrix(self, coefficient: np.ndarray) -> np.ndarray:
         """(M, R) stoichiometric matrix with `coefficient` (E,) on the edges and zeros elsewhere."""
         dense = np.zeros((self.n_metabolites, self.n_reactions), dtype=coefficient.dtype)

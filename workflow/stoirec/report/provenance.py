@@ -12,7 +12,7 @@ from stoirec.files.provenance import git_commit, versions
 from stoirec.report.results import Results
 from stoirec.study.store import Store
 
-_RULES = ("simulate", "train", "round", "choose", "collect", "notebook")  # the order they run in
+_RULES = ("simulate", "train", "train_pack", "round", "choose", "collect", "notebook")  # the order they run in
 
 
 def provenance(results: Results, study_text: str) -> dict[str, Any]:
@@ -57,12 +57,15 @@ def _counted(values: pd.Series) -> str:
 def rule_times(results: Results) -> list[dict[str, Any]]:
     """Wall time of every rule from Snakemake's benchmark files, summed over the jobs of this study.
 
-    The store may hold other studies' data and fits: a job's file is named after its data set, its fit or its study.
+    The store may hold other studies' data and fits: a job's file is named after its data set, fit, pack or
+    study.
     """
     own = {name for fit in results.all_fits for name in (fit.fit_id, fit.training_id)}
+    store = Store(results.store)
+    own |= {pack for training, pack in store.packed().items() if training in own}
     own |= {*results.data_names, *results.held_out_names}
     rows = []
-    found = Store(results.store).benchmarks()
+    found = store.benchmarks()
     order = {name: index for index, name in enumerate(_RULES)}
     for rule in sorted(found, key=lambda rule: (order.get(rule, len(order)), rule)):
         jobs = [_benchmark(path) for job, path in found[rule].items() if _belongs(job, own, results.study.name)]

@@ -14,13 +14,15 @@ from stoirec.errors import BadInput
 from stoirec.files import contents, netcdf
 from stoirec.study.expansion import Wave, fits_of, grid, recovery_criterion, training_seeds, waves
 from stoirec.study.identity import Fit, flat, flatten
+from stoirec.study.packs import packs as packs_of
 from stoirec.study.store import Store
 
 # Measured on one core of an Intel Xeon at 2.1 GHz, default regime and model (docs/benchmarks.md).
 STEP_SECONDS = 5e-3  # 3 ms with functions of 213 weights, 6 with 1,201
 REFINEMENT_SECONDS = 0.018  # of a round of refinement, for each weight of the functions: 22 s at 1,201, 4 s at 213
 REFINEMENT_SECONDS_GATED = 0.05  # the same where candidate edges may be decoys
-START_SECONDS = 10.0  # of a fit: two Python processes, reading, decoding
+START_SECONDS = 10.0  # of a fit: two Python processes, reading, decoding; half of it for training, which a pack shares
+PACKED_STEP = {8: 0.45, 32: 0.7}  # of a step alone, in a pack of fits with batches of up to so many frames
 _MEASURED = 8  # finished fits the time of a step is taken from
 
 
@@ -30,7 +32,7 @@ class Budget:
 
     Attributes:
         fits, steps: in all; at_most: an upper bound, for later waves follow from results.
-        left: fits without an answer; seconds: of processor time for them.
+        left: fits without an answer; seconds: of processor time for them; packs: jobs that train several of them.
         measured: whether the time of a step is from fits of this store, not from a constant.
     """
 
@@ -40,6 +42,7 @@ class Budget:
     left: int
     seconds: float
     measured: bool
+    packs: int
 
 
 def budget(study: Study, path: str | Path, store: Store) -> Budget:
@@ -59,17 +62,26 @@ def budget(study: Study, path: str | Path, store: Store) -> Budget:
         (done if store.recovery(fit.fit_id).exists() else left).append(fit)
     trainings = {fit.training_id: fit.config for fit in known}
     waiting = {fit.training_id: fit.config for fit in left if not store.fit(fit.training_id).exists()}
-    left_steps = later_steps + sum(config.n_steps(n_frames) for config in waiting.values())
+    packs = [pack for pack in packs_of(left, study.pack, store).values() if not waiting.keys().isdisjoint(pack)]
+    packed = {name for pack in packs for name in pack}
     refinement += sum(_refinement_seconds(config) for config in waiting.values())
     per_step = _measured(store, done)
+    step_seconds = sum(
+        config.n_steps(n_frames) * (per_step or STEP_SECONDS * (_packed_step(config) if name in packed else 1))
+        for name, config in waiting.items()
+    )
     n_left = n_later + len(left)
     return Budget(
         fits=len(known) + n_later,
         steps=sum(config.n_steps(n_frames) for config in trainings.values()) + later_steps,
         at_most=bool(later),
         left=n_left,
-        seconds=left_steps * (per_step or STEP_SECONDS) + refinement + n_left * START_SECONDS,
+        seconds=later_steps * (per_step or STEP_SECONDS)
+        + step_seconds
+        + refinement
+        + (n_left - (len(packed) - len(packs)) / 2) * START_SECONDS,
         measured=per_step is not None,
+        packs=len(packs),
     )
 
 
@@ -84,7 +96,13 @@ def summary(study: Study, path: str | Path, store: Store) -> str:
         return f"{line}; all fits are done"
     source = "measured here" if need.measured else "assumed"
     done = f"; {need.fits - need.left} done" if need.left < need.fits else ""
-    return f"{line}{done}; {most}{need.seconds / 3600:.2f} core hours to go (time per step {source})"
+    packs = f", {need.packs} pack(s)" if need.packs else ""
+    return f"{line}{done}; {most}{need.seconds / 3600:.2f} core hours to go{packs} (time per step {source})"
+
+
+def _packed_step(config: FitConfig) -> float:
+    """Seconds of a step in a pack over those of one alone."""
+    return next((share for frames, share in PACKED_STEP.items() if config.batch_size <= frames), 1.0)
 
 
 def _refinement_seconds(config: FitConfig) -> float:

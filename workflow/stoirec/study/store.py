@@ -40,6 +40,10 @@ class Store:
     def checkpoint(self, training_id: str) -> Path:
         return checkpoint_of(self.fit(training_id))
 
+    def pack(self, name: str) -> Path:
+        """A line for each fit of a pack: its training_id."""
+        return Path(self.root, "packs", f"{name}.txt")
+
     def recovery(self, fit_id: str) -> Path:
         return self.fits / fit_id / "recovery.nc"
 
@@ -54,6 +58,14 @@ class Store:
     def fit_ids(self) -> set[str]:
         """Names with a folder: what is being trained, is trained, or is rounded."""
         return {path.relative_to(self.fits).as_posix() for path in self.fits.glob("*/*") if path.is_dir()}
+
+    def packed(self) -> dict[str, str]:
+        """training_id -> the pack it was trained in, the last one."""
+        found = {}
+        for path in _by_age(Path(self.root, "packs").glob("*/*.txt")):
+            name = path.relative_to(Path(self.root, "packs")).as_posix().removesuffix(".txt")
+            found |= dict.fromkeys(path.read_text().split("\n")[:-1], name)
+        return found
 
     def trained(self) -> list[Path]:
         """Every fit.nc, the newest last."""
