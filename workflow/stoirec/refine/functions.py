@@ -117,8 +117,8 @@ class Functions:
             start = first[self.graph.edge_reaction[edges]]
             number = first[self.graph.edge_reaction[edges] + 1] - start
             shift = np.repeat(start - number.cumsum() + number, number)
-            parts = shift + np.arange(len(shift)), np.repeat(edges, number)
-            found.append(tuple(torch.as_tensor(part, device=self.device) for part in parts))
+            own, its = shift + np.arange(len(shift)), np.repeat(edges, number)
+            found.append((torch.as_tensor(own, device=self.device), torch.as_tensor(its, device=self.device)))
         return found
 
     @cached_property

@@ -1,5 +1,7 @@
 """Chapter 3, to be explored: every candidate entry of the matrix."""
 
+from functools import partial
+
 import numpy as np
 import xarray as xr
 from bokeh.models import BoxZoomTool, CDSView, ColumnDataSource, IndexFilter, TapTool
@@ -35,15 +37,15 @@ def matrix(graph: Graph, recovery: xr.Dataset, true: np.ndarray) -> str:
     name_axis(made.yaxis[0], [graph.metabolite_name(metabolite) for metabolite in range(graph.n_metabolites)])
     made.xaxis.major_label_orientation = 0.9
     made.rect("x", "y", 0.94, 0.94, source=source, color=_EMPTY, nonselection_fill_alpha=1, nonselection_line_alpha=1)
-    looks = {"line_color": "#9aa3ad", "line_width": 0.5}
-    cells = made.rect("x", "y", 0.94, 0.94, source=source, view=_view("shown"), fill_color="colour", **looks)
+    cell = partial(made.rect, "x", "y", 0.94, 0.94, source=source, fill_color="colour")
+    cells = cell(view=_view("shown"), line_color="#9aa3ad", line_width=0.5)
     cells.selection_glyph = cells.glyph.clone(line_color="#000000", line_width=3)
     cells.nonselection_glyph = cells.glyph
     for name, marker, colour in (("unsure", "circle", _UNSURE), ("wrong", "x", VERMILION)):
         view = _view(name)
         for width, line in ((5, "#ffffff"), (2.2, colour)):  # a pale rim: it is seen on any colour
-            look = {"size": 9, "marker": marker, "line_color": line, "line_width": width, "fill_color": None}
-            marks = made.scatter("x", "y", source=source, view=view, **look)
+            mark = partial(made.scatter, "x", "y", source=source, view=view, size=9, marker=marker, fill_color=None)
+            marks = mark(line_color=line, line_width=width)
             marks.nonselection_glyph = marks.glyph
     shown = {"metabolite": "@metabolite", "reaction": "@reaction", "learned": "@learned{0.000}"}
     over = hover(**shown, integer="@integer", true="@true", confidence="@confidence{0.000}")

@@ -64,7 +64,7 @@ def parallel(answers: pd.DataFrame, varied: list[str]) -> str:
         text_font_size="12px",
         text_baseline="middle",
         text_color="#374151",
-        background_fill_color="#ffffff",
+        background_fill_color="#ffffff",  # type: ignore[call-arg]  # Bokeh has it, its types do not
         background_fill_alpha=0.8,
     )
     brush.renderers = [points]
