@@ -296,6 +296,13 @@ def test_matched_pairs_differ_in_one_parameter_only(found):
     assert roles["mean"] == pytest.approx((exact["role"] - exact[HOSTILE]).mean())
 
 
+def test_fits_on_another_regime_are_no_pair_though_the_network_has_the_same_seed(found):
+    answers = found.answers.copy()
+    answers["data"] = [f"{data}-{place}" for place, data in enumerate(answers["data"])]
+    elsewhere = SimpleNamespace(answers=answers, varied=found.varied)
+    assert effects.matched_pairs(elsewhere).empty and effects.matched_effects(elsewhere).empty
+
+
 def test_crossed_pairs_differ_in_these_two_only(found):
     (pair, fits), *others = effects.crossed_pairs(found).items()
     assert not others and set(pair) == {"param.role_prior", "param.learning_rate_start"}

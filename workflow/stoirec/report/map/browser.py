@@ -65,10 +65,10 @@ def browser(graph: Graph, reactions: list[RecoveredReaction], found: Fluxes | No
     made = chart(260, "time [time unit]", "flux [concentration / time unit]")
     names = ("time", "recovered", "true")
     source = ColumnDataSource({name: [0, 1] for name in names}, name="flux")  # until one is picked
-    of_course = partial(made.line, "time", source=source, line_width=2.2)
+    curve = partial(made.line, "time", source=source, line_width=2.2)
     if found is not None and found.true is not None:
-        of_course("true", line_color=TRUE, legend_label="true")
-    of_course("recovered", line_color=LEARNED, line_dash="dashed", legend_label="recovered")
+        curve("true", line_color=TRUE, legend_label="true")
+    curve("recovered", line_color=LEARNED, line_dash="dashed", legend_label="recovered")
     made.add_layout(made.legend[0], "above")
     made.legend.update(orientation="horizontal", border_line_color=None, padding=0, margin=0)
     return Html(

@@ -11,7 +11,7 @@ from stoirec.report.results import Results
 
 
 def matched_pairs(results: Results, metric: str = "entry_exact") -> pd.DataFrame:
-    """Pairs of fits that differ in one varied parameter only, network and learner seed included.
+    """Pairs of fits that differ in one varied parameter only, data and learner seed included.
 
     Such a difference is the parameter's doing, whether the study varies one factor at a time or is a full grid.
 
@@ -82,8 +82,8 @@ def crossed_pairs(results: Results, most: int = 6) -> dict[tuple[str, str], list
 
 
 def _keys(results: Results) -> pd.DataFrame:
-    """What tells two fits apart: varied parameters, network and learner seed; a missing value is the default."""
-    columns = results.answers[[*results.varied, "network_seed", "param.seed"]]
+    """What tells two fits apart: varied parameters, data and learner seed; a missing value is the default."""
+    columns = results.answers[[*results.varied, "data", "param.seed"]]
     return columns.astype(object).where(columns.notna(), "default")
 
 
