@@ -56,7 +56,7 @@ def test_every_rule_names_an_environment_that_exists():
         for path in (ROOT / "workflow/rules").glob("*.smk")
         for name in re.findall(r'"../../envs/(\w+)\.yaml"', path.read_text())
     ]
-    assert len(named) == 7 and set(named) == {path.stem for path in (ROOT / "envs").glob("*.yaml")}
+    assert len(named) == 8 and set(named) == {path.stem for path in (ROOT / "envs").glob("*.yaml")}
 
 
 def test_what_is_installed_is_what_is_pinned():

@@ -91,7 +91,7 @@ def cases(tmp_path, tiny_regime, monkeypatch):
     network = tiny_regime.model_dump(
         mode="json", exclude={"n_metabolites", "n_reactions", "reaction_shapes", "odd_reactions", "measured"}
     )
-    studies = [known("regime.yaml") | {"compare_study": "other.yaml"}, staged("regime.yaml")]
+    studies = [known("regime.yaml") | {"compare_study": "other.yaml", "pack": 2}, staged("regime.yaml")]
     return {
         "fit": (FitConfig, load_fit_config, [fit]),
         "regime": (Regime, load_regime, [drawn(tiny_regime) | {"initial_variation": 0.1}, network | OWN_NETWORK]),
