@@ -518,6 +518,23 @@ def test_a_reaction_that_would_run_backward_explains_nothing(setup):
     assert float(found.log_k[3]) < float(truth.log_k[3])
 
 
+def test_a_reaction_that_explains_nothing_has_the_columns_that_were_likely_before(setup):
+    """Whatever its real column has come to, the answer is one of those that are allowed."""
+    equations, truth = setup[0].equations, setup[1]
+    edges = equations.graph.edges_of(3)
+    linear = truth.linear.clone()
+    linear[edges] = 1e-9 * torch.linspace(-460, 1260, edges.stop - edges.start, dtype=torch.float64)
+    rates = equations.functions.rates(truth, equations.windows)
+    backward = torch.where(equations.reaction == 3, -truth.linear, truth.linear)
+    target = equations.predicted(rates, backward, equations.windows).T
+    against = Equations(equations.functions, replace(equations.windows, target=target))
+    state = replace(truth, linear=linear, integers=None, tied=torch.arange(len(truth.log_k)) != 3)
+    weighed = weigh(against, state)
+    column = weighed.column[edges]
+    assert weighed.chances[0, 3] == 0
+    assert column.sum() == 0 and column.abs().min() == 1 and column.abs().max() == 2
+
+
 def test_what_two_reactions_of_the_same_substrates_share_says_nothing_of_either(setup, rng):
     """Their rates differ by errors of the functions alone: only the sum shows where both have an edge."""
     graph = from_pairs(3, 2, [0, 1, 0, 2], [0, 0, 1, 1], [True, False, True, False])

@@ -35,7 +35,8 @@ class Evidence:
         linear: (E,) B of the mean column and the mean log10 rate constant.
         log_k: (R,) mean log10 rate constant.
         columns: (LISTED, E) the likeliest columns, integers, likeliest first. Of a reaction that no column explains
-            the first is B / k, and the others are 0.
+            the first is that likeliest before any data, or B / k where zeros are allowed or none is balanced, and the
+            others are 0.
         chances: (LISTED, R) their probabilities, if any column is right.
         column_log_k: (R,) log10 of the likeliest column's rate constant.
         unit: what stands for an |S| of 1 in the functions.
@@ -146,6 +147,7 @@ def weigh_beside(equations: Equations, state: State, alike: float | None = None)
         penalty = None if elsewhere is None else -2 * alike * elsewhere
         found.append(_Weighed(reactions, gains(equations, state, others, level, reactions, penalty), penalty))
     _join(equations, state, others, level, found)
+    idle = [each.that_explain_nothing for each in found]
     found = [own for each in found if len((own := each.that_explain).reactions)]
     counts = SizeCounts(equations.functions)
     log_likelihood = counts.gathered((own.reactions, own.gains.gain / (2 * alike)) for own in found)
@@ -154,6 +156,11 @@ def weigh_beside(equations: Equations, state: State, alike: float | None = None)
     evidence, log_prior = _without(equations, state, level, log_frequency), counts.log_prior(log_frequency)
     for own in found:
         _judge(equations, evidence, own, counts.of(own.reactions, log_prior), alike)
+    for reactions in () if equations.functions.allows_zero else idle:
+        sides = equations.functions.sides(int(reactions[0])) if len(reactions) else None
+        if sides is not None and sides.conserved.any():  # an exchange has no column that is balanced
+            likeliest = counts.of(reactions, log_prior).flatten(1).argmax(1)
+            evidence.columns[0, equations.functions.edges_of(reactions)] = sides.columns(likeliest)
     return evidence
 
 
@@ -172,12 +179,20 @@ class _Weighed:
     @property
     def that_explain(self) -> "_Weighed":
         """Reactions with a column that explains something."""
-        explains = self.gains.gain.flatten(1).max(1).values > -torch.inf
-        if explains.all():
+        if self._explains.all():
             return self
-        some = torch.nonzero(explains)[:, 0]
+        some = torch.nonzero(self._explains)[:, 0]
         penalty = None if self.penalty is None else self.penalty[some]
         return _Weighed(self.reactions[some], self.gains.of(some), penalty)
+
+    @property
+    def that_explain_nothing(self) -> Tensor:
+        """(n,) the other reactions."""
+        return self.reactions[~self._explains]
+
+    @property
+    def _explains(self) -> Tensor:
+        return self.gains.gain.flatten(1).max(1).values > -torch.inf
 
 
 def _at_once(equations: Equations, others: Others) -> Iterator[Tensor]:
