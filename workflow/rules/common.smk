@@ -74,6 +74,36 @@ def training(wildcards):
     return TRAININGS[f"{wildcards.data}/{wildcards.config_id}"]
 
 
+def trained(wildcards):
+    """The fit, or the pack that it is trained in."""
+    training = asked(wildcards).training_id
+    in_pack = training in PACK_OF
+    return STORE.pack(PACK_OF[training]) if in_pack else STORE.fit(training)
+
+
+def packed(wildcards):
+    return PACKS[f"{wildcards.data}/{wildcards.pack}"]
+
+
+def configurations(wildcards, input):
+    """What writes them, in the shell's words."""
+    lines = []
+    for name in packed(wildcards):
+        content = TRAININGS[name].model_dump_json(exclude_defaults=True)
+        path = STORE.config(name)
+        folder, path, content = map(shlex.quote, (str(path.parent), str(path), content))
+        lines.append(f"mkdir -p {folder}; printf '%s\\n' {content} > {path}")
+    return "; ".join(lines)
+
+
+def configs_and_fits(wildcards, input):
+    """The options that name them."""
+    return " ".join(
+        f"--config {shlex.quote(str(STORE.config(name)))} -o {shlex.quote(str(STORE.fit(name)))}"
+        for name in packed(wildcards)
+    )
+
+
 def recoveries(wildcards):
     """What a table or a choice is made from: the fits of the waves before wildcards.wave, or all."""
     found = {}

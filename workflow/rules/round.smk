@@ -2,13 +2,6 @@
 # lose a trained fit to a failed rounding, so it is a job of its own.
 
 
-def trained(wildcards):
-    """The fit, or the pack that it is trained in."""
-    training = asked(wildcards).training_id
-    packed = training in PACK_OF
-    return STORE.pack(PACK_OF[training]) if packed else STORE.fit(training)
-
-
 rule round:
     input:
         fit=trained,

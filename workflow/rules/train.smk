@@ -33,29 +33,6 @@ rule train:
 
 # A pack: fits whose steps one job takes at once. Its file names them, and stands for them: what is trained stays trained
 # when the job fails half way, and is known by its pack when the study grows.
-def packed(wildcards):
-    return PACKS[f"{wildcards.data}/{wildcards.pack}"]
-
-
-def configurations(wildcards, input):
-    """What writes them, in the shell's words."""
-    lines = []
-    for name in packed(wildcards):
-        content = TRAININGS[name].model_dump_json(exclude_defaults=True)
-        path = STORE.config(name)
-        folder, path, content = map(shlex.quote, (str(path.parent), str(path), content))
-        lines.append(f"mkdir -p {folder}; printf '%s\\n' {content} > {path}")
-    return "; ".join(lines)
-
-
-def configs_and_fits(wildcards, input):
-    """The options that name them."""
-    return " ".join(
-        f"--config {shlex.quote(str(STORE.config(name)))} -o {shlex.quote(str(STORE.fit(name)))}"
-        for name in packed(wildcards)
-    )
-
-
 rule train_pack:
     input:
         data=STORE.data("{data}"),
