@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stoirec.cli.options import RESULTS, StoreFolder, file_name
+from stoirec.cli.options import RESULTS, StoreFolder, to_write
 from stoirec.files import outputs
 from stoirec.study.store import Store
 
@@ -19,16 +19,7 @@ app = typer.Typer()
 def choose(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study with select_by.")],
     wave: Annotated[str, typer.Option(help="A stage but the first, STAGE-BATCH of a search, or evaluation.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            parser=file_name,
-            metavar="PLAN.json",
-            help="Plan to write (to a temporary name, then renamed).",
-        ),
-    ],
+    output: Annotated[Path, to_write("PLAN.json", "Plan")],
     store: StoreFolder = RESULTS,
 ) -> None:
     """Plan a wave of a staged study: choose the winner of the waves before it, and the fits around it."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stoirec.cli.options import RESULTS, StoreFolder, file_name
+from stoirec.cli.options import RESULTS, StoreFolder, file_name, to_write
 from stoirec.files import outputs
 from stoirec.files.atomic import replacing
 from stoirec.study.store import Store
@@ -19,7 +19,7 @@ app = typer.Typer()
 )
 def collect(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
-    output: Annotated[Path, typer.Option("--output", "-o", parser=file_name, metavar="METRICS.csv")],
+    output: Annotated[Path, to_write("METRICS.csv", None)],
     baselines: Annotated[Path, typer.Option(parser=file_name, metavar="BASELINES.csv")],
     costs: Annotated[
         Path | None,

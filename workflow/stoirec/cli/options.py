@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,15 +19,14 @@ def file_name(given: str) -> Path:
     return path
 
 
-_WRITTEN = typer.Option(
-    "--output",
-    "-o",
-    parser=file_name,
-    help="NetCDF file to write (to a temporary name, then renamed).",
-    metavar="FILE",
-)
-Output = Annotated[Path, _WRITTEN]
-Outputs = Annotated[list[Path], _WRITTEN]
+def to_write(metavar: str, what: str | None) -> Any:
+    """The option that names a command's output, said to be `what`."""
+    text = None if what is None else f"{what} to write (to a temporary name, then renamed)."
+    return typer.Option("--output", "-o", parser=file_name, metavar=metavar, help=text)
+
+
+Output = Annotated[Path, to_write("FILE", "NetCDF file")]
+Outputs = Annotated[list[Path], to_write("FILE", "NetCDF file")]
 Device = Annotated[str, typer.Option(help="auto (a free GPU, else the CPU), cpu, cuda or cuda:N.")]
 # one: a result must not depend on which cores are free, and threads that wait for a busy core cost more than they give
 Threads = Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="CPU threads.")]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stoirec.cli.options import RESULTS, StoreFolder, file_name
+from stoirec.cli.options import RESULTS, StoreFolder, to_write
 from stoirec.files import outputs
 from stoirec.study.store import StudyFolder
 
@@ -20,16 +20,7 @@ app = typer.Typer()
 def report(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
     notebooks: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the executed notebooks.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            parser=file_name,
-            metavar="REPORT.html",
-            help="Page to write (to a temporary name, then renamed).",
-        ),
-    ],
+    output: Annotated[Path, to_write("REPORT.html", "Page")],
     store: StoreFolder = RESULTS,
     metrics: Annotated[Path, typer.Option(metavar="METRICS.csv")] = _TABLES.metrics,
     baselines: Annotated[Path, typer.Option(metavar="BASELINES.csv")] = _TABLES.baselines,

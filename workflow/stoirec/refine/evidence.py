@@ -156,9 +156,9 @@ def weigh_beside(equations: Equations, state: State, alike: float | None = None)
     evidence, log_prior = _without(equations, state, level, log_frequency), counts.log_prior(log_frequency)
     for own in found:
         _judge(equations, evidence, own, counts.of(own.reactions, log_prior), alike)
-    for reactions in () if equations.functions.allows_zero else idle:
-        sides = equations.functions.sides(int(reactions[0])) if len(reactions) else None
-        if sides is not None and sides.conserved.any():  # an exchange has no column that is balanced
+    for reactions in () if equations.functions.allows_zero else filter(len, idle):
+        sides = equations.functions.sides(int(reactions[0]))
+        if sides.conserved.any():  # an exchange has no column that is balanced
             likeliest = counts.of(reactions, log_prior).flatten(1).argmax(1)
             evidence.columns[0, equations.functions.edges_of(reactions)] = sides.columns(likeliest)
     return evidence

@@ -16,7 +16,7 @@ from stoirec.refine.together import chosen_together, regrouped
 
 Stage = Literal["close", "tie", "conclude"]
 
-FAR_LIKELIER = 10.0  # times
+FAR_LIKELIER = 10.0  # times as likely as the column that is held
 SETTLED = 2  # rounds that change no column although some are not clear, after which there are no more
 
 
