@@ -8,9 +8,8 @@ import torch
 import xarray as xr
 
 import stoirec
-from stoirec import api
 from stoirec.errors import BadInput
-from stoirec.learn import recipe
+from stoirec.learn import comparison, recipe
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +37,10 @@ def test_a_file_and_its_content_have_the_same_answer(tiny_path):
 
 def test_of_several_starts_the_best_predicting_is_taken(tiny_path, monkeypatch):
     seen = {}
-    monkeypatch.setattr(api, "best_predicting", lambda fits: seen.update(fits) or "mass_action.2")
+    monkeypatch.setattr(comparison, "best_predicting", lambda fits: seen.update(fits) or ("mass_action", 2))
     answer = stoirec.recover(tiny_path, rate_law="mass_action", starts=2, device="cpu")
-    assert set(seen) == {"mass_action.1", "mass_action.2"}
-    assert answer.attrs["config"] == seen["mass_action.2"].attrs["config"]
+    assert set(seen) == {("mass_action", 1), ("mass_action", 2)}
+    assert answer.attrs["config"] == seen["mass_action", 2].attrs["config"]
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from scipy.integrate import solve_ivp
 
 from stoirec import cli
 from stoirec.answer.recovery import recover
-from stoirec.config.fit import GraphModel
+from stoirec.config.fit import FitConfig, GraphModel
 from stoirec.data.data_file import network_dataset, with_trajectories
 from stoirec.data.dataset import Data, read_data
 from stoirec.files import netcdf
 from stoirec.kinetics.laws import LAWS, rate_law
 from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION, ConvenienceKinetics, MassAction
 from stoirec.learn import recipe
-from stoirec.learn.comparison import best_predicting
+from stoirec.learn.comparison import best_predicting, starts, stuck
 from stoirec.learn.fit_file import learned_model
 from stoirec.learn.recipe import choose, load
 from stoirec.learn.training import train
@@ -330,7 +330,7 @@ def test_recover_compares_the_laws_and_says_which_it_took(enzymes, tmp_path, cap
     written_for_a_quick_fit(enzymes, tmp_path / "data.nc", monkeypatch, 3)
     caplog.set_level("INFO")
     cli.recover.recover(tmp_path / "data.nc", tmp_path / "answer.nc", rate_law="auto", device="cpu")
-    assert "convenience is taken: it predicts the validation runs best (val_loss: pde_m1 " in caplog.text
+    assert "convenience, start 1, is taken: it predicts the validation runs best (val_loss: pde_m1 1: " in caplog.text
     with xr.open_dataset(tmp_path / "answer.nc") as answer:
         assert np.array_equal(answer["stoichiometry"].values, ENZYMES)
     for law in LAWS:
@@ -343,14 +343,16 @@ def test_recover_takes_the_best_of_several_starts(enzymes, tmp_path, caplog, mon
     caplog.set_level("INFO")
     cli.recover.recover(tmp_path / "data.nc", tmp_path / "answer.nc", rate_law="mass_action", starts=2, device="cpu")
     losses, curves = [], []
-    for seed in (1, 2):
-        with xr.open_dataset(tmp_path / f"answer.mass_action.{seed}.fit.nc") as fit:
+    for seed, name in ((1, "answer.fit.nc"), (2, "answer.2.fit.nc")):
+        with xr.open_dataset(tmp_path / name) as fit:
             assert f'"seed":{seed}' in fit.attrs["config"]
             losses.append(float(fit["val_loss"]))
             curves.append(fit["loss_prediction"].values)
     with xr.open_dataset(tmp_path / "answer.nc") as answer:
         assert float(answer["val_loss"]) in losses
-    assert not np.array_equal(*curves) and "mass_action." in caplog.text  # batches differ; the end may be the same
+    assert (
+        not np.array_equal(*curves) and "mass_action, start " in caplog.text
+    )  # batches differ; the end may be the same
 
 
 def test_the_law_with_fewer_parameters_is_taken_where_both_predict_as_well():
@@ -360,6 +362,47 @@ def test_the_law_with_fewer_parameters_is_taken_where_both_predict_as_well():
     assert best_predicting({"large": fit(1.0, 9), "small": fit(1.05, 2), "bad": fit(3.0, 0)}) == "small"
     assert best_predicting({"large": fit(1e-9, 9), "small": fit(1e-7, 2)}) == "small"  # both are exact
     assert best_predicting({"large": fit(1.0, 9), "diverged": fit(math.nan, 2)}) == "large"
+
+
+def a_fit(seed=1, status="ok", **values):
+    """A refined fit that ended well, but for what is said; its `val_loss` falls with the seed."""
+    values = {"val_loss": 0.1 / seed, "integer_residual": 1e-8, "free_residual": 1e-6, "sure": 1.0} | values
+    probability = ("rank", "reaction"), [[values.pop("sure"), 0.5]]
+    found = {name: ((), value) for name, value in values.items()} | {"column_probability": probability}
+    return xr.Dataset(found, attrs={"status": status, "config": FitConfig().model_dump_json()})
+
+
+@pytest.mark.parametrize(
+    ("fit", "why"),
+    [
+        ({}, None),
+        ({"sure": 0.98}, None),  # exact: what is unsure then is what the data do not tell
+        ({"sure": 0.98, "integer_residual": 2e-6, "free_residual": 1e-6}, "no reaction is sure, and 2.0e-06"),
+        ({"integer_residual": 2e-6, "free_residual": 1e-6}, None),  # noise, or one reaction of many
+        ({"integer_residual": 4.1e-6}, "the columns leave 4.1e-06 of the variance, free ones 1.0e-06"),
+        ({"val_loss": 1.0}, "val_loss 1.0e+00 is worse"),
+        ({"status": "diverged", "val_loss": math.nan}, "diverged"),
+    ],
+)
+def test_another_start_is_made_where_a_fit_is_stuck_and_there_alone(fit, why):
+    found = stuck(a_fit(**fit))
+    assert found is None if why is None else why in found
+
+
+def test_starts_go_on_with_the_best_law_until_a_fit_is_not_stuck():
+    def made(number, *good):
+        fits = {}
+        for law, seed in starts(["pde_m1", "convenience"], number, fits):
+            law_is_worse = {"val_loss": 0.2} if law == "pde_m1" else {}
+            fits[law, seed] = a_fit(seed, sure=1.0 if seed in good else 0.5, integer_residual=2e-6, **law_is_worse)
+        return list(fits)
+
+    both = [("pde_m1", 1), ("convenience", 1)]
+    assert made(None, 1) == both
+    assert made(None, 2) == [*both, ("convenience", 2)]
+    assert made(None) == [*both, ("convenience", 2), ("convenience", 3)]
+    assert made(1) == both
+    assert sorted(made(2)) == sorted([*both, ("pde_m1", 2), ("convenience", 2)])
 
 
 def test_only_reactions_of_one_question_are_matched():

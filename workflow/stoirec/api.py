@@ -14,8 +14,8 @@ from stoirec.config.regime import RateLawName
 from stoirec.data.dataset import Data, read_data
 from stoirec.errors import BadInput, from_file
 from stoirec.files import netcdf
+from stoirec.learn import comparison
 from stoirec.learn import recipe as recipes
-from stoirec.learn.comparison import best_predicting
 from stoirec.learn.devices import device as held
 from stoirec.learn.training import train
 
@@ -25,7 +25,7 @@ def recover(
     *,
     recipe: RecipeName = "auto",
     rate_law: RateLawName | Literal["auto"] = "pde_m1",
-    starts: int = 1,
+    starts: int | None = None,
     device: str = "auto",
     threads: int = 1,
 ) -> xr.Dataset:
@@ -36,7 +36,8 @@ def recover(
             [time unit], the edges of the graph, and what else data.nc may hold. No /truth is read.
         recipe: a bundled recipe; auto: the one that the data call for.
         rate_law: how rates depend on concentrations; auto: the law that predicts the validation runs best.
-        starts: fits from as many random starts, of which the best predicting one is taken.
+        starts: fits from as many random starts, of which the best predicting one is taken; None: one, and up to two
+            more while the best is contradicted by free columns or sure of nothing.
         device: auto (a free GPU, else the CPU), cpu, cuda or cuda:N.
         threads: of the CPU; a result repeats bit for bit for the same number.
 
@@ -53,7 +54,7 @@ def recover(
     """
     _check("recipe", recipe, get_args(RecipeName))
     _check("rate_law", rate_law, (*get_args(RateLawName), "auto"))
-    if starts < 1 or threads < 1:
+    if (starts is not None and starts < 1) or threads < 1:
         raise BadInput("recover", "starts, threads", (starts, threads), "at least 1")
     where, content = _read(data)
     name = recipes.choose(content)[0] if recipe == "auto" else recipe
@@ -62,12 +63,10 @@ def recover(
     torch.set_num_threads(threads)
     try:
         with held(device) as chosen, from_file(where):
-            fits = {
-                f"{law}.{seed}": train(content, recipes.configured(name, content, law, seed), chosen)
-                for law in laws
-                for seed in range(1, starts + 1)
-            }
-            best = fits[best_predicting(fits)]
+            fits: dict[tuple[RateLawName, int], xr.Dataset] = {}
+            for law, seed in comparison.starts(laws, starts, fits):
+                fits[law, seed] = train(content, recipes.configured(name, content, law, seed), chosen)
+            best = fits[comparison.best_predicting(fits)]
             return with_rollout_errors(decoded(best, where, fall_back=True), best, content)
     finally:
         torch.set_num_threads(before)

@@ -14,17 +14,16 @@ from stoirec.data.graph_variables import space_of, space_variables
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.files.contents import FIT
+from stoirec.learn.comparison import WORTHLESS, contradicted
 from stoirec.network.columns import ColumnSpace, TooManyColumns
 from stoirec.network.graph import Graph
 from stoirec.network.notation import column_text
-from stoirec.refine import FAR_MORE
 
 _log = logging.getLogger(__name__)
 _ALTERNATIVES = 5
 _OVERFITTED = 0.1  # train_loss over val_loss, at most, of functions that the training runs do not pin down
 NAMED_FROM = 0.5  # probability from which a reaction is named as one that no allowed column is right for
 _NAMED = 10  # of these, at most
-_WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the mean of dc/dt is
 
 
 def read_fit(path: str | Path) -> xr.Dataset:
@@ -74,7 +73,7 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None, fall_back: b
 
 def _method(fit: xr.Dataset, fall_back: bool) -> str:
     """That of the answer, where none is asked for."""
-    if fall_back and fit.attrs["status"] == "ok" and min(fit["train_loss"], fit["val_loss"]) >= _WORTHLESS:
+    if fall_back and fit.attrs["status"] == "ok" and min(fit["train_loss"], fit["val_loss"]) >= WORTHLESS:
         return ROLES
     return REFINED if "refined_coefficient" in fit else "mass_balanced"
 
@@ -84,12 +83,11 @@ def doubts(space: ColumnSpace, fit: xr.Dataset, method: str) -> list[str]:
     found = []
     if fit.attrs["status"] != "ok":
         return ["the fit diverged: nothing was found"]
-    contradicted = "free_residual" in fit and fit["integer_residual"] > FAR_MORE * fit["free_residual"]
-    if contradicted:
+    if contradicted(fit):
         text = "the columns leave {:.1e} of the variance of dc/dt, free ones {:.1e}: not all can be right, nor perhaps "
         text += "any that are allowed (see edge_bound, conserved, reaction_is_open)"
         found.append(text.format(float(fit["integer_residual"]), float(fit["free_residual"])))
-    elif fit["val_loss"] >= _WORTHLESS:
+    elif fit["val_loss"] >= WORTHLESS:
         overfitted = fit["train_loss"] < _OVERFITTED * fit["val_loss"]
         advice = (
             "the functions hold on the training runs alone; more runs, or runs that start elsewhere, would help"
@@ -139,7 +137,7 @@ def _answer(space: ColumnSpace, fit: xr.Dataset, method: str) -> _Answer:
     else:
         columns, probability = likely_columns(space, coefficient / answer.scale[reaction], weight, _ALTERNATIVES)
     confidence = np.where(columns == answer.coefficient, probability[:, reaction], 0.0).sum(axis=0)
-    if fit["val_loss"] >= _WORTHLESS:
+    if fit["val_loss"] >= WORTHLESS:
         confidence = np.zeros_like(confidence)
     confidence = np.where(np.isnan(space.known), confidence, 1.0)
     return _Answer(method, by_method, columns, probability, confidence)

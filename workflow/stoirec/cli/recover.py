@@ -9,7 +9,6 @@ import typer
 from stoirec.cli.options import Device, Json, Output, Quiet, Threads
 from stoirec.cli.printing import print_json
 from stoirec.cli.training import fit_files, until_all_is_written, write_fits
-from stoirec.config.bounds import MOST
 from stoirec.config.fit import RecipeName
 from stoirec.config.regime import RateLawName
 from stoirec.errors import from_file
@@ -22,6 +21,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 app = typer.Typer()
+_Start = tuple[RateLawName, int]  # rate law, seed
+_Starts = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1000,
+        help="Fits from random starts, of which the best predicting is taken; without it one, and up to two more while "
+        "that is contradicted by free columns or sure of nothing.",
+    ),
+]
 
 
 @app.command(epilog="Example: stoirec recover data.nc -o recovery.nc")
@@ -44,10 +53,7 @@ def recover(
         ),
     ] = "pde_m1",
     json_: Json = False,
-    starts: Annotated[
-        int,
-        typer.Option(min=1, max=MOST, help="Fits from random starts; that which predicts the validation runs best."),
-    ] = 1,
+    starts: _Starts = None,
     device: Device = "auto",
     threads: Threads = 1,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
@@ -59,13 +65,12 @@ def recover(
     """
     from stoirec.answer.recovery import read_fit
     from stoirec.data.dataset import read_data
+    from stoirec.learn import comparison
     from stoirec.learn import recipe as recipes
 
     laws = [law for law in get_args(RateLawName) if rate_law in ("auto", law)]
-    tried = {law if starts == 1 else f"{law}.{seed}": (law, seed) for law in laws for seed in range(1, starts + 1)}
-    base = output.name.removesuffix(".nc")
-    paths = {fit: output.with_name(base + (f".{fit}.fit.nc" if len(tried) > 1 else ".fit.nc")) for fit in tried}
-    page = output.with_name(base + ".html")
+    paths = _fit_paths(output, laws, starts or comparison.MOST_STARTS)
+    page = _beside(output, "html")
     beside = [outputs.Output(page, outputs.ANSWER_PAGE, beside=output)]
     for path in paths.values():
         beside += fit_files(path, beside=output)
@@ -74,11 +79,12 @@ def recover(
     name, reason = recipes.choose(content) if recipe == "auto" else (recipe, "as asked for")
     _log.info("recipe %s: %s", name, reason)
     with until_all_is_written(*paths.values()):
-        for fit, (law, seed) in tried.items():
-            config = recipes.configured(name, content, law, seed)
+        fits: dict[_Start, xr.Dataset] = {}
+        for start in comparison.starts(laws, starts, fits):
+            config = recipes.configured(name, content, *start)
             with from_file(data):
-                write_fits(content, [config], device, threads, [paths[fit]], checkpoint_seconds)
-        fits = {fit: read_fit(path) for fit, path in paths.items()}
+                write_fits(content, [config], device, threads, [paths[start]], checkpoint_seconds)
+            fits[start] = read_fit(paths[start])
         best = _best(fits)
         found = _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
     _print_answer(content, found, {"matrix": str(output), "page": str(page), "fit": str(paths[best])}, json_)
@@ -94,14 +100,28 @@ def _print_answer(content: "Data", found: "xr.Dataset", files: dict[str, str], j
         print("\n".join([*pages.summary(content, found), *(f"{kind:>6s} {path}" for kind, path in files.items())]))
 
 
-def _best(fits: dict[str, "xr.Dataset"]) -> str:
-    """The fit to believe; says why, if there are several."""
+def _beside(output: Path, *parts: str) -> Path:
+    """A file named after the output, and parts that are not empty."""
+    return output.with_name(".".join([output.name.removesuffix(".nc"), *filter(None, parts)]))
+
+
+def _fit_paths(output: Path, laws: list[RateLawName], n_starts: int) -> dict[_Start, Path]:
+    """Where each fit is written; its name says of law and seed what tells it from the first."""
+    return {
+        (law, seed): _beside(output, law if len(laws) > 1 else "", str(seed) if seed > 1 else "", "fit.nc")
+        for law in laws
+        for seed in range(1, n_starts + 1)
+    }
+
+
+def _best(fits: dict[_Start, "xr.Dataset"]) -> _Start:
+    """Rate law and seed of the fit to believe; says why, if there are several."""
     from stoirec.learn.comparison import best_predicting
 
     best = best_predicting(fits)
     if len(fits) > 1:
-        losses = ", ".join(f"{fit} {float(each['val_loss']):.2g}" for fit, each in fits.items())
-        _log.info("%s is taken: it predicts the validation runs best (val_loss: %s)", best, losses)
+        losses = ", ".join(f"{law} {seed}: {float(each['val_loss']):.2g}" for (law, seed), each in fits.items())
+        _log.info("%s, start %d, is taken: it predicts the validation runs best (val_loss: %s)", *best, losses)
     return best
 
 

@@ -1,14 +1,25 @@
-"""Which of several fits of the same data to believe, by what nothing was fitted to."""
+"""Which of several fits of the same data to believe, by what nothing was fitted to, and whether another is needed."""
 
+import json
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import xarray as xr
 
+from stoirec.config.judgement import Judgement
+from stoirec.config.regime import RateLawName
 from stoirec.learn.fit_file import LEARNED
+from stoirec.refine import FAR_MORE
 
+_log = logging.getLogger(__name__)
 _AS_GOOD = 1.1  # times the least val_loss: then the law with fewer parameters
 _EXACT = 1e-6  # a val_loss at which functions are exact as far as data tell
+WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the mean of dc/dt is
+MOST_STARTS = 3  # where nobody says how many
+
+Key = TypeVar("Key")
 
 
 def n_parameters(fit: xr.Dataset) -> int:
@@ -16,10 +27,50 @@ def n_parameters(fit: xr.Dataset) -> int:
     return sum(fit[name].size for name in fit.variables if str(name).startswith(LEARNED))
 
 
-def best_predicting(fits: Mapping[str, xr.Dataset]) -> str:
+def best_predicting(fits: Mapping[Key, xr.Dataset]) -> Key:
     """The fit that predicts the validation runs best; of those about as good the one with the fewest parameters."""
     loss = {name: float(fit["val_loss"]) for name, fit in fits.items()}
     loss = {name: max(value, _EXACT) if math.isfinite(value) else math.inf for name, value in loss.items()}
     least = min(loss.values())
     as_good = [name for name in fits if loss[name] <= _AS_GOOD * least]
     return min(as_good, key=lambda name: (n_parameters(fits[name]), loss[name]))
+
+
+def starts(
+    laws: Sequence[RateLawName], number: int | None, fits: Mapping[tuple[RateLawName, int], xr.Dataset]
+) -> Iterator[tuple[RateLawName, int]]:
+    """(rate law, seed) of fits, one after another, each to be added to `fits` before the next is asked for.
+
+    Args:
+        laws: to be compared.
+        number: of random starts of each; None: one, and of the best law up to MOST_STARTS while its fit is `stuck`.
+    """
+    yield from ((law, seed) for law in laws for seed in range(1, (number or 1) + 1))
+    for seed in range(2, MOST_STARTS + 1) if number is None else ():
+        best = best_predicting(fits)
+        why = stuck(fits[best])
+        if why is None:
+            return
+        _log.info("start %d of at most %d, because %s", seed, MOST_STARTS, why)
+        yield best[0], seed
+
+
+def stuck(fit: xr.Dataset) -> str | None:
+    """Why a fit from another random start may do better than this one, if so."""
+    if fit.attrs["status"] != "ok":
+        return "the fit diverged"
+    if fit["val_loss"] >= WORTHLESS:
+        return f"val_loss {float(fit['val_loss']):.1e} is worse than that of the mean"
+    if "integer_residual" not in fit:
+        return None
+    left, judgement = float(fit["integer_residual"]), Judgement(**json.loads(fit.attrs["config"])["judgement"])
+    if contradicted(fit):
+        return f"the columns leave {left:.1e} of the variance, free ones {float(fit['free_residual']):.1e}"
+    if left > judgement.exact and not (fit["column_probability"] >= judgement.clear).any():
+        return f"no reaction is sure, and {left:.1e} of the variance is left"
+    return None
+
+
+def contradicted(fit: xr.Dataset) -> bool:
+    """Whether free columns left far less than those that refinement decided: not all can be right."""
+    return "free_residual" in fit and bool(fit["integer_residual"] > FAR_MORE * fit["free_residual"])
