@@ -11,9 +11,10 @@ import torch
 from stoirec import cli
 from stoirec.config.fit import FitConfig
 from stoirec.config.regime import Measured
+from stoirec.data import dataset
 from stoirec.data.courses import courses_of
 from stoirec.data.data_file import network_dataset, with_trajectories
-from stoirec.data.dataset import TRAINING, read_data
+from stoirec.data.dataset import TRAINING, read_data, read_n_frames, read_space
 from stoirec.data.overview import MOVING, TimeCourses, advice, by_metabolite, overview, sentences
 from stoirec.data.windows import integrals, steps
 from stoirec.errors import BadInput, Unsuitable
@@ -168,6 +169,22 @@ def test_fewer_values_are_means_of_neighbours(measured_file):
     parts = list(fewer.chunks(1))
     assert len(parts) == n_stretches
     torch.testing.assert_close(torch.cat([part.target for part in parts]), fewer.target)
+
+
+def test_who_asks_for_the_graph_or_the_number_of_frames_waits_for_no_smooth_courses(
+    measured_file, tiny_path, monkeypatch
+):
+    path = measured_file(noise=0.05)
+    measured, derived = read_data(path), read_data(tiny_path)
+    monkeypatch.setattr(dataset, "courses_of", None)
+    for file, data in ((path, measured), (tiny_path, derived)):
+        assert read_n_frames(file) == data.n_frames
+        space = read_space(file)
+        assert all(
+            np.array_equal(getattr(space.graph, name), getattr(data.graph, name))
+            for name in ("edge_metabolite", "edge_reaction", "edge_is_substrate")
+        )
+        assert np.array_equal(space.bound, data.space.bound)
 
 
 def test_a_scale_divides_residuals_and_their_noise(measured_file):

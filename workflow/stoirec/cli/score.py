@@ -18,12 +18,12 @@ def score(
     json_: Json = False,
 ) -> None:
     """Compare a recovered matrix with the truth: shares of exact entries, reactions, signs (0-1), R2 = 1 - SSE/SST."""
-    from stoirec.data.dataset import read_data
+    from stoirec.data.dataset import read_space
     from stoirec.data.graph_variables import check_same_graph
     from stoirec.score import scoring as scores
     from stoirec.simulate.truth import read_truth
 
-    graph = read_data(truth).graph
+    graph = read_space(truth).graph
     found = scores.read_recovery(recovery)
     check_same_graph(found, graph, recovery)
     result = scores.score(found, read_truth(truth, graph), graph)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
 from stoirec.data.courses import Course, courses_of
 from stoirec.data.frames import Frames, frames_of
@@ -124,6 +125,15 @@ class Data:
         return frames_of(self.concentration, self.dcdt, self.time, runs, keep)
 
 
+def read_space(path: str | Path) -> ColumnSpace:
+    """The graph of data.nc and its columns alone: through time courses with noise `read_data` lays smooth ones first.
+
+    Raises:
+        BadInput: the file is missing or damaged, or is not as `contents.DATA` says.
+    """
+    return space_of(netcdf.read(path, DATA), path)
+
+
 def read_data(path: str | Path) -> Data:
     """What a learner may see in data.nc; /truth is not opened.
 
@@ -133,14 +143,29 @@ def read_data(path: str | Path) -> Data:
     dataset = netcdf.read(path, DATA)
     roles = dataset["run_role"].values if "run_role" in dataset else np.zeros(dataset.sizes["run"])
     space, roles = space_of(dataset, path), roles.astype(np.int8)
-    concentration, time = dataset["concentration"].values.astype(float), dataset["time"].values.astype(float)
-    nowhere = np.flatnonzero(np.isnan(concentration).all(axis=(0, 1)))
+    concentration = dataset["concentration"].values.astype(float)
+    nowhere = _nowhere(concentration)
     if "dcdt" in dataset:
-        dcdt = dataset["dcdt"].values.astype(float)
+        dcdt, time = dataset["dcdt"].values.astype(float), dataset["time"].values.astype(float)
         concentration[..., nowhere], dcdt[..., nowhere] = _guess(concentration), 0.0
         return Data(space, time, concentration, dcdt, roles, unmeasured=nowhere)
-    errors = dataset[_ERROR].values.astype(float) if _ERROR in dataset else np.full_like(concentration, np.nan)
-    return _smoothed(space, *_measured(path, time, concentration, errors, nowhere), roles, nowhere)
+    return _smoothed(space, *_measured(path, dataset), roles, nowhere)
+
+
+def read_n_frames(path: str | Path) -> int:
+    """Frames of a run as `read_data` has them, without the smooth courses. Raises BadInput, as that does."""
+    dataset = netcdf.read(path, DATA)
+    return dataset.sizes["time"] if "dcdt" in dataset else _n_frames(_measured(path, dataset)[0])
+
+
+def _n_frames(times: list[np.ndarray]) -> int:
+    """Of smooth courses through values at `times` (n,) of each run."""
+    return max(*map(len, times), _LEAST_FRAMES)
+
+
+def _nowhere(concentration: np.ndarray) -> np.ndarray:
+    """Metabolites that nobody measured."""
+    return np.flatnonzero(np.isnan(concentration).all(axis=(0, 1)))
 
 
 def _guess(concentration: np.ndarray) -> float:
@@ -148,10 +173,10 @@ def _guess(concentration: np.ndarray) -> float:
     return float(np.sqrt(np.nanmean(concentration**2)))
 
 
-def _measured(
-    path: str | Path, time: np.ndarray, concentration: np.ndarray, errors: np.ndarray, nowhere: np.ndarray
-) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+def _measured(path: str | Path, dataset: xr.Dataset) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """Times (n,), values and errors (n, M) of every run, without frames that fill it up, with nothing measured."""
+    time, concentration = (dataset[name].values.astype(float) for name in ("time", "concentration"))
+    errors = dataset[_ERROR].values.astype(float) if _ERROR in dataset else np.full_like(concentration, np.nan)
     times, values, known = [], [], []
     for run, (own, value) in enumerate(zip(np.broadcast_to(time, concentration.shape[:2]), concentration)):
         there = np.isfinite(own) & np.isfinite(value).any(axis=1)
@@ -162,7 +187,7 @@ def _measured(
         times.append(own[there])
         values.append(value[there])
         known.append(errors[run][there])
-    for metabolite in np.delete(np.arange(concentration.shape[2]), nowhere):
+    for metabolite in np.delete(np.arange(concentration.shape[2]), _nowhere(concentration)):
         if not all(np.isfinite(value[:, metabolite]).sum() >= 2 for value in values):
             raise BadInput(path, "concentration", f"metabolite {metabolite} less than twice in a run", "two values")
     return times, values, known
@@ -182,7 +207,7 @@ def _smoothed(
         value[:, nowhere] = guess
     courses, noise = courses_of(times, values, errors)
     courses = tuple(course.without(nowhere) for course in courses)
-    number = max(max(map(len, times)), _LEAST_FRAMES)
+    number = _n_frames(times)
     time = np.stack([course.times(number) for course in courses])
     concentration, dcdt = (np.stack(part) for part in zip(*(course.at(own) for course, own in zip(courses, time))))
     return Data(space, time, concentration, dcdt, roles, courses, noise, nowhere)

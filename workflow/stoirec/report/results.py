@@ -13,12 +13,13 @@ from stoirec.answer.decode import METHODS
 from stoirec.config.fit import FitConfig
 from stoirec.config.regime import Regime, load_regime
 from stoirec.config.study import Study
-from stoirec.data.dataset import Data, read_data
+from stoirec.data.dataset import Data, read_data, read_n_frames, read_space
 from stoirec.errors import BadInput, from_file
 from stoirec.files import netcdf
 from stoirec.files.contents import COSTS, FIT, ORIGIN, WRITTEN
 from stoirec.files.schema import check, required
 from stoirec.learn.losses import COMPONENTS
+from stoirec.network.columns import ColumnSpace
 from stoirec.report.naming import configuration_labels, shown_value, varied_parameters
 from stoirec.report.reading import read_baselines, read_metrics
 from stoirec.score.metrics import NAMES
@@ -236,6 +237,14 @@ class Results:
     def data(self, name: str) -> Data:
         return _data(self.store, name)
 
+    def space(self, name: str) -> ColumnSpace:
+        """Graph and columns of a data set, where its time courses are not asked for."""
+        return _space(self.store, name)
+
+    def n_frames(self, name: str) -> int:
+        """Frames of a run of a data set."""
+        return _n_frames(self.store, name)
+
     def truth(self, name: str) -> Truth:
         return _truth(self.store, name)
 
@@ -263,7 +272,7 @@ class Results:
         """Recovery over steps, as score.score_history, at about `most` snapshots, the first and the last among them."""
         fit, data = self.fit(fit_id), self.job(fit_id).data
         some = np.unique(np.linspace(0, fit.sizes["snapshot"] - 1, most).round().astype(int))
-        return score_history(fit.isel(snapshot=some), self.truth(data), self.data(data).space)
+        return score_history(fit.isel(snapshot=some), self.truth(data), self.space(data))
 
     def job(self, fit_id: str) -> Fit:
         """What was asked for: data set, configuration, stage."""
@@ -295,9 +304,19 @@ def _data(store: Path, name: str) -> Data:
     return read_data(Store(store).data(name))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)
+def _space(store: Path, name: str) -> ColumnSpace:
+    return read_space(Store(store).data(name))
+
+
+@lru_cache(maxsize=64)
+def _n_frames(store: Path, name: str) -> int:
+    return read_n_frames(Store(store).data(name))
+
+
+@lru_cache(maxsize=64)
 def _truth(store: Path, name: str) -> Truth:
-    return read_truth(Store(store).data(name), _data(store, name).graph)
+    return read_truth(Store(store).data(name), _space(store, name).graph)
 
 
 def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: str | Path) -> Results:

@@ -77,7 +77,7 @@ def data_sets(results: Results) -> pd.DataFrame:
     """Every data set: sizes, and entry_exact of baselines and oracles, each by the method that suits it best."""
     rows = []
     for name in results.data_names:
-        graph = results.data(name).graph
+        graph = results.space(name).graph
         sizes = {
             "data set": name,
             "metabolites": graph.n_metabolites,

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from stoirec.config.fit import FitConfig
-from stoirec.data.dataset import read_data
+from stoirec.data.dataset import read_data, read_space
 from stoirec.data.graph_variables import check_same_graph
 from stoirec.errors import from_file
 from stoirec.files import contents, netcdf
@@ -34,7 +34,7 @@ def metrics_table(study_name: str, fits: list[Fit], store: Store) -> pd.DataFram
     for fit in fits:
         if fit.data not in truths:
             data = store.data(fit.data)
-            graph = read_data(data).graph
+            graph = read_space(data).graph
             truths[fit.data] = read_truth(data, graph), graph
         path = store.recovery(fit.fit_id)
         recovery = read_recovery(path)

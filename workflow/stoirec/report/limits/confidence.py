@@ -15,7 +15,7 @@ def confidences(found: Results) -> pd.DataFrame:
     """(entries of all fits) columns configuration, confidence, right."""
     parts = []
     for identity, answer in found.ended.iterrows():
-        graph, recovery = found.data(answer["data"]).graph, found.recovery(identity)
+        graph, recovery = found.space(answer["data"]).graph, found.recovery(identity)
         true = graph.on_edges(found.truth(answer["data"]).stoichiometry)
         right = graph.on_edges(recovery["stoichiometry"].values) == true
         parts.append(
@@ -62,7 +62,7 @@ def unsure_reactions(found: Results, most: int = 20) -> tuple[pd.DataFrame, int]
     """
     parts = []
     for name, group in found.ended.groupby("data", sort=False):
-        graph = found.data(name).graph
+        graph = found.space(name).graph
         for identity, answer in group.iterrows():
             lowest = np.ones(graph.n_reactions)
             np.minimum.at(lowest, graph.edge_reaction, found.recovery(identity)["confidence"].values)
@@ -79,14 +79,14 @@ def unsure_reactions(found: Results, most: int = 20) -> tuple[pd.DataFrame, int]
         "configuration", key=lambda names: names.map(order), kind="stable"
     )
     columns = [_beside_next_best(found, row["fit_id"], row["data set"], row["reaction"]) for _, row in rows.iterrows()]
-    names = [found.data(row["data set"]).graph.reaction_name(row["reaction"]) for _, row in rows.iterrows()]
+    names = [found.space(row["data set"]).graph.reaction_name(row["reaction"]) for _, row in rows.iterrows()]
     rows = rows.drop(columns="fit_id").assign(reaction=names).reset_index(drop=True)
     return pd.concat([rows, pd.DataFrame(columns)], axis=1), len(every)
 
 
 def _beside_next_best(found: Results, identity: str, data: str, reaction: int, n_next: int = 2) -> dict[str, Any]:
     """answer, cost (nan if its column is not among the listed ones), next best, right: of one reaction."""
-    graph, recovery = found.data(data).graph, found.recovery(identity)
+    graph, recovery = found.space(data).graph, found.recovery(identity)
     edges = graph.edges_of(reaction)
     answer, true = (
         graph.on_edges(matrix) for matrix in (recovery["stoichiometry"].values, found.truth(data).stoichiometry)
@@ -117,7 +117,7 @@ def outside_reactions(found: Results, most: int = 20) -> tuple[pd.DataFrame, int
         recovery = found.recovery(identity)
         if "no_column_probability" not in recovery:
             continue
-        graph = found.data(answer["data"]).graph
+        graph = found.space(answer["data"]).graph
         true = graph.on_edges(found.truth(answer["data"]).stoichiometry)
         integers = graph.on_edges(recovery["stoichiometry"].values)
         probability = recovery["no_column_probability"].values

@@ -24,7 +24,7 @@ def asked(found: Results) -> pd.DataFrame:
     """
     rows = {}
     for regime, group in _by_regime(found):
-        space = found.data(group["data"].iloc[0]).space
+        space = found.space(group["data"].iloc[0])
         graph, sought = space.graph, np.isnan(space.known)
         backward = 0 if space.reverse_of is None else int((space.reverse_of >= 0).sum())
         true = graph.on_edges(found.truth(group["data"].iloc[0]).stoichiometry)
@@ -83,9 +83,9 @@ def _confidence(found: Results, answers: pd.DataFrame) -> tuple[np.ndarray, np.n
     """(sought entries of all `answers`,) bool: sure, and right."""
     sure, right = [np.zeros(0, bool)], [np.zeros(0, bool)]
     for identity, answer in answers.iterrows():
-        data, recovery = found.data(answer["data"]), found.recovery(identity)
-        sought = np.isnan(data.space.known)
-        true = data.graph.on_edges(found.truth(answer["data"]).stoichiometry)
-        right.append((data.graph.on_edges(recovery["stoichiometry"].values) == true)[sought])
+        space, recovery = found.space(answer["data"]), found.recovery(identity)
+        sought = np.isnan(space.known)
+        true = space.graph.on_edges(found.truth(answer["data"]).stoichiometry)
+        right.append((space.graph.on_edges(recovery["stoichiometry"].values) == true)[sought])
         sure.append((recovery["confidence"].values >= SURE)[sought])
     return np.concatenate(sure), np.concatenate(right)

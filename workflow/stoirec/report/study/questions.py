@@ -179,7 +179,7 @@ def _scales(results: Results, fit_id: str) -> tuple[float, float]:
     fit, data = results.fit(fit_id), results.job(fit_id).data
     if fit.attrs["status"] != "ok":
         return np.nan, np.nan
-    truth, graph = results.truth(data), results.data(data).graph
+    truth, graph = results.truth(data), results.space(data).graph
     return column_scales(
         graph.edge_reaction,
         fit["coefficient"].values,

@@ -39,7 +39,7 @@ def all_loss_terms(results: Results) -> dict[str, pd.DataFrame]:
     """`loss_terms` of every fit that the study selects from, by label, the best first."""
     order = results.answers.sort_values("entry_exact", ascending=False, kind="stable")
     return {
-        label: loss_terms(results.fit(fit), results.job(fit).config, results.data(results.job(fit).data).n_frames)
+        label: loss_terms(results.fit(fit), results.job(fit).config, results.n_frames(results.job(fit).data))
         for fit, label in order["label"].items()
     }
 
