@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -180,10 +181,23 @@ def test_a_table_of_reactions(tmp_path):
     assert (sign["B", "R1"], sign["D", "R1"]) == (-1, 0)
 
 
+def test_a_table_of_reactions_in_the_forms_that_spreadsheets_write(tmp_path):
+    rows = [["reaction", "equation", "candidates"], ["R1", "A + 2 B → C", "D;E"], ["R2", "C ⇌ D", ""]]
+    paths = [tmp_path / name for name in ("comma.csv", "semicolon.csv", "tab.tsv", "sheet.xlsx")]
+    for path, separator in zip(paths, ",;\t"):
+        lines = [separator.join(cell.replace(";", " ") for cell in row) for row in rows]
+        path.write_text("\n".join(lines), encoding="utf-16" if separator == "\t" else "utf-8")
+    pd.DataFrame(rows).to_excel(paths[-1], header=False, index=False)
+    first, *others = map(read_reactions, paths)
+    assert first.reactions[0].sought == {"D": 0, "E": 0} and first.reactions[1].reversible
+    assert all(other == first for other in others)
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
         ("", "reaction: found nothing"),
+        ("R1, glucose 6-phosphate -> B", "a name has no spaces"),
         ("R1, A B", "line 1: equation"),
         ("R1, A -> B -> C", "line 1: equation"),
         ("R1, A -> B\nR1, B -> C", "line 2: reaction: found R1 again"),

@@ -1,5 +1,6 @@
 """Tables of time courses, beside a model: wide and long, with units, errors, gaps and limits of detection."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ def courses(path: Path) -> dict[str, dict[str, dict[float, list[float]]]]:
         (WIDE.replace(",", ";").replace(".", ","), "runs.csv"),
         ("species,0,1,2\nA,1,0.8,0.7\nB,0.5,NA,0.9\n", "runs.csv"),
         (",0,1,2\nA,1,0.8,0.7\nB,0.5,-,0.9\n", "runs.csv"),
+        (WIDE.replace(",", "\t").replace(".", ","), "runs.csv"),
+        ("Experiment 12\n\n" + WIDE, "runs.csv"),
+        ("Experiment 12, of 3 March\nby me\n" + WIDE, "runs.csv"),
         ("time,species,value\n0,A,1\n0,B,0.5\n1,A,0.8\n2,A,0.7\n2,B,0.9\n", "runs.csv"),
     ],
 )
@@ -51,8 +55,8 @@ def test_units_of_the_header_are_kept(tmp_path):
 def test_runs_are_told_apart_by_their_columns(tmp_path):
     text = "condition,replicate,time,A\nlow,1,0,1\nlow,1,5,2\nlow,2,0,3\nlow,2,6,4\nhigh,1,0,5\nhigh,1,5,6\n"
     found = courses(table(tmp_path, text))
-    assert list(found) == ["runs low 1", "runs low 2", "runs high 1"]
-    assert found["runs low 2"]["A"] == {0.0: [3.0], 6.0: [4.0]}
+    assert list(found) == ["low 1", "low 2", "high 1"]
+    assert found["low 2"]["A"] == {0.0: [3.0], 6.0: [4.0]}
 
 
 def test_a_petab_table_of_measurements_is_read(tmp_path):
@@ -60,7 +64,7 @@ def test_a_petab_table_of_measurements_is_read(tmp_path):
         "observableId\tsimulationConditionId\tmeasurement\ttime\tnoiseParameters\nA\tc0\t1\t0\t0.1\nA\tc0\t2\t3\t0.2\n"
     )
     run = read_tables([table(tmp_path, text, "measurements.tsv")]).runs[0]
-    assert run.name == "measurements c0" and run.values["A"] == {0.0: [1.0], 3.0: [2.0]}
+    assert run.name == "c0" and run.values["A"] == {0.0: [1.0], 3.0: [2.0]}
     assert run.errors["A"] == {0.0: [0.1], 3.0: [0.2]}
 
 
@@ -121,6 +125,24 @@ def test_names_of_the_model_may_have_brackets_and_commas(tmp_path):
     assert found.runs[0].values == {"atp[c]": {0.0: [0.5]}, "1,3-BPG": {0.0: [1.0]}} and found.unit == "mM"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_characters_are_read_as_spreadsheets_store_them(tmp_path, encoding):
+    path = tmp_path / "runs.csv"
+    path.write_bytes(WIDE.replace("mM", "µM").encode(encoding))
+    assert read_tables([path]).unit == "µM"
+
+
+def test_a_run_in_several_tables_is_one_where_their_species_differ(tmp_path):
+    tables = {"sugars": "run,time,A\n1,0,1\n2,0,2\n", "cofactors": "run,time,B\n1,0.5,3\n2,0,4\n"}
+    paths = [table(tmp_path, text, f"{name}.csv") for name, text in tables.items()]
+    assert {run.name: run.values for run in read_tables(paths).runs} == {
+        "1": {"A": {0.0: [1.0]}, "B": {0.5: [3.0]}},
+        "2": {"A": {0.0: [2.0]}, "B": {0.0: [4.0]}},
+    }
+    paths[1] = table(tmp_path, tables["sugars"], "again.csv")
+    assert [run.name for run in read_tables(paths).runs] == ["sugars 1", "sugars 2", "again 1", "again 2"]
+
+
 @pytest.mark.parametrize("header", ["Run ID", "experiment_id", "replicateId"])
 def test_other_words_for_a_run_tell_runs_apart(tmp_path, header):
     assert len(courses(table(tmp_path, f"{header},time,A\n1,0,1\n2,0,3\n"))) == 2
@@ -172,7 +194,7 @@ def imported(tmp_path, monkeypatch):
     return run
 
 
-def run_of(n_times: int, factor: float = 1.0, species: str = "ABC") -> str:
+def run_of(n_times: int, factor: float = 1.0, species: Sequence[str] = "ABC") -> str:
     times = np.arange(n_times)
     rows = [f"{t},{','.join(f'{factor * (1 + np.exp(-0.1 * (k + 1) * t)):.6f}' for k in range(3))}" for t in times]
     return "\n".join([f"time [h],{','.join(f'{name} [mM]' for name in species)}", *rows])
@@ -186,6 +208,7 @@ def test_tables_of_several_runs_become_data(imported, tmp_path, caplog):
     said = caplog.text
     assert "not measured in every run, as if held from outside: E" in said
     assert "3 runs of 12 to 15 values, c of these for validation; 0.0 %" in said
+    assert "missing; times end at 11 to 14 h" in said
     file = netcdf.read("data.nc", ())
     assert list(file["run"].values) == ["a", "b", "c"] and file["time"].attrs["units"] == "h"
     assert file["concentration"].attrs["units"] == "mM" and "dcdt" not in file
@@ -214,12 +237,14 @@ def test_what_a_table_has_and_the_model_has_not_is_said(imported, tmp_path, capl
         (("--table", "a.csv", "--table", "short.csv"), "run short: found 3 times; allowed: at least 5"),
         (("--table", "a.csv", "--table", "a.csv"), "run: found a again"),
         (("--validation", "a"), "--validation: found a; allowed: a run of a --table"),
+        (("--table", "spelt.csv"), "species: found c-; allowed: C, as the model calls it"),
     ],
 )
 def test_tables_that_do_not_suit_end_in_one_line(imported, tmp_path, capfd, options, named):
     table(tmp_path, run_of(12), "a.csv")
     table(tmp_path, run_of(12, species="XYZ"), "x.csv")
     table(tmp_path, run_of(3), "short.csv")
+    table(tmp_path, run_of(12, species=("A", "B", "c-")), "spelt.csv")
     assert imported(*options) == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and named in errors[0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from stoirec.config.bounds import MOST
 
 _ARROWS = {"<-->": True, "<->": True, "<=>": True, "-->": False, "->": False, "=>": False}
+_ARROWS |= {"↔": True, "⇌": True, "⇄": True, "→": False, "⟶": False, "⇒": False}
 _ARROW = re.compile("|".join(map(re.escape, _ARROWS)))  # the longest first
 _NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 SOUGHT = "?"  # before a metabolite: its coefficient is not known
@@ -45,7 +46,8 @@ def _side(side: str, text: str) -> tuple[tuple[float | None, str], ...]:
         sought = number == [SOUGHT]
         size = float(number[0]) if len(number) == 1 and _NUMBER.fullmatch(number[0]) else 0.0 if number else 1.0
         if name in ("", "+", SOUGHT) or not (sought or 0 < size <= MOST):
-            raise ValueError(f"{text!r}: {term.strip()!r} is no metabolite with a positive coefficient")
+            spaces = " (a name has no spaces, + has one on either side)" if " " in term.strip() else ""
+            raise ValueError(f"{text!r}: {term.strip()!r} is no metabolite with a positive coefficient{spaces}")
         found.append((None if sought else size, name))
     return tuple(found)
 

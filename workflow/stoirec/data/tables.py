@@ -4,21 +4,23 @@ wide      a row per time, a column per species:  run, time [min], glucose [mM], 
 across    a row per species, a column per time:  species, 0, 5, 10
 long      a row per value:                       run, time, species, value, se (or PEtab's names of the same)
 
-`run`, `condition` and `replicate` tell runs apart; a table without them is one run. An empty cell, NA and `-` stand for
-values that were not measured; `<0.1` is below the limit of detection.
+`run`, `condition` and `replicate` tell runs apart; a table without them is one run. What tables say of other species of
+the same run belongs together. An empty cell, NA and `-` stand for values that were not measured; `<0.1` is below the
+limit of detection. Titles may stand above the header.
 """
 
-import csv
+import logging
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from stoirec.data.sheets import read_sheets
 from stoirec.errors import BadInput
 
+_log = logging.getLogger(__name__)
 _RUN = (
     *("run", "runid", "experiment", "experimentid", "condition", "conditionid"),
     *("preequilibrationconditionid", "simulationconditionid", "replicate", "replicateid"),
@@ -29,7 +31,6 @@ _VALUE = ("value", "concentration", "measurement")
 _SE = ("se", "sd", "sem", "std", "stderr", "stdev", "standarderror", "noiseparameters")
 _UNITS = ("unit", "units")
 _MISSING = {"", "-", "na", "n/a", "#n/a", "nan", "nd", "n.d.", "none"}
-_DECIMAL = re.compile(r"^\s*<?\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*$")
 _SAME = 1e-9  # of a run: times that differ by less are one
 _UNIT = re.compile(r"^(.*?)\s*[\[(]\s*([^\])]*?)\s*[\])]\s*$")
 _ALLOWED = "columns time and species, or species, time and value; or a row per species with times as columns"
@@ -40,12 +41,15 @@ class MeasuredRun:
     """One trajectory of a table.
 
     Attributes:
-        name: of the file, and what tells runs apart in it.
+        table: name of the file or sheet; own: what tells runs apart in it.
+        name: what tells it from all others.
         values, errors: species -> time -> every value that was measured then, and every standard error.
         below: how many values were below a limit of detection; they are half of it.
     """
 
-    name: str
+    table: str
+    own: str = ""
+    name: str = ""
     values: dict[str, dict[float, list[float]]] = field(default_factory=dict)
     errors: dict[str, dict[float, list[float]]] = field(default_factory=dict)
     below: int = 0
@@ -77,8 +81,9 @@ def read_tables(paths: list[Path], known: frozenset[str] | set[str] = frozenset(
     """All runs in some tables; `known`: names of species. Raises BadInput: names file, sheet, row and column."""
     found = MeasuredRuns()
     for path in paths:
-        for sheet, rows in _sheets(path):
+        for sheet, rows in read_sheets(path):
             _read(found, f"{path}{f', sheet {sheet}' if sheet else ''}", sheet or path.stem, rows, set(known))
+    found.runs = _joined(found.runs)
     twice = [name for name, number in Counter(run.name for run in found.runs).items() if number > 1]
     if twice:
         raise BadInput(paths[-1], "run", f"{twice[0]} again", "a name for each run, or another column that tells")
@@ -87,41 +92,32 @@ def read_tables(paths: list[Path], known: frozenset[str] | set[str] = frozenset(
     return found
 
 
-def _sheets(path: Path) -> list[tuple[str, dict[int, list[str]]]]:
-    """Each sheet's name, empty for a text file, and the cells of its rows by their number; empty rows are left out."""
-    if not path.is_file():
-        raise BadInput(path, "file", "nothing", "a table: .csv, .tsv or .xlsx")
-    try:
-        if path.suffix.lower() in (".xlsx", ".xlsm"):
-            found = pd.read_excel(path, sheet_name=None, header=None, dtype=str, keep_default_na=False)
-            sheets = [(str(name), cells.fillna("").values.tolist()) for name, cells in found.items() if cells.size]
-            return [(name if len(sheets) > 1 else "", _filled_rows(rows)) for name, rows in sheets]
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        lines = ["" if line.startswith("#") else line for line in lines]
-        first = next((line for line in lines if line.strip()), "")
-        separator = "\t" if "\t" in first else ";" if ";" in first else ","
-        rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True))
-    except Exception as error:  # a damaged workbook makes many kinds
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(path, "file", f"no table ({text})", "a table: .csv, .tsv or .xlsx") from None
-    # where semicolons separate cells, commas are those of decimals
-    return [("", _filled_rows([[_with_point(cell) if separator == ";" else cell for cell in row] for row in rows]))]
-
-
-def _filled_rows(rows: list[list[str]]) -> dict[int, list[str]]:
-    """Rows that hold anything, their cells stripped, by their number from 1."""
-    stripped = ([str(cell).strip() for cell in row] for row in rows)
-    return {number: row for number, row in enumerate(stripped, 1) if any(row)}
-
-
-def _with_point(cell: str) -> str:
-    return cell.replace(",", ".") if _DECIMAL.match(cell) else cell
+def _joined(runs: list[MeasuredRun]) -> list[MeasuredRun]:
+    """Runs with their names, those one that tables call the same and of which they hold different species."""
+    found: list[MeasuredRun] = []
+    together = {}
+    for run in runs:
+        same = [other for other in found if run.own == other.own != "" and not run.values.keys() & other.values.keys()]
+        if same:
+            together[run.own] = None
+            same[0].values |= run.values
+            same[0].errors |= run.errors
+            same[0].below += run.below
+        else:
+            found.append(run)
+    if together:
+        _log.info("runs whose species stand in several tables: %s", ", ".join(together))
+    number = Counter(run.own for run in found)
+    for run in found:
+        run.name = run.own if run.own and number[run.own] == 1 else f"{run.table} {run.own}".strip()
+    return found
 
 
 def _read(found: MeasuredRuns, where: str, name: str, rows: dict[int, list[str]], known: set[str]) -> None:
     """Add the runs of one table."""
     if not rows:
         return
+    rows = _from_header(where, rows)
     header, units = zip(*[_named(cell, known) for cell in rows.pop(min(rows))])
     for row, line in rows.items():
         if len(line) > len(header):
@@ -138,7 +134,7 @@ def _read(found: MeasuredRuns, where: str, name: str, rows: dict[int, list[str]]
         own = tuple(line[place] for place in marks)
         if marks and not any(own):
             raise BadInput(f"{where}, row {row}", header[marks[0]], "nothing", "what tells this run from others")
-        return runs.setdefault(own, MeasuredRun(" ".join([name, *filter(None, own)])))
+        return runs.setdefault(own, MeasuredRun(name, " ".join(filter(None, own))))
 
     column = {kind: _place(keys, names) for kind, names in (("t", _TIME), ("s", _SPECIES), ("v", _VALUE), ("e", _SE))}
     if len(keys) > 1 and all(_number(text) is not None for text in header[1:]):
@@ -169,6 +165,18 @@ def _read(found: MeasuredRuns, where: str, name: str, rows: dict[int, list[str]]
                 else:
                     _add(run, where, row, time, header[place], line[place], header[place])
     found.runs += [run for run in runs.values() if run.values]
+
+
+def _from_header(where: str, rows: dict[int, list[str]]) -> dict[int, list[str]]:
+    """Rows from that on which names the columns: the first, but for titles of a single cell, or that names a time."""
+    several = [row for row, line in rows.items() if sum(map(bool, line)) > 1] or list(rows)
+    timed = [row for row in several if any(_key(_named(cell, set())[0]) in _TIME for cell in rows[row])]
+    across = all(_number(_named(cell, set())[0]) is not None for cell in rows[several[0]][1:])
+    header = timed[0] if timed and not across else several[0]
+    above = [" ".join(filter(None, line)) for row, line in rows.items() if row < header]
+    if above:
+        _log.info("%s: above the header, not taken: %s", where, "; ".join(above))
+    return {row: line for row, line in rows.items() if row >= header}
 
 
 def _read_across(where: str, header: tuple[str, ...], rows: dict[int, list[str]], run: MeasuredRun) -> None:
@@ -227,7 +235,7 @@ def _number(text: str) -> float | None:
 def _time(where: str, row: int, text: str, column: str) -> float:
     value = _number(text)
     if value is None:
-        raise BadInput(f"{where}, row {row}", column, text or "nothing", "a time")
+        raise BadInput(f"{where}, row {row}", column, text or "nothing", "a time, such as 0.5; units in the header")
     return value
 
 
@@ -236,7 +244,7 @@ def _add(run: MeasuredRun, where: str, row: int, time: float, species: str, text
         return
     value = _number(text.lstrip("<").strip())
     if value is None or value < 0:
-        raise BadInput(f"{where}, row {row}", column, text, "a concentration >= 0, nothing, or <limit")
+        raise BadInput(f"{where}, row {row}", column, text, "a concentration >= 0, such as 0.5, nothing, or <limit")
     if not species:
         raise BadInput(f"{where}, row {row}", "species", "nothing", "a name")
     if text.startswith("<"):

@@ -34,23 +34,27 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
     taken = {id_ for id_, own in names.items() if all(_times(run, own) >= _TWICE for run in measured.runs)}
     followed = [each.id for each in model.species if each.followed]
     never = [id_ for id_ in followed if not any(_times(run, names[id_]) for run in measured.runs)]
+    known = {name for own in names.values() for name in own}
+    others = [name for name in dict.fromkeys(name for run in measured.runs for name in run.values) if name not in known]
+    _refuse_other_spellings(others, [name for id_ in never for name in names[id_]])
     driving = {id_ for reaction in model.reactions for id_ in reaction.drives if taken & reaction.coefficients.keys()}
     inferred = [id_ for id_ in never if id_ in driving] if len(never) <= _FEW * len(followed) else []
     if inferred:
         _log.info("species that were never measured, to be inferred from what they drive: %s", listing(inferred))
     dropped = [id_ for id_ in followed if id_ not in taken and id_ not in inferred]
     if dropped:
-        text = "species that were not measured in every run, as if held from outside: %s"
+        text = "species that were not measured in every run, as if held from outside: %s; reactions of theirs are open"
         _log.info(text, listing(dropped))
-    known = {name for own in names.values() for name in own}
-    others = [name for name in dict.fromkeys(name for run in measured.runs for name in run.values) if name not in known]
     if others:
         _log.info("columns that are no species of the model, not taken: %s", listing(others))
     if not taken:
         found = listing(others) or "nothing"
         raise BadInput("--table", "species", found, f"species of the model, such as {listing(list(names))}")
     for number, text in (
-        (sum(run.repeated() for run in measured.runs), "values beside others of the same run, time and species: means"),
+        (
+            sum(run.repeated() for run in measured.runs),
+            "values beside others of the same run, time and species: means (a column run would tell runs apart)",
+        ),
         (sum(run.below for run in measured.runs), "values below a limit of detection: taken as half of it"),
     ):
         if number:
@@ -58,6 +62,19 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
     return replace(
         model, species=tuple(replace(each, followed=each.followed and each.id not in dropped) for each in model.species)
     )
+
+
+def _refuse_other_spellings(columns: list[str], unmeasured: list[str]) -> None:
+    """Raise BadInput for a column G-6-P where the model has a G6P that nobody measured."""
+    spelt = {_plain(name): name for name in unmeasured}
+    for column in columns:
+        if _plain(column) in spelt:
+            raise BadInput("--table", "species", column, f"{spelt[_plain(column)]}, as the model calls it")
+
+
+def _plain(name: str) -> str:
+    """Its letters and digits alone."""
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def template(model: Model) -> str:
@@ -100,10 +117,15 @@ def with_courses(network: xr.Dataset, graph: Graph, measured: MeasuredRuns, vali
     if np.isfinite(error).any():
         described = {"long_name": "standard error of the concentration", "units": units["unit"]}
         found = found.assign(concentration_se=(("run", "time", "metabolite"), error, described))
-    text = "%d run%s of %s values, %s for validation; %.1f %% of the values are missing"
-    counts = np.isfinite(time).sum(1)
-    number = str(counts[0]) if (counts == counts[0]).all() else f"{counts.min()} to {counts.max()}"
+    text = "%d run%s of %s values, %s for validation; %.1f %% of the values are missing; times end at %s %s"
+    number, end = _range(np.isfinite(time).sum(1)), _range(np.nanmax(time, axis=1))
     missing = np.isnan(value[np.isfinite(time)]).mean()
     held_out = f"{validation} of these" if validation else "none"
-    _log.info(text, len(names), "s" * (len(names) > 1), number, held_out, 100 * missing)
+    runs = (len(names), "s" * (len(names) > 1), number)
+    _log.info(text, *runs, held_out, 100 * missing, end, units["time_unit"])
     return found
+
+
+def _range(values: np.ndarray) -> str:
+    least, most = f"{values.min():.4g}", f"{values.max():.4g}"
+    return least if least == most else f"{least} to {most}"

@@ -36,11 +36,12 @@ class Posed:
         graph, sought = self.space.graph, np.isnan(self.space.known)
         n_backward = 0 if self.space.reverse_of is None else int((self.space.reverse_of >= 0).sum())
         both_ways = f", {n_backward} of them both ways, each a column of its own" if n_backward else ""
+        n_open = int(self.space.is_open.sum())
         return (
             f"{graph.n_metabolites} species, {graph.n_reactions - n_backward} reactions{both_ways}; "
             f"{int(sought.sum())} of {graph.n_edges} coefficients are sought, up to {self.space.largest}; "
             f"conserved: {', '.join(self.space.quantities) or 'nothing'}; "
-            f"{int(self.space.is_open.sum())} columns are open"
+            f"{n_open or 'no'} reaction{'s' * (n_open != 1)} open"
         )
 
 

@@ -1,22 +1,21 @@
-"""A table of reactions, and of species: comma-separated text that people write by hand.
+"""A table of reactions, and of species, that people write by hand: CSV, TSV or XLSX.
 
 reaction, equation, candidates: `R1, A + 2 B -> C`, `R2, A <-> ? D`, `R3, A -> C, D E`. `?` before a species: its
 coefficient is sought, and may be 0. Candidates, a third column, may stand on either side, or on none.
 """
 
-import csv
-import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from stoirec.config.equations import parse_sides
+from stoirec.data.sheets import read_sheets
 from stoirec.errors import BadInput
 from stoirec.models.formulas import CHARGE, MASS, elements
 from stoirec.models.model import Model, Reaction, Species
 
 _COLUMNS = ("reaction", "equation", "candidates")
-_ALLOWED = "rows such as `R1, A + 2 B -> C`"
+_ALLOWED = "rows such as `R1, A + 2 B -> C`, below `reaction, equation` or without a header"
 
 
 def read_reactions(path: str | Path, species_table: str | Path | None = None) -> Model:
@@ -37,16 +36,14 @@ def read_reactions(path: str | Path, species_table: str | Path | None = None) ->
 
 def _rows(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Numbers of lines, and their cells by column: by the header if there is one, else in order."""
-    if not Path(path).is_file():
-        raise BadInput(path, "file", "nothing", "a comma-separated table")
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise BadInput(path, "file", "bytes that are no UTF-8", "a comma-separated table") from None
+    sheets = read_sheets(Path(path))
+    if len(sheets) > 1:
+        raise BadInput(path, "file", f"sheets {', '.join(name for name, _ in sheets)}", "a single one")
     header: list[str] | None = None
-    for line, cells in enumerate(csv.reader(io.StringIO(text), skipinitialspace=True), 1):
-        cells = [cell.strip() for cell in cells]
-        if not any(cells) or cells[0].startswith("#"):
+    for line, cells in sheets[0][1].items() if sheets else ():
+        while not cells[-1]:
+            cells = cells[:-1]
+        if cells[0].startswith("#"):
             continue
         if header is None:
             header = [cell.lower() for cell in cells] if cells[0].lower() == columns[0] else list(columns)
