@@ -14,7 +14,8 @@ from stoirec.config.fit import FitConfig
 from stoirec.errors import BadInput
 from stoirec.files.outputs import ANSWER_PAGE
 from stoirec.learn.training import train
-from stoirec.report.own_data import figures, page
+from stoirec.report.map.reactions import recovered_reactions
+from stoirec.report.own_data import figures, numbers, page
 from stoirec.report.own_data.predictions import _error, predictions
 
 HOSTILE = '<script>alert("1")</script> & $x_1$'
@@ -41,6 +42,40 @@ def test_the_page_says_what_is_sure_and_what_is_predicted(answered):
         assert f"Run {run}, {'which nothing was trained on' if role else 'one of those trained on'}" in text
     assert text.count("<tr id=") == data.graph.n_reactions
     assert "not the true column" not in text and ">right<" not in text  # nobody knows
+
+
+def test_the_page_calls_runs_and_units_as_the_file_does(answered):
+    data, fit, recovery = answered
+    names = tuple(f"flask {place}" for place in range(len(data.run_role)))
+    text = page.render("own.nc", replace(data, run_names=names, time_unit="min", unit="mM"), fit, recovery, "best")
+    assert all(f"Run {name}, " in text for name in names)
+    assert "until [min]" in text and "mM / min" in text and "[time unit]" not in text
+
+
+def test_reactions_whose_length_alone_is_open_are_told_from_others(answered):
+    """Of the first the double is as likely, of the second it is likelier, of the third another column is."""
+    data, fit, recovery = answered
+    recovery, graph = recovery.copy(deep=True), data.graph
+    answer = graph.on_edges(recovery["stoichiometry"].values)
+    recovery["confidence"][:] = np.array([0.5, 0.1, 0.1, *[1.0] * graph.n_reactions])[graph.edge_reaction]
+    recovery["no_column_probability"] = ("reaction", np.zeros(graph.n_reactions))
+    other = np.where(
+        graph.edge_reaction == 2, answer + (np.arange(graph.n_edges) == graph.edges_of(2).start), 2 * answer
+    )
+    recovery["alternative"] = recovery["alternative"].astype(int)
+    recovery["alternative"][:2] = np.stack([answer, other])
+    with np.errstate(divide="ignore"):
+        recovery["alternative_cost"][:] = np.inf
+        recovery["alternative_cost"][:2, :3] = -2 * np.log([[0.5, 0.1, 0.1], [0.5, 0.9, 0.9]])
+    reactions = recovered_reactions(data.space, recovery)
+    assert numbers.unsure(recovery, reactions) == (["R0", "R1"], ["R2"])
+    said = "\n".join(numbers.untold(data, fit, recovery, reactions))
+    assert "Sure but for a common factor of their coefficients: R0, R1." in said
+    assert "Of R1, R2 refinement took another column" in said
+    lines = page.summary(data, recovery)
+    assert lines[1].endswith("common factor of their coefficients: R0, R1") and lines[2].endswith("may be right: R2")
+    recovery["confidence"][:] = 0.0  # the functions hold nowhere, nor do these probabilities
+    assert numbers.unsure(recovery, recovered_reactions(data.space, recovery))[0] == []
 
 
 def test_the_page_stands_alone_and_escapes_names(answered):

@@ -216,6 +216,7 @@ def test_tables_of_several_runs_become_data(imported, tmp_path, caplog):
     assert data.graph.metabolite_names == ("A", "B", "C")
     assert list(data.run_role) == [TRAINING, TRAINING, VALIDATION]
     assert [len(course.time) for course in data.courses] == [12, 15, 12]
+    assert (data.run_names, data.time_unit, data.unit) == (("a", "b", "c"), "h", "mM")
     np.testing.assert_allclose(data.courses[1].value[3], 2 * (1 + np.exp(-0.3 * np.array([1, 2, 3]))), atol=1e-5)
 
 

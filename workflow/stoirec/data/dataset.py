@@ -34,6 +34,7 @@ class Data:
         courses: what was measured of each run, where `concentration` and `dcdt` are of smooth courses; else none.
         noise: (M,) standard deviations of what was measured [concentration], where dcdt comes from it; else 0.
         unmeasured: indices of metabolites that nobody measured: what stands for them is a guess, or inferred.
+        run_names: (runs,) as the file calls them, or none; time_unit, unit: of times and concentrations.
     """
 
     space: ColumnSpace
@@ -44,6 +45,13 @@ class Data:
     courses: tuple[Course, ...] = ()
     noise: np.ndarray = field(default_factory=lambda: np.zeros(1))
     unmeasured: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    run_names: tuple[str, ...] = ()
+    time_unit: str = "time unit"
+    unit: str = "concentration unit"
+
+    def run_name(self, run: int) -> str:
+        """What the file calls a run, or its place."""
+        return self.run_names[run] if self.run_names else str(run)
 
     @property
     def graph(self) -> Graph:
@@ -148,8 +156,15 @@ def read_data(path: str | Path) -> Data:
     if "dcdt" in dataset:
         dcdt, time = dataset["dcdt"].values.astype(float), dataset["time"].values.astype(float)
         concentration[..., nowhere], dcdt[..., nowhere] = _guess(concentration), 0.0
-        return Data(space, time, concentration, dcdt, roles, unmeasured=nowhere)
-    return _smoothed(space, *_measured(path, dataset), roles, nowhere)
+        found = Data(space, time, concentration, dcdt, roles, unmeasured=nowhere)
+    else:
+        found = _smoothed(space, *_measured(path, dataset), roles, nowhere)
+    return replace(
+        found,
+        run_names=tuple(map(str, dataset["run"].values.tolist())) if "run" in dataset.coords else (),
+        time_unit=str(dataset["time"].attrs.get("units", found.time_unit)),
+        unit=str(dataset["concentration"].attrs.get("units", found.unit)),
+    )
 
 
 def read_n_frames(path: str | Path) -> int:

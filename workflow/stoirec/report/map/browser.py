@@ -30,11 +30,14 @@ class Fluxes:
     Attributes:
         time: (T,) [time unit]; recovered: (T, R) by the answer's columns and rate constants at the data's
             concentrations; true: (T, R), or None where nobody knows them.
+        time_unit, unit: of times and concentrations.
     """
 
     time: np.ndarray
     recovered: np.ndarray
     true: np.ndarray | None = None
+    time_unit: str = "time unit"
+    unit: str = "concentration unit"
 
 
 @torch.no_grad()
@@ -57,12 +60,14 @@ def fluxes(
     model = answered_model(fit, data, coefficient, recovery[f"log_k_{recovery.attrs['method']}"].values)
     concentration = with_inferred(data, fit).concentration[run, shown]
     learned = model.flux(torch.as_tensor(concentration)).T.numpy()
-    return Fluxes(data.time_of(run)[shown], learned, None if true is None else true(run, shown))
+    known = None if true is None else true(run, shown)
+    return Fluxes(data.time_of(run)[shown], learned, known, data.time_unit, data.unit)
 
 
 def browser(graph: Graph, reactions: list[RecoveredReaction], found: Fluxes | None) -> Html:
     """What a reader looks for and reads of one reaction at a time; the table of all reactions is its printed form."""
-    made = chart(260, "time [time unit]", "flux [concentration / time unit]")
+    time_unit, unit = (Fluxes.time_unit, Fluxes.unit) if found is None else (found.time_unit, found.unit)
+    made = chart(260, f"time [{time_unit}]", f"flux [{unit} / {time_unit}]")
     names = ("time", "recovered", "true")
     source = ColumnDataSource({name: [0, 1] for name in names}, name="flux")  # until one is picked
     curve = partial(made.line, "time", source=source, line_width=2.2)

@@ -13,6 +13,7 @@ from stoirec.network.notation import equation
 from stoirec.report.calibration import SURE
 
 SURE_OF, UNSURE, NONE_FITS = "sure", "unsure", "none fits"
+_WORTH_NAMING = 1e-3  # probability of a column that is not the next best
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,11 @@ def _alternatives(
     """The likeliest columns that are not the answer's."""
     graph, edges = space.graph, space.graph.edges_of(reaction)
     columns, costs = recovery["alternative"].values, recovery["alternative_cost"].values[:, reaction]
-    for rank in np.flatnonzero((columns[:, edges] != answer[edges]).any(axis=1) & np.isfinite(costs))[:most]:
-        yield f"{equation(graph, columns[rank], reaction)} ({np.exp(-costs[rank] / 2):.2g})"
+    others = np.flatnonzero((columns[:, edges] != answer[edges]).any(axis=1) & np.isfinite(costs))[:most]
+    for place, rank in enumerate(others):
+        probability = np.exp(-costs[rank] / 2)
+        if place == 0 or probability >= _WORTH_NAMING:
+            yield f"{equation(graph, columns[rank], reaction)} ({probability:.2g})"
 
 
 def listed(reactions: list[RecoveredReaction]) -> pd.DataFrame:

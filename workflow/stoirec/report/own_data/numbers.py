@@ -20,6 +20,7 @@ from stoirec.score.references import baseline_coefficients
 
 _POOR = 0.1  # of the variance: a fit that leaves more says little of columns
 _NAMED = 12  # reactions in a sentence
+_LIKELIER = 0.5 + 1e-9  # probability of a column that is likelier than all others
 
 
 def answer(
@@ -29,12 +30,13 @@ def answer(
     sought = np.isnan(data.space.known)
     sure = recovery["confidence"].values[sought] >= SURE
     states = Counter(reaction.state for reaction in reactions)
+    by_length, others = unsure(recovery, reactions)
+    but_for_length = f", {len(by_length)} more but for a common factor" if by_length else ""
     lines = [
         f"of the {sought.sum():,} coefficients sought are sure (confidence at least {SURE}): "
-        f"{states[SURE_OF]} of {len(reactions)} reactions in every coefficient; {states[UNSURE]} are unsure"
+        f"{states[SURE_OF]} of {len(reactions)} reactions in every coefficient{but_for_length}; {len(others)} unsure"
         + (f", and of {states[NONE_FITS]} no allowed column seems right." if states[NONE_FITS] else "."),
-        _beside_trivial(data, recovery, sought)
-        + (" Where it differs from these, the time courses say so." if sure.any() else ""),
+        _beside_trivial(data, recovery, sought),
         _predicted(recovery, any(run.held_out for run in runs)),
     ]
     return {"share": percent(float(sure.mean())) if len(sure) else "–", "sentences": lines}
@@ -47,9 +49,10 @@ def _beside_trivial(data: Data, recovery: xr.Dataset, sought: np.ndarray) -> str
     unit = baseline_coefficients(space)["baseline_unit"]
     smallest = decode(space, unit, np.ones(len(own)), "mass_balanced").coefficient
     same = [float((each == own)[sought].mean()) if sought.any() else 1.0 for each in (np.sign(unit), smallest)]
+    balanced = f", the smallest balanced columns {percent(same[1])}" if (space.amounts != 0).any() else ""
     return (
-        f"Who knows only the roles and writes −1 and +1 has {percent(same[0])} of them as they are here, and the "
-        f"smallest columns that are balanced have {percent(same[1])}."
+        f"Without any data, −1 for every substrate and +1 for every product would be {percent(same[0])} of the same"
+        f"{balanced}: the rest is what the time courses say."
     )
 
 
@@ -62,8 +65,8 @@ def _predicted(recovery: xr.Dataset, has_runs: bool) -> str:
     if not np.isfinite(error):
         return f"Integrated from its first frame, {what} cannot be followed: the functions do not hold there."
     return (
-        f"Integrated from the first frame with this matrix, {what} is predicted with {error:.2g} of the error that the "
-        "best constants would have."
+        f"From the first frame on, {what} is predicted with {error:.2g} of the error that a constant for each "
+        "metabolite would have."
     )
 
 
@@ -72,12 +75,21 @@ def untold(data: Data, fit: xr.Dataset, recovery: xr.Dataset, reactions: list[Re
     found = [f"To know first: {text}." for text in doubts(data.space, fit, recovery.attrs["method"])]
     if recovery.attrs["method"] not in (REFINED, ROLES) and fit.attrs["status"] == "ok":
         found.append("No refinement was asked for: the columns are rounded, and mean less than the confidence says.")
-    found += _unsure(fit, [reaction.name for reaction in reactions if reaction.state == UNSURE])
+    by_length, others = unsure(recovery, reactions)
+    found += _described(fit, others)
+    if by_length:
+        found.append(f"Sure but for a common factor of their coefficients: {named(by_length)}.")
     if "length_is_convention" in recovery:
         open_ = np.flatnonzero(recovery["length_is_convention"].values)
         if len(open_):
             names = [data.graph.reaction_name(int(reaction)) for reaction in open_]
-            found.append(f"The shorter column is taken where the double fits as well: {_named(names)}.")
+            found.append(f"The shorter column is taken where the double fits as well: {named(names)}.")
+    unclear = [reaction for reaction in reactions if reaction.state == UNSURE and reaction.confidence > 0]
+    contradicted = [reaction.name for reaction in unclear if _is_contradicted(recovery, reaction)]
+    if contradicted:
+        found.append(
+            f"Of {named(contradicted)} refinement took another column than what is likeliest in the end, the next best."
+        )
     if len(data.unmeasured):
         found.append(
             "Courses that nobody measured were inferred in every run, the held-out ones included, from how the others "
@@ -86,37 +98,66 @@ def untold(data: Data, fit: xr.Dataset, recovery: xr.Dataset, reactions: list[Re
     return found + [text[0].upper() + text[1:] + "." for text in sentences(overview(data))]
 
 
-def _unsure(fit: xr.Dataset, names: list[str]) -> list[str]:
+def unsure(recovery: xr.Dataset, reactions: list[RecoveredReaction]) -> tuple[list[str], list[str]]:
+    """Names of unsure reactions: those of which the length alone is open, and the others."""
+    by_length, others = [], []
+    for reaction in reactions:
+        if reaction.state == UNSURE:
+            columns, probability, answer = _weighed(recovery, reaction)
+            size, sizes = np.abs(answer).sum(), np.abs(columns).sum(axis=1, keepdims=True)
+            parallel = np.isclose(columns * size, answer * sizes).all(axis=1)
+            described = reaction.confidence > 0  # else the functions hold nowhere, nor do these probabilities
+            (by_length if described and probability[parallel].sum() >= SURE else others).append(reaction.name)
+    return by_length, others
+
+
+def _is_contradicted(recovery: xr.Dataset, reaction: RecoveredReaction) -> bool:
+    """Whether another column is likelier than the answer's and all others together."""
+    columns, probability, answer = _weighed(recovery, reaction)
+    return bool(((columns != answer).any(axis=1) & (probability > _LIKELIER)).any())
+
+
+def _weighed(recovery: xr.Dataset, reaction: RecoveredReaction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns (rank, n) on a reaction's n edges, the probability of each, and the answer's (n,)."""
+    first = reaction.columns[0]
+    own = recovery["edge_reaction"].values == first
+    columns = recovery["alternative"].values[:, own].astype(float)
+    probability = np.exp(-recovery["alternative_cost"].values[:, first] / 2)
+    return columns, probability, reaction.coefficient
+
+
+def _described(fit: xr.Dataset, names: list[str]) -> list[str]:
     """How much is described, and why reactions are unsure."""
     if fit.attrs["status"] != "ok":
         return []
-    left = float(fit["val_loss"])
-    text = (
-        f"What was learned leaves {left:.2g} of the variance of dc/dt, or of the changes, where nothing was trained on"
-    )
-    found = [f"{text}, {float(fit['train_loss']):.2g} where it was."]
+    left, trained = float(fit["val_loss"]), float(fit["train_loss"])
+    text = "of the variance of dc/dt, or of measured changes, is left by the fit in training runs"
+    found = [f"{trained:.2g} {text}, {left:.2g} in what was held out."]
     if names and left >= _POOR:
         found.append("So little is described that columns can hardly be told apart by it.")
     elif names:
-        found.append(f"Other columns explain the data nearly as well for {_named(names)}: the list has the next best.")
+        found.append(f"Other columns explain the data nearly as well for {named(names)}: the list has the next best.")
     return found
 
 
-def _named(names: list[str]) -> str:
+def named(names: list[str]) -> str:
+    """The first of many names in a sentence."""
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
-def by_run(runs: list[Prediction], names: list[str]) -> pd.DataFrame:
+def by_run(runs: list[Prediction], names: list[str], time_unit: str) -> pd.DataFrame:
     """One row per run: how it is used, its length, its error, and the metabolites that are predicted worst."""
-    rows = {}
+    rows = []
     for run in runs:
         worst = np.argsort(-np.nan_to_num(run.error), kind="stable")[:3]
-        rows[f"run {run.run}"] = {
-            "used for": "held out" if run.held_out else "training",
-            "times": len(run.time),
-            "until": f"{run.time[-1]:.4g}",
-            "values": int(np.isfinite(run.measured).sum()),
-            "error": f"{run.relative:.2g}",
-            "worst": ", ".join(f"{names[place]} {run.error[place]:.2g}" for place in worst),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+        rows.append(
+            {
+                "used for": "held out" if run.held_out else "training",
+                "times": len(run.time),
+                f"until [{time_unit}]": f"{run.time[-1]:.4g}",
+                "values": int(np.isfinite(run.measured).sum()),
+                "error": f"{run.relative:.2g}",
+                "worst": ", ".join(f"{names[place]} {run.error[place]:.2g}" for place in worst),
+            }
+        )
+    return pd.DataFrame(rows, index=[f"run {run.name}" for run in runs])

@@ -58,8 +58,8 @@ def render(name: str, data: Data, fit: xr.Dataset, recovery: xr.Dataset, recipe:
         reactions=listing,
         browser=browsed,
         scripts=scripts(browsed),
-        runs=_runs(runs, names).html if runs else None,
-        courses=[_courses(run, names).html for run in _drawn(runs)],
+        runs=_runs(runs, names, data.time_unit).html if runs else None,
+        courses=[_courses(run, names, data.time_unit).html for run in _drawn(runs)],
         n_runs=len(runs),
         made=_made(fit, recovery, recipe),
         config=json.dumps(_changed(fit), indent=2),
@@ -87,13 +87,21 @@ def summary(data: Data, recovery: xr.Dataset) -> list[str]:
     found = counts(data, recovery)
     if found["status"] != "ok":
         return ["the fit diverged: nothing was found"]
-    texts = {
-        "sure": "sure, in every coefficient",
-        "unsure": "unsure: too little is described, or other columns explain the data nearly as well",
-        "none_of_these": "no allowed column seems right",
-    }
-    what = "of the best constants' error in the held-out courses, integrated from their first frame"
-    return [*(f"{found[state]:6d} reactions {text}" for state, text in texts.items()), f"{found[ROLLOUT]:6.3f} {what}"]
+    reactions = recovered_reactions(data.space, recovery)
+    by_length, others = numbers.unsure(recovery, reactions)
+    none = [each.name for each in reactions if each.state == NONE_FITS]
+    lines = [
+        f"{found['sure']:6d} reactions sure, in every coefficient",
+        _line(by_length, "reactions sure but for a common factor of their coefficients"),
+        _line(others, "reactions unsure, as other columns may be right"),
+        _line(none, "reactions of which no allowed column seems right"),
+    ]
+    what = "of the error of constants, where the held-out courses are predicted from their first frame"
+    return [*lines, f"{found[ROLLOUT]:6.3f} {what}"]
+
+
+def _line(names: list[str], what: str) -> str:
+    return f"{len(names):6d} {what}" + (f": {numbers.named(names)}" if names else "")
 
 
 def _map(data: Data, reactions: list[RecoveredReaction]) -> Html:
@@ -111,13 +119,13 @@ def _list(reactions: list[RecoveredReaction]) -> Html:
     )
 
 
-def _runs(runs: list[Prediction], names: list[str]) -> Html:
+def _runs(runs: list[Prediction], names: list[str], time_unit: str) -> Html:
     return table(
-        numbers.by_run(runs, names),
+        numbers.by_run(runs, names, time_unit),
         "Every run, integrated from its first frame with the recovered matrix. error: RMS of the difference from what "
-        "was measured, noise included, over that of the best constants; worst: metabolites whose difference is the "
-        "largest part of their standard deviation.",
-        marked=tuple(f"run {run.run}" for run in runs if run.held_out),
+        "was measured, noise included, over that of a constant for each metabolite; worst: metabolites whose "
+        "difference is the largest part of their standard deviation.",
+        marked=tuple(f"run {run.name}" for run in runs if run.held_out),
         index="run",
     )
 
@@ -127,15 +135,15 @@ def _drawn(runs: list[Prediction]) -> list[Prediction]:
     return sorted(runs, key=lambda run: (not run.held_out, -run.relative))[:_DRAWN]
 
 
-def _courses(run: Prediction, names: list[str]) -> Html:
+def _courses(run: Prediction, names: list[str], time_unit: str) -> Html:
     kind = "which nothing was trained on" if run.held_out else "one of those trained on"
     some = f" The {figures.MOST} metabolites of the largest error." if len(names) > figures.MOST else ""
     caption = (
-        f"Run {run.run}, {kind}: measured values (dots) and the course from the first frame on (line), each metabolite "
-        f"between its least and its largest value, time {run.time[0]:.4g} to {run.time[-1]:.4g}; the number is its "
-        f"error over its standard deviation in all runs; a frame without dots was inferred.{some}"
+        f"Run {run.name}, {kind}: measured values (dots), and the course from its first frame (line), each metabolite "
+        f"between its least and its largest value, time {run.time[0]:.4g} to {run.time[-1]:.4g} {time_unit}; "
+        f"the number is its error over its standard deviation in all runs; a frame without dots was inferred.{some}"
     )
-    return figure(figures.courses(run, names), caption, f"Measured and predicted courses of run {run.run}")
+    return figure(figures.courses(run, names), caption, f"Measured and predicted courses of run {run.name}")
 
 
 def _changed(fit: xr.Dataset) -> dict[str, object]:

@@ -15,7 +15,8 @@ class Prediction:
     """A run.
 
     Attributes:
-        run: its place in the file; held_out: whether nothing was trained on it.
+        run: its place in the file; name: what the file calls it.
+        held_out: whether nothing was trained on it.
         time: (T,) [time unit]; measured: (T, M) [concentration], NaN where nothing was; predicted: (T, M), inf
             where the course cannot be followed.
         error: (M,) RMS difference over the metabolite's standard deviation in all runs; inf where the course cannot be
@@ -24,6 +25,7 @@ class Prediction:
     """
 
     run: int
+    name: str
     held_out: bool
     time: np.ndarray
     measured: np.ndarray
@@ -50,8 +52,8 @@ def predictions(data: Data, fit: xr.Dataset, recovery: xr.Dataset) -> list[Predi
         measured[:, data.unmeasured] = np.nan
         course = predicted(model, data.concentration[run, 0], time)
         course[np.isnan(course)] = np.inf  # lost
-        error, relative = _error(course - measured, scale), relative_error(course - measured, measured, scale)
-        found.append(Prediction(run, bool(role == VALIDATION), time, measured, course, error, relative))
+        errors = _error(course - measured, scale), relative_error(course - measured, measured, scale)
+        found.append(Prediction(run, data.run_name(run), bool(role == VALIDATION), time, measured, course, *errors))
     return found
 
 
