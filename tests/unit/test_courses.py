@@ -330,7 +330,9 @@ def test_advice_names_what_is_missing(tiny_data, measured_file):
         return " | ".join(advice(overview(data), by_metabolite(data)))
 
     plain = advised(tiny_data)
-    assert "replicates" not in plain and "measuring" not in plain
+    assert "replicates" not in plain and "measuring" not in plain and "formulas of" not in plain
+    space = replace(tiny_data.space, conserved=tiny_data.space.conserved[:0])
+    assert "formulas of the species" in advised(replace(tiny_data, space=space))
     still = replace(tiny_data, concentration=np.where(np.isin(np.arange(10), (3, 5)), 1.0, tiny_data.concentration))
     drives = by_metabolite(still)["drives"]
     first = max(("M3", "M5"), key=lambda name: drives[name])

@@ -50,8 +50,9 @@ def check(
         return
     for says, text in SAYS.items():
         names = [name for name, each in found.items() if each.says == says]
-        shown = f": {listing(names)}" if says in (NONE, SOME) and names else ""
-        print(f"{len(names):6d} {text}{shown}")
+        shown = f": {listing(names)}" if says in (NONE, SOME) else ""
+        if names:
+            print(f"{len(names):6d} {text}{shown}")
     if courses is not None:
         print("\n".join([*courses.sentences(), *(f"would help: {line}" for line in courses.advice)]))
 

@@ -44,7 +44,9 @@ class TimeCourses:
     def sentences(self) -> list[str]:
         """All but the advice in words."""
         name, why = self.recipe
-        least, most = (_lasting(self.cost[key]) for key in ("least_seconds", "most_seconds"))
+        seconds = [self.cost[key] for key in ("least_seconds", "most_seconds")]
+        rough, finer = ([_lasting(each, digits) for each in seconds] for digits in (1, 2))
+        least, most = finer if rough[0] == rough[1] else rough
         memory = self.cost["bytes"] / 2**30
         takes = f"recovering S takes about {least} to {most} on a core of this time, and {memory:.1f} GiB"
         return [*sentences(self.told), f"recipe {name}: {why}", takes]
@@ -64,7 +66,8 @@ def overview(data: Data) -> dict[str, Any]:
     most), missing (share of the values), derivatives ("given" or "estimated"), contradiction (of given ones with the
     concentrations and times, in words, or None), relative_noise (median over metabolites, of their standard deviation),
     unmeasured (names of metabolites without a value), still (of those that hardly move), same_drivers (names of
-    reactions whose rates depend on the same metabolites: they have one rate but for |S|).
+    reactions whose rates depend on the same metabolites: they have one rate but for |S|), balanced (whether anything
+    is conserved).
     """
     graph, training, table = data.graph, data.run_role == TRAINING, by_metabolite(data)
     moving = table["relative_noise"].notna()
@@ -82,6 +85,7 @@ def overview(data: Data) -> dict[str, Any]:
         "unmeasured": [graph.metabolite_name(place) for place in data.unmeasured],
         "still": table.index[table["moves"] == STILL].tolist(),
         "same_drivers": _same_drivers(data),
+        "balanced": bool((data.space.amounts != 0).any()),
     }
 
 
@@ -121,6 +125,10 @@ def by_metabolite(data: Data) -> pd.DataFrame:
 def advice(told: dict[str, Any], table: pd.DataFrame) -> list[str]:
     """What would help most, from `overview` and `by_metabolite`: which runs, values and facts are missing."""
     found = []
+    if not told["balanced"]:
+        found.append(
+            "formulas of the species (--species of import, or in SBML): balance leaves few columns to the data"
+        )
     if told["effective_runs"] < _ENOUGH_RUNS:
         found.append(
             f"runs that start elsewhere: those there are say as much as {told['effective_runs']:.2g} of their own, and "
@@ -163,7 +171,8 @@ def sentences(told: dict[str, Any]) -> list[str]:
     values = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     lines = [
         f"{told['training_runs']} runs for training, {told['validation_runs']} for validation, {values} times each, "
-        f"{told['missing']:.1%} of the values missing; runs that say something of their own: {told['effective_runs']}",
+        f"{told['missing']:.1%} of the values missing",
+        f"training runs together say as much as {told['effective_runs']:.3g} of their own, with nothing in common",
         f"derivatives are {told['derivatives']}; noise of a typical metabolite: {told['relative_noise']:.2g} of its "
         "standard deviation"
         if told["derivatives"] == "estimated"
@@ -181,10 +190,10 @@ def sentences(told: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _lasting(seconds: float) -> str:
-    """A duration to one figure: 40 s, 3 min, 2 h."""
+def _lasting(seconds: float, digits: int) -> str:
+    """A duration to so many figures: 40 s, 3 min, 2 h."""
     unit, size = next((unit, size) for most, unit, size in _UNITS if seconds < most)
-    return f"{float(f'{seconds / size:.1g}'):g} {unit}"
+    return f"{float(f'{seconds / size:.{digits}g}'):g} {unit}"
 
 
 def _listed(names: list[str]) -> str:

@@ -15,6 +15,7 @@ from stoirec.files.atomic import replacing
 from stoirec.files.schema import Schema, check
 
 _PACKING = {"scale_factor", "add_offset"}
+_IMPORTED = {".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xml", ".sbml"}
 _MUCH = 2**20  # bytes: more than a disk has left when it has no room for a piece of a file
 
 
@@ -38,13 +39,20 @@ def read(path: str | Path, schema: Schema = (), group: str | None = None) -> xr.
     except OSError as error:
         if group is not None and "group" in str(error):
             raise BadInput(path, f"group /{group}", "nothing", f"a file with /{group}") from None
-        raise BadInput(path, "file", f"not readable as NetCDF ({error})", "a complete netCDF-4 file") from None
+        raise BadInput(path, "file", f"not readable as NetCDF ({error})", _readable(path)) from None
     except Exception as error:  # damaged files and odd types make many kinds
         _check_packing(path, group)
         text = str(error) or type(error).__name__
         raise BadInput(path, "file", f"damaged NetCDF ({text})", "a complete netCDF-4 file") from None
     _check(path, dataset, schema, group)
     return dataset
+
+
+def _readable(path: str | Path) -> str:
+    """What can be read in place of a file that is no NetCDF."""
+    text = "a complete netCDF-4 file"
+    imported = Path(path).suffix.lower() in _IMPORTED
+    return f"{text}, which `stoirec import` makes of tables and models" if imported else text
 
 
 def can_name(path: str | Path) -> bool:
@@ -79,7 +87,9 @@ def _check(path: str | Path, dataset: xr.Dataset, schema: Schema, group: str | N
         check(dataset, schema)
     except Unsuitable as error:
         key = error.key if group is None else f"{group}/{error.key}"
-        raise BadInput(path, key, error.found, error.allowed) from None
+        title = str(dataset.attrs.get("title", "")) if error.found == "nothing" else ""
+        allowed = f"{error.allowed} (this file has the title: {title})" if title else error.allowed
+        raise BadInput(path, key, error.found, allowed) from None
 
 
 def attributes(path: str | Path, schema: Schema = ()) -> dict[str, Any]:

@@ -13,7 +13,7 @@ SAYS = {
     ONE: "have one balanced column beside what is known of them",
     LENGTH: "have one balanced column but for its length",
     SOME: "have several, which data must tell apart",
-    FREE: "are held to nothing",
+    FREE: "are held to no balance, so that data must tell all",
     NONE: "have no balanced column with these edges, signs and bounds",
 }
 _SMALL = 1e-9  # singular values, of the largest: below, a combination of edges is balanced
