@@ -71,7 +71,7 @@ def test_reactions_whose_length_alone_is_open_are_told_from_others(answered):
     assert numbers.unsure(recovery, reactions) == (["R0", "R1"], ["R2"])
     said = "\n".join(numbers.untold(data, fit, recovery, reactions))
     assert "Sure but for a common factor of their coefficients: R0, R1." in said
-    assert "Of R1, R2 refinement took another column" in said
+    assert "than the one that refinement decided: R1, R2; see next best." in said
     lines = page.summary(data, recovery)
     assert lines[1].endswith("common factor of their coefficients: R0, R1") and lines[2].endswith("may be right: R2")
     recovery["confidence"][:] = 0.0  # the functions hold nowhere, nor do these probabilities

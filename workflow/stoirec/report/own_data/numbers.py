@@ -88,7 +88,8 @@ def untold(data: Data, fit: xr.Dataset, recovery: xr.Dataset, reactions: list[Re
     contradicted = [reaction.name for reaction in unclear if _is_contradicted(recovery, reaction)]
     if contradicted:
         found.append(
-            f"Of {named(contradicted)} refinement took another column than what is likeliest in the end, the next best."
+            f"Another column is likelier in the end than the one that refinement decided: {named(contradicted)}; see "
+            "next best."
         )
     if len(data.unmeasured):
         found.append(
