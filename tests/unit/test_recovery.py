@@ -62,6 +62,21 @@ def test_a_fit_worse_than_the_mean_on_a_new_trajectory_is_sure_of_nothing(fit, c
     assert recovery.drop_vars(("confidence", "val_loss")).equals(before.drop_vars(("confidence", "val_loss")))
 
 
+def test_a_fit_whose_loss_drew_coefficients_to_integers_is_sure_of_nothing_unless_it_was_refined(fit, tiny_fit, caplog):
+    fit["val_loss"].values[()] = 0.01
+    before = recover(fit, "fit.nc")
+    fit.attrs["config"] = tiny_fit.model_copy(update={"coeff_S_integer": 1e-3}).model_dump_json()
+    drawn = recover(fit, "fit.nc")
+    assert (before["confidence"] > 0).any() and (drawn["confidence"] == 0).all() and "to integers" in caplog.text
+    assert drawn["stoichiometry"].equals(before["stoichiometry"])
+    shape = (1, fit.sizes["reaction"])
+    fit["column"], fit["column_probability"] = (
+        fit["coefficient"].round().expand_dims("rank"),
+        (("rank", "reaction"), np.ones(shape)),
+    )
+    assert (recover(fit, "fit.nc", "nearest")["confidence"] > 0).any()
+
+
 def test_answer_is_the_configured_decoders(fit):
     recovery = recover(fit, "fit.nc")
     assert np.array_equal(recovery["stoichiometry"], recovery["stoichiometry_mass_balanced"])

@@ -48,7 +48,8 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None, fall_back: b
     The answer is by `decoder` (default: that of the fit's configuration); by `auto` it is what refinement decided,
     where the fit was refined, else mass balanced. A diverged fit gives zeros with confidence 0. The confidence is 0 as
     well where val_loss says that the functions hold on no other trajectory: evidence from such functions is certain of
-    much that is wrong.
+    much that is wrong. It is 0, too, where the loss drew coefficients to integers and no refinement weighed columns
+    since: wrong ones are then as near to integers as right ones.
 
     With `fall_back`, where functions describe not even the training runs, the answer is what roles and balance say
     alone: for who has one fit, not for a comparison of fits.
@@ -87,6 +88,11 @@ def doubts(space: ColumnSpace, fit: xr.Dataset, method: str) -> list[str]:
         text = "the columns leave {:.1e} of the variance of dc/dt, free ones {:.1e}: not all can be right, nor perhaps "
         text += "any that are allowed (see edge_bound, conserved, reaction_is_open)"
         found.append(text.format(float(fit["integer_residual"]), float(fit["free_residual"])))
+    elif _drawn_to_integers(fit):
+        text = (
+            "the loss drew coefficients to integers, right or wrong, and no refinement weighed columns since: nothing "
+        )
+        found.append(text + "is sure")
     elif fit["val_loss"] >= WORTHLESS:
         overfitted = fit["train_loss"] < _OVERFITTED * fit["val_loss"]
         advice = (
@@ -115,6 +121,11 @@ def _outside(space: ColumnSpace, fit: xr.Dataset) -> list[str]:
     return found
 
 
+def _drawn_to_integers(fit: xr.Dataset) -> bool:
+    """Whether coefficients are near integers because the loss asks for that, so that their errors cannot be seen."""
+    return "column_probability" not in fit and json.loads(fit.attrs["config"])["coeff_S_integer"] > 0
+
+
 def _diverged(space: ColumnSpace, method: str) -> _Answer:
     n_edges, n_reactions = space.graph.n_edges, space.graph.n_reactions
     nothing = Decoded(np.zeros(n_edges, np.int8), np.ones(n_reactions))
@@ -137,7 +148,7 @@ def _answer(space: ColumnSpace, fit: xr.Dataset, method: str) -> _Answer:
     else:
         columns, probability = likely_columns(space, coefficient / answer.scale[reaction], weight, _ALTERNATIVES)
     confidence = np.where(columns == answer.coefficient, probability[:, reaction], 0.0).sum(axis=0)
-    if fit["val_loss"] >= WORTHLESS:
+    if fit["val_loss"] >= WORTHLESS or _drawn_to_integers(fit):
         confidence = np.zeros_like(confidence)
     confidence = np.where(np.isnan(space.known), confidence, 1.0)
     return _Answer(method, by_method, columns, probability, confidence)
