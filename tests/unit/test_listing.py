@@ -75,6 +75,30 @@ def test_a_job_that_a_signal_ended_is_stopped_though_snakemake_took_its_configur
     assert listing.fits(store)["state"].tolist() == ["failed"]
 
 
+def test_fits_of_a_pack_are_what_their_job_is(tmp_path):
+    """Snakemake takes back the pack's file when its job fails, but not what the job wrote of its fits."""
+    store, configs = Store(tmp_path), [FitConfig(batch_size=size) for size in (8, 16)]
+    names = [f"tiny-seed1/{config_id(config)}" for config in configs]
+    pack = "tiny-seed1/2-0123456789"
+    log = store.log("train_pack", pack)
+    for path in (log, store.pack(pack), *map(store.config, names)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for name, config in zip(names, configs):
+        store.config(name).write_text(config.model_dump_json(exclude_defaults=True))
+    store.pack(pack).write_text("".join(f"{name}\n" for name in names))
+    assert listing.fits(store)["state"].tolist() == ["running", "running"]
+    for path in (log, *map(store.config, names)):
+        os.utime(path, (time.time() - 3600,) * 2)
+    assert listing.fits(store)["state"].tolist() == ["stopped", "stopped"]
+    log.touch()
+    assert listing.fits(store)["state"].tolist() == ["running", "running"]
+    store.pack(pack).unlink()
+    assert listing.fits(store)["state"].tolist() == ["failed", "failed"]
+    store.checkpoint(names[0]).touch()
+    assert sorted(listing.fits(store)["state"]) == ["failed", "stopped"]
+
+
 def test_every_state_is_told(results):
     table = listing.fits(Store(results))
     assert sorted(table["state"]) == ["diverged", "done", "failed", "running", "stopped", "trained"]

@@ -37,7 +37,7 @@ def fits(store: Store) -> pd.DataFrame:
     """One row per fit in `store`, ordered by fit_id.
 
     State: `done`; `diverged`; `trained` (not rounded yet); `running` (wrote something in the last five minutes);
-    `stopped` (goes on from its checkpoint when it is asked for again); `failed` (its log says why).
+    `stopped` (goes on from its checkpoint when it is asked for again); `failed` (its log says why, or its pack's).
 
     Returns:
         fit_id, state, parameters (what differs from the defaults), param.<key> for all, the metrics of the fit's own
@@ -49,7 +49,10 @@ def fits(store: Store) -> pd.DataFrame:
     if not store.fits.is_dir():
         raise BadInput(store.root, "fits", "nothing", "a results folder of the workflow, with fits/")
     scored = _scored(store)
-    rows = [_row(store, name) | scored.get(name, {}) for name in sorted({*store.logs("train"), *store.fit_ids()})]
+    alone = store.logs("train")
+    logs = alone | {name: store.log("train_pack", pack) for name, pack in store.packed().items()}
+    names = sorted({*alone, *store.fit_ids()})
+    rows = [_row(store, name, logs.get(name)) | scored.get(name, {}) for name in names]
     columns = [
         "fit_id",
         "state",
@@ -62,8 +65,8 @@ def fits(store: Store) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _row(store: Store, fit_id: str) -> dict[str, Any]:
-    """All but the metrics."""
+def _row(store: Store, fit_id: str, log: Path | None) -> dict[str, Any]:
+    """All but the metrics; `log`: of the job that trains it, if it is known."""
     row: dict[str, Any] = {"fit_id": fit_id}
     config, recovery = store.config(fit_id), store.recovery(fit_id)
     if config.is_file():
@@ -72,11 +75,11 @@ def _row(store: Store, fit_id: str) -> dict[str, Any]:
         given = _rounded(recovery)
         fit = store.fit(f"{fit_id.split('/')[0]}/{config_id(given.trained)}")
     else:  # Snakemake takes back what a failed job wrote, but for its checkpoint
-        return row | {"state": "stopped" if store.checkpoint(fit_id).is_file() else "failed"}
+        return row | {"state": _ended(store, fit_id)}
     row["parameters"] = ", ".join(f"{key} {value}" for key, value in differing(given).items())
     row |= {f"param.{key}": value for key, value in flat(given).items()}
     if not fit.is_file():
-        return row | {"state": _unfinished(store, fit_id)}
+        return row | {"state": _unfinished(store, fit_id, log) if log else _ended(store, fit_id)}
     try:
         attributes = netcdf.attributes(fit, (contents.STATUS, *contents.COSTS))
     except BadInput:
@@ -92,9 +95,14 @@ def _rounded(recovery: Path) -> FitConfig:
     return parse(FitConfig, config | {"decoder": attributes.get("decoder", config.get("decoder"))}, recovery)
 
 
-def _unfinished(store: Store, training_id: str) -> str:
+def _ended(store: Store, training_id: str) -> str:
+    """Of a fit whose job is over: Snakemake took back the configuration, or which pack it was in."""
+    return "stopped" if store.checkpoint(training_id).is_file() else "failed"
+
+
+def _unfinished(store: Store, training_id: str, log: Path) -> str:
     """Whether a training job that has no fit.nc yet still writes something."""
-    traces = (store.config(training_id), store.checkpoint(training_id), store.log("train", training_id))
+    traces = (store.config(training_id), store.checkpoint(training_id), log)
     newest = max((path.stat().st_mtime for path in traces if path.is_file()), default=0.0)
     return "running" if time.time() - newest < _ALIVE else "stopped"
 

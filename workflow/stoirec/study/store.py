@@ -41,8 +41,8 @@ class Store:
         return checkpoint_of(self.fit(training_id))
 
     def pack(self, name: str) -> Path:
-        """A line for each fit of a pack: its training_id."""
-        return Path(self.root, "packs", f"{name}.txt")
+        """A line for each fit of a pack: its training_id. Among the fits, because it has to last as long as they do."""
+        return self.fits / f"{name}.txt"
 
     def recovery(self, fit_id: str) -> Path:
         return self.fits / fit_id / "recovery.nc"
@@ -62,9 +62,9 @@ class Store:
     def packed(self) -> dict[str, str]:
         """training_id -> the pack it was trained in, the last one."""
         found = {}
-        for path in _by_age(Path(self.root, "packs").glob("*/*.txt")):
-            name = path.relative_to(Path(self.root, "packs")).as_posix().removesuffix(".txt")
-            found |= dict.fromkeys(path.read_text().split("\n")[:-1], name)
+        for path in _by_age(self.fits.glob("*/*.txt")):
+            name = path.relative_to(self.fits).as_posix().removesuffix(".txt")
+            found |= dict.fromkeys(path.read_text(errors="replace").split("\n")[:-1], name)
         return found
 
     def trained(self) -> list[Path]:
