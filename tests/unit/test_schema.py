@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pytest
 import torch
 import xarray as xr
 
+from stoirec.answer.decode import METHODS
 from stoirec.answer.recovery import read_fit, recover
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data
@@ -27,6 +29,8 @@ from stoirec.report.reading import read_baselines
 from stoirec.score.metrics import NAMES
 from stoirec.score.scoring import read_recovery
 from stoirec.simulate.truth import read_truth
+from stoirec.study import listing
+from stoirec.study.store import Store
 
 FILE = "spoilt.nc"
 
@@ -423,3 +427,25 @@ def test_a_table_is_checked_where_it_enters(tmp_path, monkeypatch, column, value
     table.astype({column: object}).assign(**{column: [table[column][0], value]}).to_csv("baselines.csv", index=False)
     with pytest.raises(BadInput, match=re.escape(f"baselines.csv: {named}")):
         read_baselines("baselines.csv", [("data", None)], "study.yaml")
+
+
+def test_a_table_with_a_row_too_few_or_too_many_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"fit_id": f"data/{name}", "method": method, "variant": name, "param.n_runs": None, "is_answer": False}
+        for name in ("baseline_unit", "oracle")
+        for method in METHODS
+    ]
+    table = pd.DataFrame(rows).assign(val_loss=0.5, **dict.fromkeys(NAMES, 0.5))
+    asked = [("data", None)], "study.yaml", ["baseline_unit", "oracle"]
+    table.to_csv("table.csv", index=False)
+    assert len(read_baselines("table.csv", *asked)) == len(rows)
+    table[:-1].to_csv("table.csv", index=False)
+    with pytest.raises(
+        BadInput, match=f"table.csv: fit_id: found no row for data, oracle, {METHODS[-1]}; allowed: rows"
+    ):
+        read_baselines("table.csv", *asked)
+    table.assign(is_answer=[True, True, *[False] * (len(rows) - 2)]).to_csv("metrics.csv", index=False)
+    Path("fits").mkdir()
+    with pytest.raises(BadInput, match="metrics.csv: is_answer: found True in two rows of data/baseline_unit"):
+        listing.fits(Store("."))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -198,6 +199,32 @@ def test_a_plan_of_an_earlier_edition_is_not_used(trial):
         ([RATES, BALANCE, last], {"evaluation_seeds": [3]}, {"rates", "balance", "last"}),
     ]:
         assert {fit.stage for fit in expand(trial(*stages, **others).path)[1]} == known
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (lambda plan: plan.pop("fits"), "fits: found nothing"),
+        (lambda plan: plan["fits"][0].pop("stage"), "fits.0.stage: found nothing"),
+        (lambda plan: plan["fits"][0].update(config=7), "fits.0.config: found 7"),
+        (lambda plan: plan["fits"][0]["config"].update(batch_size=0), "batch_size: found 0"),
+        (lambda plan: plan["fits"][0].update(network_seed=11), "network_seed: found 11; allowed: 1"),
+        (lambda plan: plan["winners"][0].update(n_fits="two"), "winners.0.n_fits: found 'two'"),
+        (lambda plan: plan.update(proposals=["other"]), "proposals: found other; allowed: recipes of its fits"),
+        (lambda plan: plan.update(proposal=[]), "proposal: found an unknown key"),
+    ],
+)
+def test_a_plan_that_holds_something_else_is_named(trial, spoil, named):
+    staged = trial(RATES, SEARCH)
+    staged.run(distance)
+    path, plan = plan_path(staged.study, "search-0"), staged.plan("search-0")
+    wave = next(wave for wave in waves_of(staged.study) if wave.name == "search-1")
+    answers = answers_of(waves.fits_before(staged.study, wave, staged.path), distance)
+    spoil(plan)
+    path.write_text(json.dumps(plan))
+    with pytest.raises(BadInput, match=re.escape(f"{path}: {named}")):
+        waves.fits_before(staged.study, wave, staged.path)
+        waves.decide(staged.study, wave, answers, staged.path)
 
 
 @pytest.mark.parametrize(

@@ -347,7 +347,7 @@ def load(study: str | Path, store: str | Path, metrics: str | Path, baselines: s
         [fit for fit in fits if fit.fit_id not in held_out],
         Path(store),
         table,
-        read_baselines(baselines, asked, study),
+        read_baselines(baselines, asked, study, REFERENCES),
         evaluation,
         {wave.name: read_plan(plan_path(content, wave.name)) for wave in waves(content) if wave.planned},
     )

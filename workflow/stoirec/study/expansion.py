@@ -77,7 +77,8 @@ def fits_of(study: Study, wave: Wave, path: str | Path) -> list[Fit] | None:
     plan = read_plan(file)
     if plan.get("definition") != definition(study, stage):
         return None
-    return planned_fits(plan, file, load_regime(study.regime).name)
+    networks = study.network_seeds if stage else study.evaluation_seeds
+    return planned_fits(plan, file, load_regime(study.regime).name, networks)
 
 
 def data_sets(study: Study) -> dict[str, tuple[str, int]]:

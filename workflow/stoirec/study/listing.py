@@ -17,7 +17,7 @@ from stoirec.files import contents, netcdf
 from stoirec.score.metrics import NAMES
 from stoirec.study.identity import config_id, differing, flat
 from stoirec.study.store import Store
-from stoirec.study.tables import COSTS
+from stoirec.study.tables import COSTS, read_table
 
 _ALIVE = 300.0  # [s] a job writes a line or a checkpoint more often than that
 STATES = ("done", "diverged", "trained", "running", "stopped", "failed")
@@ -111,12 +111,8 @@ def _scored(store: Store) -> dict[str, dict[str, Any]]:
     """fit_id -> metrics of its answer, from the tables of all studies in the folder; the newest has the last word."""
     found: dict[str, dict[str, Any]] = {}
     for path in store.metrics_tables():
-        try:
-            table = pd.read_csv(path)
-            answers = table[table["is_answer"].astype(bool)].set_index("fit_id")[[*NAMES, "val_loss"]]
-        except (ValueError, KeyError):
-            raise BadInput(path, "file", "not a table of metrics", "a metrics.csv written by stoirec collect") from None
-        found |= answers.to_dict("index")
+        table = read_table(path, ("fit_id", "is_answer", "val_loss", *NAMES))
+        found |= table[table["is_answer"]].set_index("fit_id")[[*NAMES, "val_loss"]].to_dict("index")
     return found
 
 

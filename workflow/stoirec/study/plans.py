@@ -5,8 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+
+from stoirec.config.bounds import Seed
 from stoirec.config.fit import FitConfig
-from stoirec.config.reading import parse
+from stoirec.config.reading import Strict, parse
 from stoirec.config.study import Stage, Study
 from stoirec.errors import BadInput
 from stoirec.files.atomic import replacing
@@ -40,26 +43,59 @@ def listed(fits: list[Fit]) -> list[dict[str, Any]]:
     ]
 
 
-def planned_fits(plan: dict[str, Any], path: Path, regime_name: str) -> list[Fit]:
-    """The fits of the plan in `path`; one fit may stand there under several names. Raises BadInput."""
+def planned_fits(plan: dict[str, Any], path: Path, regime_name: str, networks: list[int]) -> list[Fit]:
+    """The fits of the plan in `path`, on `networks`; one may stand there under several names. Raises BadInput."""
     fits = []
     for entry in plan["fits"]:
         config = parse(FitConfig, nested(entry["config"]), path)
         seed = entry["network_seed"]
+        if seed not in networks:
+            raise BadInput(path, "network_seed", seed, ", ".join(map(str, networks)))
         data = data_name(regime_name, seed)
         fits.append(Fit(data, config_id(config), entry["stage"], entry["variant"], seed, config))
     return fits
+
+
+class _PlannedFit(Strict):
+    stage: str
+    variant: str
+    network_seed: Seed
+    config: dict[str, Any]
+
+
+class _Winner(Strict):
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    stage: str
+    selected_by: str
+    variant: str
+    recipe: str
+    mean: float
+    lowest: float
+    highest: float
+    n_fits: int
+    n_diverged: int
+    config: dict[str, Any]
+
+
+class _Plan(Strict):
+    wave: str
+    definition: str = ""
+    base: dict[str, Any] = {}
+    winners: list[_Winner] = []
+    fits: list[_PlannedFit]
+    proposals: list[str] = []
 
 
 def read_plan(path: Path) -> dict[str, Any]:
     """A plan as waves.decide made it. Raises BadInput."""
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(path, "file", str(error), "a plan written by stoirec choose") from None
-    if not isinstance(content, dict) or "fits" not in content:
-        raise BadInput(path, "fits", "nothing", "a plan written by stoirec choose")
-    return content
+    if not isinstance(content, dict):
+        raise BadInput(path, "content", type(content).__name__, "a plan written by stoirec choose")
+    return parse(_Plan, content, path).model_dump()
 
 
 def write_plan(path: Path, plan: dict[str, Any]) -> None:

@@ -1,16 +1,21 @@
 """Tables of a study: metrics.csv, baselines.csv in the same form, and costs.csv."""
 
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import xarray as xr
 
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data, read_space
 from stoirec.data.graph_variables import check_same_graph
-from stoirec.errors import from_file
+from stoirec.errors import BadInput, from_file
 from stoirec.files import contents, netcdf
+from stoirec.files.schema import FLAG, INTEGER, TEXT, Variable, check
 from stoirec.network.graph import Graph
+from stoirec.score.metrics import NAMES
 from stoirec.score.oracle import true_frames
 from stoirec.score.references import reference_metrics
 from stoirec.score.scoring import read_recovery, score
@@ -119,3 +124,47 @@ def _reference_rows(
                 row | {"param.n_runs": n_runs, **metrics, "val_loss": math.nan, "variant": name, "is_answer": False}
             )
     return rows
+
+
+# --- read again -------------------------------------------------------------------------------------------------------
+
+_COLUMNS: tuple[Variable, ...] = (  # those that are more than names
+    Variable("fit_id", TEXT, dims="line"),
+    Variable("is_answer", one_of=FLAG, dims="line", meaning="True or False"),
+    Variable("network_seed", INTEGER, 0, dims="line"),
+    Variable("param.n_runs", INTEGER, 1, nan=True, dims="line"),
+    Variable("val_loss", low=0, nan=True, infinite=True, dims="line"),
+    *(
+        Variable(name, low=-np.inf if name in ("r2", "log_k_r2") else 0, high=1, nan=True, dims="line")
+        for name in NAMES
+    ),
+)
+_NAMES = ("study", "stage", "variant")  # text, even where it reads 007 or nan
+
+
+def read_table(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """metrics.csv or baselines.csv: some of its `columns` checked.
+
+    Raises:
+        BadInput: not such a table, or a fit has two answers.
+    """
+    if not Path(path).is_file():
+        raise BadInput(path, "file", "nothing", "an existing CSV table")
+    try:
+        table = pd.read_csv(path, converters=dict.fromkeys(_NAMES, str))
+    except (ValueError, OSError) as error:
+        raise BadInput(path, "file", f"not readable as CSV ({error})", "a table written by stoirec collect") from None
+    for column in columns:
+        if column not in table.columns:
+            raise BadInput(path, column, "nothing", f"a column {column}")
+    lines = np.arange(2, len(table) + 2).astype(str)  # of the file
+    found = {name: ("line", table[name].to_numpy()) for name in columns}
+    if len(table):
+        with from_file(path):
+            check(xr.Dataset(found, {"line": lines}), [each for each in _COLUMNS if each.name in columns])
+    if "is_answer" in columns:
+        table["is_answer"] = table["is_answer"].astype(bool)
+        answered = table.loc[table["is_answer"], "fit_id"]
+        for fit_id in answered[answered.duplicated()]:
+            raise BadInput(path, "is_answer", f"True in two rows of {fit_id}", "True in one row of each fit")
+    return table

@@ -102,7 +102,12 @@ def _proposals(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path
 def _costs(study: Study, wave: Wave, answers: pd.DataFrame, path: str | Path) -> list[float]:
     """The cost of each proposal of a batch, in their order; equal ones share their fits."""
     score = outcomes(_known(study, wave, path), answers, study.select_by)["score"]
-    return [-float(score[proposal]) for proposal in read_plan(plan_path(study, wave.name))["proposals"]]
+    plan = plan_path(study, wave.name)
+    proposals = read_plan(plan)["proposals"]
+    for proposal in proposals:
+        if proposal not in score:
+            raise BadInput(plan, "proposals", proposal, f"recipes of its fits: {', '.join(score.index)}")
+    return [-float(score[proposal]) for proposal in proposals]
 
 
 def _of_stage(study: Study, stage: Stage) -> list[Wave]:
