@@ -196,7 +196,12 @@ def test_the_command_lists_and_refuses(results, tmp_path):
     (fit,) = json.loads(shown.stdout)["fits"]
     assert fit["entry_exact"] == 0.75 and fit["param.batch_size"] == 8
     assert len(stoirec(str(results), "--sort", "val_loss").stdout.splitlines()) == 7
-    for arguments in ([str(tmp_path)], [str(results), "--sort", "nonsense"], [str(results), "--filter", "x"]):
+    for arguments in (
+        [str(tmp_path)],
+        [__file__],
+        [str(results), "--sort", "nonsense"],
+        [str(results), "--filter", "x"],
+    ):
         refused = stoirec(*arguments)
         assert (
             refused.returncode == 2 and len(refused.stderr.splitlines()) == 1 and refused.stderr.startswith("error: ")

@@ -207,6 +207,7 @@ def test_a_table_of_reactions_in_the_forms_that_spreadsheets_write(tmp_path):
         ("R1, A -> ? A", "A with a coefficient and as a candidate"),
         (", A -> B", "line 1: reaction: found nothing"),
         ("R1, A -> B, C, D", "4 cells"),
+        (f"R1, {'A' * 200_000} -> B", "file: found field larger than field limit"),
     ],
 )
 def test_a_row_that_is_no_reaction_is_named(tmp_path, text, named):
@@ -214,6 +215,15 @@ def test_a_row_that_is_no_reaction_is_named(tmp_path, text, named):
     path.write_text(text)
     with pytest.raises(BadInput, match=named.replace("+", r"\+")):
         read_reactions(path)
+
+
+@pytest.mark.parametrize("text", ["", "species,formula,charge\n"])
+def test_a_table_of_species_without_any_is_named(tmp_path, text):
+    path, formulas = tmp_path / "reactions.csv", tmp_path / "species.csv"
+    path.write_text("R1, A -> B")
+    formulas.write_text(text)
+    with pytest.raises(BadInput, match=f"^{formulas}: species: found nothing; allowed: rows"):
+        read_reactions(path, formulas)
 
 
 def test_what_nobody_knows_of_a_metabolite_holds_none_of_its_reactions(tmp_path):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stoirec.cli.options import RESULTS, Json
+from stoirec.cli.options import RESULTS, Json, folder_name
 from stoirec.cli.printing import print_json
 from stoirec.study.store import Store
 
@@ -18,7 +18,10 @@ app = typer.Typer()
 )
 def fits(
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="Folder with fits/, and the tables of the studies below it.")
+        Path,
+        typer.Argument(
+            metavar="RESULTS", parser=folder_name, help="Folder with fits/, and the tables of the studies below it."
+        ),
     ] = RESULTS,
     sort: Annotated[
         str,

@@ -28,7 +28,7 @@ app = typer.Typer()
 @app.command("import", epilog="Example: stoirec import model.xml --table runs.csv -o data.nc")
 def import_(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="SBML (.xml, .sbml, or .gz), or table: R1, A + 2 B -> C (? B).")
+        Path, typer.Argument(metavar="MODEL", help="SBML (.xml, .sbml, or .gz), or table: R1, A + ? B -> 2 C.")
     ],
     output: Output,
     species: Annotated[
@@ -55,7 +55,7 @@ def import_(
     duration: Annotated[float, typer.Option(help="Of a run [time unit of the model].")] = 100.0,
     frames: Annotated[int, typer.Option(min=5, max=MOST, help="Per run, equally spaced.")] = 1000,
     variation: Annotated[
-        float, typer.Option(min=0.0, help="Initial amounts: those of the model within 1 + this.")
+        float, typer.Option(min=0.0, max=1e6, help="Initial amounts: those of the model within 1 + this.")
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the initial amounts.")] = 0,
     quiet: Quiet = False,

@@ -19,6 +19,14 @@ def file_name(given: str) -> Path:
     return path
 
 
+def folder_name(given: str) -> Path:
+    """The path of a folder to read, which may not be there yet."""
+    path = Path(given)
+    if path.exists() and not path.is_dir():
+        raise typer.BadParameter(f"found {given!r}; allowed: a folder")
+    return path
+
+
 def to_write(metavar: str, what: str | None) -> Any:
     """The option that names a command's output, said to be `what`."""
     text = None if what is None else f"{what} to write (to a temporary name, then renamed)."
@@ -30,7 +38,9 @@ Outputs = Annotated[list[Path], to_write("FILE", "NetCDF file")]
 Device = Annotated[str, typer.Option(help="auto (a free GPU, else the CPU), cpu, cuda or cuda:N.")]
 # one: a result must not depend on which cores are free, and threads that wait for a busy core cost more than they give
 Threads = Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="CPU threads.")]
-StoreFolder = Annotated[Path, typer.Option("--store", help="Folder with data/ and fits/.")]
+StoreFolder = Annotated[
+    Path, typer.Option("--store", parser=folder_name, metavar="DIR", help="Folder with data/ and fits/.")
+]
 Quiet = Annotated[
     bool,
     typer.Option(

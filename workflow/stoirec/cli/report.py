@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stoirec.cli.options import RESULTS, StoreFolder, to_write
+from stoirec.cli.options import RESULTS, StoreFolder, folder_name, to_write
 from stoirec.files import outputs
 from stoirec.study.store import StudyFolder
 
@@ -19,7 +19,9 @@ app = typer.Typer()
 )
 def report(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
-    notebooks: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the executed notebooks.")],
+    notebooks: Annotated[
+        Path, typer.Option(parser=folder_name, metavar="DIR", help="Folder of the executed notebooks.")
+    ],
     output: Annotated[Path, to_write("REPORT.html", "Page")],
     store: StoreFolder = RESULTS,
     metrics: Annotated[Path, typer.Option(metavar="METRICS.csv")] = _TABLES.metrics,

@@ -100,6 +100,8 @@ def _described(path: str | Path, used: set[str]) -> dict[str, Species]:
         if not math.isnan(mass):
             amounts = (amounts or {}) | {MASS: mass}
         found[id_] = Species(id_, row.get("name") or id_, amounts)
+    if not found:
+        raise BadInput(path, "species", "nothing", "rows such as `A, C6H12O6, 0`: species, formula, charge")
     return found
 
 
