@@ -223,6 +223,15 @@ def test_what_comes_from_a_study_is_escaped(page, found):
     assert HOSTILE not in shown
 
 
+@pytest.mark.parametrize("part", ["cell_type", "source", "metadata", "outputs", "execution_count", "nbformat", "cells"])
+def test_a_damaged_notebook_is_named(tmp_path, part):
+    write_notebooks(tmp_path)
+    path = sorted(tmp_path.iterdir())[1]
+    path.write_text(path.read_text().replace(f'"{part}"', '"other"'))
+    with pytest.raises(BadInput, match=f"^{path}: file: found not readable as a notebook"):
+        pages.chapters(tmp_path)
+
+
 def test_missing_or_unexecuted_notebooks_are_refused(found, store, tmp_path):
     with pytest.raises(BadInput, match="1_data.ipynb"):
         pages.write(found, tmp_path, store / "study.yaml", tmp_path / "report.html")

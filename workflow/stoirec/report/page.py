@@ -89,8 +89,10 @@ def chapters(folder: Path) -> list[Chapter]:
 def _chapter(number: int, path: Path) -> Chapter:
     try:
         notebook = nbformat.read(path, as_version=4)
-    except (ValueError, OSError, nbformat.ValidationError) as error:
-        raise BadInput(path, "file", f"not readable as a notebook ({error})", "an executed notebook") from None
+        nbformat.validate(notebook)
+    except Exception as error:  # a damaged notebook makes many kinds
+        text = str(error).partition("\n")[0]
+        raise BadInput(path, "file", f"not readable as a notebook ({text})", "an executed notebook") from None
     if any(part.cell_type == "code" and part.execution_count is None for part in notebook.cells if part.source):
         raise BadInput(path, "cells", "a cell that was not executed", "a notebook executed by papermill")
     for part in notebook.cells:  # log lines are for the log
