@@ -3,9 +3,11 @@
 There are STRESS_KILLS (100) kills in all, at moments that follow from STRESS_SEED (1).
 """
 
+import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,10 +16,15 @@ from random import Random
 
 import xarray as xr
 
+import stoirec.report.beforehand.page
+import stoirec.report.own_data.page
+import stoirec.report.page  # noqa: F401
 from stoirec import cli
+from stoirec.learn import recipe
 
 KILLS = int(os.environ.get("STRESS_KILLS", 100))
 SEED = int(os.environ.get("STRESS_SEED", 1))
+LONGEST = 20.0  # [s]: a digit more may be a valid configuration that takes days
 NOT_COMPARED = ("wall_time_s",)  # attributes that differ from run to run
 
 
@@ -40,6 +47,7 @@ class Process:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(stderr, 2)
         sys.stderr = os.fdopen(2, "w", errors="replace")  # not the one that a test's runner captures
+        logging.getLogger().handlers.clear()  # nor the runner's handlers
         code = 70
         try:
             before()
@@ -57,11 +65,36 @@ class Process:
         """Send a signal to the process and its children: it is there until it is waited for."""
         os.killpg(self.number, by)
 
-    def ended(self) -> tuple[int, list[str]]:
-        """(exit code, minus the signal that ended it; lines on stderr)."""
+    def ended(self, longest: float = 600.0) -> tuple[int, list[str]]:
+        """(exit code, minus the signal that ended it; lines on stderr); killed after `longest` [s]."""
+        clock = threading.Timer(longest, self.kill, [signal.SIGKILL])
+        clock.start()
         with open(self.said, errors="replace") as pipe:
             lines = pipe.read().splitlines()
+        clock.cancel()
         return os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1]), lines
+
+
+def there(folder: Path, arguments: Sequence[str], before: Callable[[], object] = lambda: None) -> Process:
+    """A command in `folder`."""
+
+    def enter() -> None:
+        os.chdir(folder)
+        before()
+
+    return Process.start(arguments, enter)
+
+
+def quick_recipes() -> None:
+    """The bundled ones with few steps."""
+    load = recipe.load
+    few = {"n_epochs": 1, "epoch_steps": 5, "refinement_rounds": 1, "refinement_steps": 1, "refinement_frames": 20}
+    recipe.load = lambda name: load(name).model_copy(update=few)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Every file in it and below."""
+    return {os.fspath(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def moments(random: Random, longest: float, number: int) -> list[float]:

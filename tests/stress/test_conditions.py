@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import Process, difference
+from processes import Process, difference, files_in, there
 
 FIT = {"n_runs": 2, "n_epochs": 1, "batch_size": 16, "data_augmentation_loop": 5, "n_snapshots": 2}
 ROAD = {
@@ -33,7 +33,7 @@ def whole(inputs, tmp_path_factory) -> Path:
     """A folder in which the whole road was gone."""
     folder = furnished(tmp_path_factory.mktemp("whole"), inputs)
     for name in ROAD:
-        code, said = there(folder, name).ended()
+        code, said = on_the_road(folder, name).ended()
         assert code == 0, said
     return folder
 
@@ -45,18 +45,9 @@ def furnished(folder: Path, inputs: dict[str, str]) -> Path:
     return folder
 
 
-def there(folder: Path, name: str, before: Callable[[], object] = lambda: None) -> Process:
+def on_the_road(folder: Path, name: str, before: Callable[[], object] = lambda: None) -> Process:
     """The command that makes `name`, in `folder`."""
-
-    def enter() -> None:
-        os.chdir(folder)
-        before()
-
-    return Process.start(ROAD[name], enter)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    return there(folder, ROAD[name], before)
 
 
 @pytest.mark.parametrize("limit", [0, 1_000, 20_000])
@@ -66,19 +57,19 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing(whole, tmp_path, name, 
     shutil.copytree(whole, folder)
     size = (folder / name).stat().st_size
     (folder / name).unlink()
-    before = content(folder)
+    before = files_in(folder)
 
     def full() -> None:
         tempfile.gettempdir()  # has room
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    code, lines = there(folder, name, full).ended()
+    code, lines = on_the_road(folder, name, full).ended()
     if size <= limit:
         assert code == 0, lines
         return
     assert code == 2 and name in lines[-1] and not any("Traceback" in line for line in lines), lines
-    assert content(folder) == before
+    assert files_in(folder) == before
 
 
 @pytest.mark.parametrize("name", ROAD)
@@ -86,11 +77,11 @@ def test_a_folder_that_is_closed_ends_in_one_line(whole, tmp_path, permissions_h
     folder = tmp_path / "closed"
     shutil.copytree(whole, folder)
     (folder / name).unlink()
-    before = content(folder)
+    before = files_in(folder)
     folder.chmod(0o555)
-    code, lines = there(folder, name).ended()
+    code, lines = on_the_road(folder, name).ended()
     assert code == 2 and len(lines) == 1 and name in lines[0], lines
-    assert content(folder) == before
+    assert files_in(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -103,18 +94,18 @@ def test_a_folder_that_is_closed_ends_in_one_line(whole, tmp_path, permissions_h
 def test_the_road_leads_through_folders_of_any_name(inputs, whole, tmp_path, odd):
     folder = furnished(tmp_path / odd, inputs)
     for name in ROAD:
-        code, lines = there(folder, name).ended()
+        code, lines = on_the_road(folder, name).ended()
         assert code == 0, lines
         if name.endswith(".nc"):
             assert difference(whole / name, folder / name) is None
-    assert set(content(folder)) == {*inputs, *ROAD}
+    assert set(files_in(folder)) == {*inputs, *ROAD}
 
 
 def test_a_backslash_in_a_path_is_named(inputs, tmp_path):
     folder = furnished(tmp_path / "back\\slash", inputs)
-    code, lines = there(folder, "data.nc").ended()
+    code, lines = on_the_road(folder, "data.nc").ended()
     assert code == 2 and len(lines) == 1 and "backslash" in lines[0], lines
-    assert set(content(folder)) == {*inputs}
+    assert set(files_in(folder)) == {*inputs}
 
 
 def bare_home() -> None:
@@ -133,7 +124,7 @@ def closed_mask() -> None:
 def test_the_road_leads_through_bare_environments(inputs, whole, tmp_path, condition):
     folder = furnished(tmp_path / "bare", inputs)
     for name in ROAD:
-        code, lines = there(folder, name, condition).ended()
+        code, lines = on_the_road(folder, name, condition).ended()
         assert code == 0, lines
         if name.endswith(".nc"):
             assert difference(whole / name, folder / name) is None
@@ -152,8 +143,8 @@ def test_two_commands_with_one_output_leave_a_whole_file(whole, tmp_path, name):
     folder = tmp_path / "shared"
     shutil.copytree(whole, folder)
     (folder / name).unlink()
-    both = [there(folder, name) for _ in range(2)]
+    both = [on_the_road(folder, name) for _ in range(2)]
     codes = [process.ended()[0] for process in both]
     assert 0 in codes and set(codes) <= {0, 2}
     assert difference(whole / name, folder / name) is None
-    assert set(content(folder)) == set(content(whole))
+    assert set(files_in(folder)) == set(files_in(whole))

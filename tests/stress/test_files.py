@@ -4,78 +4,63 @@ STRESS_FILES (1300) damaged files, by STRESS_SEED (1).
 """
 
 import contextlib
-import json
+import datetime
 import os
 import shutil
 import signal
-import threading
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import netCDF4
 import numpy as np
-import pytest
+import openpyxl
 
-from processes import SEED, Process
+from processes import LONGEST, SEED, difference, files_in, quick_recipes, there
 
 FILES = int(os.environ.get("STRESS_FILES", 1300))
-LONGEST = 20  # [s]: a digit more may be a valid configuration that takes days
 
-FIT = {"n_runs": 2, "n_epochs": 1, "batch_size": 16, "data_augmentation_loop": 5, "n_snapshots": 2}
-STUDY = {"name": "s", "regime": "regime.yaml", "network_seeds": [1], "base": FIT, "stages": [{"name": "a"}]}
-MODEL = "reaction,equation\nR1,A + 2 B -> C\nR2,C <-> D\nR3,D -> A (? B)\n"
-RUNS = "run,time [min],A [mM],B,C,D\n" + "".join(
-    f"{run},{time},{1 + run / (1 + time)},{2 - time / 9},{time / 7},0.{time}\n"
-    for run in (1, 2, 3)
-    for time in range(8)
-)
-READERS = {
-    "regime.yaml": ["simulate regime.yaml -o out.nc"],
-    "fit.yaml": ["train data.nc --config fit.yaml -o out.nc"],
-    "study.yaml": ["plan study.yaml"],
+REPORT = "report study.yaml --notebooks notebooks --metrics results/metrics.csv --baselines results/baselines.csv"
+TABLES = "collect study.yaml -o out.csv --baselines out.other.csv"
+STUDY = ["plan study.yaml", TABLES, "choose study.yaml --wave b -o out.json", f"{REPORT} -o out.html"]
+ANSWERS = ["score recovery.nc --truth data.nc", "export recovery.nc -o out.xml", "export recovery.nc -o S.csv"]
+READERS = {  # by what is damaged
+    "regime.yaml": ["simulate regime.yaml -o out.nc", *STUDY],
+    "fit.yaml": [
+        "train data.nc --config fit.yaml -o out.nc",
+        "train data.nc --config fit.yaml -o out.nc --config long.yaml -o out.other.nc",
+    ],
+    "study.yaml": STUDY,
     "model.csv": ["import model.csv -o out.nc", "import model.csv --table runs.csv -o out.nc"],
     "model.xml": ["import model.xml -o out.nc", "import model.xml --table runs.csv -o out.nc"],
+    "species.csv": ["import model.csv --species species.csv -o out.nc"],
     "runs.csv": ["import model.csv --table runs.csv -o out.nc"],
+    "runs.xlsx": ["import model.csv --table runs.xlsx -o out.nc"],
+    "own.nc": ["check own.nc -o out.html", "recover own.nc -o out.nc"],
     "data.nc": [
         "check data.nc -o out.html",
         "train data.nc --config fit.yaml -o out.nc",
+        "recover data.nc -o out.nc",
         "round fit.nc --data data.nc -o out.nc",
         "score recovery.nc --truth data.nc --json",
         "oracle data.nc --json",
     ],
+    "kept.ckpt": ["train data.nc --config long.yaml -o kept.nc"],
     "fit.nc": ["round fit.nc -o out.nc", "round fit.nc --data data.nc -o out.nc"],
-    "recovery.nc": [
-        "score recovery.nc --truth data.nc",
-        "export recovery.nc -o out.xml",
-        "export recovery.nc -o S.csv",
-    ],
+    "recovery.nc": ANSWERS,
+    "results/data/*.nc": STUDY,
+    "results/waves/b.json": STUDY,
+    "results/fits/*/*/fit.yaml": ["fits results"],
+    "results/fits/*/*/fit.nc": ["fits results", f"{TABLES} --costs out.costs.csv", *STUDY],
+    "results/fits/*/*/recovery.nc": ["fits results --json", *STUDY],
+    "results/fits/*/*.txt": ["fits results", "plan study.yaml"],
+    "results/metrics.csv": ["fits results", f"{REPORT} -o out.html"],
+    "results/baselines.csv": [f"{REPORT} -o out.html"],
+    "results/benchmarks/*/*.tsv": [f"{REPORT} -o out.html"],
+    "notebooks/*.ipynb": [f"{REPORT} -o out.html"],
 }
 WORDS = [b"nan", b"1e999", b"-1", b"[]", b"{}", b"\0", b"\xff", "é".encode(), b"9" * 400, b"null", b":", b"\t", b"''"]
-
-
-@pytest.fixture(scope="module")
-def folder(tiny_regime, tmp_path_factory) -> Path:
-    """Good files of every kind."""
-    path = tmp_path_factory.mktemp("good")
-    for name, content in (
-        ("regime.yaml", tiny_regime.model_dump_json(indent=1)),
-        ("fit.yaml", json.dumps(FIT, indent=1)),
-        ("study.yaml", json.dumps(STUDY, indent=1)),
-        ("model.csv", MODEL),
-        ("runs.csv", RUNS),
-    ):
-        (path / name).write_text(content)
-    for command in (
-        "simulate regime.yaml -o data.nc",
-        "train data.nc --config fit.yaml -o fit.nc",
-        "round fit.nc -o recovery.nc",
-        "export recovery.nc -o model.xml",
-    ):
-        code, said = Process.start(command.split(), lambda: os.chdir(path)).ended()
-        assert code == 0, said
-    return path
+CELLS = ["", "nan", "-", "<0.1", "time", "A", "=1/0", -1, 1e300, True, datetime.datetime(2026, 1, 2)]
 
 
 def flipped(content: bytes, random: Random) -> bytes:
@@ -132,8 +117,20 @@ def damaged_variable(path: Path, random: Random) -> str:
         return f"{group.path}{name}: {what}"
 
 
+def damaged_cell(path: Path, random: Random) -> str:
+    """Write something else into a cell of a workbook; says which."""
+    book = openpyxl.load_workbook(path)
+    sheet = random.choice(book.worksheets)
+    cell = sheet.cell(random.randint(1, sheet.max_row + 1), random.randint(1, sheet.max_column + 1))
+    cell.value = random.choice(CELLS)
+    book.save(path)
+    return f"{sheet.title}!{cell.coordinate}: {cell.value}"
+
+
 def damage(path: Path, random: Random) -> str:
     """Damage a file; says how."""
+    if path.suffix == ".xlsx" and random.random() < 0.7:
+        return damaged_cell(path, random)
     if path.suffix == ".nc" and random.random() < 0.7:
         with contextlib.suppress(RuntimeError):  # the library does not get through with all of it: a damaged file, too
             return damaged_variable(path, random)
@@ -141,31 +138,46 @@ def damage(path: Path, random: Random) -> str:
         path.unlink()  # the library still writes to it, whenever it is closed
         path.write_bytes(content)
         return "by the library"
-    change: Callable[[bytes, Random], bytes] = random.choice(BYTES)
-    path.write_bytes(change(path.read_bytes(), random))
-    return change.__name__
+    good = path.read_bytes()
+    while (content := random.choice(BYTES)(good, random)) == good:
+        pass
+    path.write_bytes(content)
+    return f"{len(good)} bytes are {len(content)}"
 
 
-def test_damaged_files_end_in_an_answer_or_one_line(folder, tmp_path):
-    random, found, wrong = Random(SEED), Counter(), []
+def started_over(good: Path, here: Path, said: list[str]) -> str | None:
+    """What is wrong with a training that found a damaged checkpoint, if anything is."""
+    if len([line for line in said if "set aside" in line]) != 1:
+        return f"not named in a line: {said}"
+    return difference(good / "whole.nc", here / "kept.nc")
+
+
+def faults(good: Path, here: Path, name: str, command: str) -> tuple[int, str | None]:
+    """(exit code, what is wrong) of a command in a folder where the file `name` is damaged."""
+    before = files_in(here)
+    code, said = there(here, command.split(), quick_recipes).ended(LONGEST)
+    after = {path: found for path, found in files_in(here).items() if not path.endswith(".tmp")}
+    lost = [each for each in before if before[each] not in (after.get(each), after.get(f"{each}.aside1"))]
+    more = after.keys() - before.keys()
+    errors = [line for line in said if line.startswith("error: ")]
+    problem = started_over(good, here, said) if name == "kept.ckpt" else None
+    if problem or lost or code not in (0, 2, -signal.SIGKILL) or (code == 2 and (errors != said[-1:] or more)):
+        return code, f"exit {code}, lost {lost}, made {more}: {problem or said[-3:]}"
+    return code, None
+
+
+def test_damaged_files_end_in_an_answer_or_one_line(good, tmp_path):
+    random, codes, wrong = Random(SEED), Counter(), []
     for number in range(FILES):
         here = tmp_path / "here"
-        shutil.copytree(folder, here)
-        name = random.choice([*READERS])
-        how, command = damage(here / name, random), random.choice(READERS[name])
-        before = {path.name: path.read_bytes() for path in here.iterdir()}
-        process = Process.start(command.split(), lambda here=here: os.chdir(here))
-        clock = threading.Timer(LONGEST, process.kill, [signal.SIGKILL])
-        clock.start()
-        code, said = process.ended()
-        clock.cancel()
-        after = {path.name: path.read_bytes() for path in here.iterdir() if not path.name.endswith(".tmp")}
-        lost = [each for each in before if after.get(each) != before[each]]
-        more = after.keys() - before.keys()
-        errors = [line for line in said if line.startswith("error: ")]
-        found[code] += 1
-        if lost or code not in (0, 2, -signal.SIGKILL) or (code == 2 and (errors != said[-1:] or more)):
-            wrong.append(f"{number}: {command}, {name}: {how}: exit {code}, lost {lost}, made {more}: {said[-3:]}")
+        shutil.copytree(good, here)
+        pattern = random.choice([*READERS])
+        path = random.choice(sorted(here.glob(pattern)))
+        how, command = damage(path, random), random.choice(READERS[pattern])
+        code, fault = faults(good, here, pattern, command)
+        codes[code] += 1
+        if fault is not None:
+            wrong.append(f"{number}: {command}, {path.relative_to(here)}: {how}: {fault}")
         shutil.rmtree(here)
-    print(f"seed {SEED}: {FILES} files, by exit code {dict(found)}")
+    print(f"seed {SEED}: {FILES} files, by exit code {dict(codes)}")
     assert not wrong, "\n".join(wrong)
