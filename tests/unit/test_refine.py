@@ -922,6 +922,10 @@ def test_ties_that_do_not_help_are_released_for_a_round(setup, rng, monkeypatch)
     assert not free.spent and refinement.round(replace(held, loose_cost=free.cost), 4, "tie").spent
     assert refinement.round(held, 1, "conclude").tied.any()
     assert not refinement.round(replace(start, cost=math.inf), 1, "tie").stalled
+    every = replace(held, tied=torch.ones_like(tied))  # other columns, which leave hardly less, or far less
+    for before, after, of_free, stalled in ((1.0, 0.6, 0.1, True), (1.0, 0.4, 0.1, False), (1.0, 0.6, 0.7, False)):
+        start_of = replace(every, cost=before, loose_cost=of_free)
+        assert refinement._stalled(start_of, replace(every, cost=after, settled=0)) == stalled
     refinement.equations.windows = replace(refinement.equations.windows, noise=held.cost)
     assert not refinement.round(start, 4, "tie").stalled
 

@@ -98,6 +98,11 @@ def test_rounds_close_decoys_first_and_conclude_last(n, expected, allows_zero):
     assert found == (expected if allows_zero else expected.replace("x", "t"))
 
 
+def test_ties_that_are_contradicted_may_be_released_later():
+    found = "".join(stage(round_, 15, False, contradicted=True)[0] for round_ in range(15))
+    assert found == "t" * 13 + "c" * 2 and stage(0, 1, False, contradicted=True) == "conclude"
+
+
 def test_coefficients_keep_the_signs_of_their_roles(tiny_data, tiny_fit):
     config = tiny_fit.model_copy(update={"role_prior": True, "role_signs": True, "learning_rate_start": 0.3})
     coefficient = train(tiny_data, config, CPU)["coefficient"].values

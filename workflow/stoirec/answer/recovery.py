@@ -14,14 +14,13 @@ from stoirec.data.graph_variables import space_of, space_variables
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.files.contents import FIT
-from stoirec.learn.comparison import WORTHLESS, contradicted
+from stoirec.learn.comparison import WORTHLESS, contradicted, overfitted
 from stoirec.network.columns import ColumnSpace, TooManyColumns
 from stoirec.network.graph import Graph
 from stoirec.network.notation import column_text
 
 _log = logging.getLogger(__name__)
 _ALTERNATIVES = 5
-_OVERFITTED = 0.1  # train_loss over val_loss, at most, of functions that the training runs do not pin down
 NAMED_FROM = 0.5  # probability from which a reaction is named as one that no allowed column is right for
 _NAMED = 10  # of these, at most
 
@@ -94,10 +93,9 @@ def doubts(space: ColumnSpace, fit: xr.Dataset, method: str) -> list[str]:
         )
         found.append(text + "is sure")
     elif fit["val_loss"] >= WORTHLESS:
-        overfitted = fit["train_loss"] < _OVERFITTED * fit["val_loss"]
         advice = (
             "the functions hold on the training runs alone; more runs, or runs that start elsewhere, would help"
-            if overfitted
+            if overfitted(fit)
             else "the training runs are not described either: by this rate law, or by no columns that are allowed"
         )
         if method == ROLES:

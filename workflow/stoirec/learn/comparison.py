@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 _AS_GOOD = 1.1  # times the least val_loss: then the law with fewer parameters
 _EXACT = 1e-6  # a val_loss at which functions are exact as far as data tell
 WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the mean of dc/dt is
+_OVERFITTED = 0.1  # train_loss over val_loss, at most, of functions that the training runs do not pin down
 MOST_STARTS = 3  # where nobody says how many
 
 Key = TypeVar("Key")
@@ -59,6 +60,8 @@ def stuck(fit: xr.Dataset) -> str | None:
     """Why a fit from another random start may do better than this one, if so."""
     if fit.attrs["status"] != "ok":
         return "the fit diverged"
+    if overfitted(fit):
+        return None
     if fit["val_loss"] >= WORTHLESS:
         return f"val_loss {float(fit['val_loss']):.1e} is worse than that of the mean"
     if "integer_residual" not in fit:
@@ -69,6 +72,11 @@ def stuck(fit: xr.Dataset) -> str | None:
     if left > judgement.exact and not (fit["column_probability"] >= judgement.clear).any():
         return f"no reaction is sure, and {left:.1e} of the variance is left"
     return None
+
+
+def overfitted(fit: xr.Dataset) -> bool:
+    """Whether functions hold on the training runs alone, which do not pin them down."""
+    return bool(fit["val_loss"] >= WORTHLESS and fit["train_loss"] < _OVERFITTED * fit["val_loss"])
 
 
 def contradicted(fit: xr.Dataset) -> bool:

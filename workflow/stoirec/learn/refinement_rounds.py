@@ -62,7 +62,8 @@ class RefinementRounds:
         state = self.state or self._trained()
         if self.done < rounds and not refinement.settled(state):
             started = time.monotonic()
-            state = refinement.round(state, steps, stage(self.done, rounds, self.model.law.allows_zero))
+            now = stage(self.done, rounds, self.model.law.allows_zero, state.contradicted)
+            state = refinement.round(state, steps, now)
             self.done += 1
             if state.tied.all() and (self.best is None or state.cost < self.best.cost):
                 self.best = state

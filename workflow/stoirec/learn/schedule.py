@@ -43,13 +43,14 @@ class Steps:
         return 1.0, *(term.weight(self.config, first) for term in REGULARISERS)
 
 
-def stage(round_: int, n_rounds: int, allows_zero: bool) -> Stage:
+def stage(round_: int, n_rounds: int, allows_zero: bool, contradicted: bool = False) -> Stage:
     """What a round of refinement does, from 0.
 
     Where edges may be decoys the first fifth of the rounds closes them. The last two fifths, at least the last round,
-    conclude: more than most need, for refinement ends once nothing changes.
+    conclude: more than most need, for refinement ends once nothing changes. While columns are `contradicted` by what
+    was left without ties, these may still be released, but for the last sixth.
     """
     done = (round_ + 0.5) / n_rounds
-    if done > 0.6 or round_ + 1 == n_rounds:
+    if done > (5 / 6 if contradicted else 0.6) or round_ + 1 == n_rounds:
         return "conclude"
     return "close" if allows_zero and done < 0.2 else "tie"

@@ -139,12 +139,14 @@ class Refinement:
         return replace(state, tied=torch.zeros_like(state.tied), settled=0)
 
     def _stalled(self, before: State, after: State) -> bool:
-        """Whether ties hold up the residual; all of them: it was less before, and no column changes, or it grows."""
+        """Whether ties hold up the residual; all of them: it was less before, and no column changes, or hardly less is
+        left than by the columns before.
+        """
         if not after.tied.any() or is_noise(self.equations, after):
             return False
         if after.committed:
-            worse = before.committed and after.cost > before.cost
-            return after.cost > before.loose_cost and (after.settled > 0 or worse)
+            hardly = before.committed and after.cost > HARDLY_LESS * before.cost
+            return after.cost > before.loose_cost and (after.settled > 0 or hardly)
         return after.cost > HARDLY_LESS * before.cost
 
     @staticmethod
