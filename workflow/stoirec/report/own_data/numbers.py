@@ -51,15 +51,15 @@ def _beside_trivial(data: Data, recovery: xr.Dataset, sought: np.ndarray) -> str
     same = [float((each == own)[sought].mean()) if sought.any() else 1.0 for each in (np.sign(unit), smallest)]
     balanced = f", the smallest balanced columns {percent(same[1])}" if (space.amounts != 0).any() else ""
     return (
-        f"Without any data, −1 for every substrate and +1 for every product would be {percent(same[0])} of the same"
-        f"{balanced}: the rest is what the time courses say."
+        f"Of this answer −1 for every substrate and +1 for every product, which need no data, have {percent(same[0])}"
+        f"{balanced}; what they have not is what the time courses say."
     )
 
 
 def _predicted(recovery: xr.Dataset, has_runs: bool) -> str:
     """How well held-out courses are predicted."""
     error = float(recovery[f"{ROLLOUT}_{recovery.attrs['method']}"])
-    what = "what was held out" if has_runs else "the held-out tenths of the runs"
+    what = "what was held out" if has_runs else "a held-out tenth of a run"
     if np.isnan(error):
         return "Too little is held out to be predicted."
     if not np.isfinite(error):
