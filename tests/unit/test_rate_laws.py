@@ -366,10 +366,13 @@ def test_the_law_with_fewer_parameters_is_taken_where_both_predict_as_well():
 
 def a_fit(seed=1, status="ok", **values):
     """A refined fit that ended well, but for what is said; its `val_loss` falls with the seed."""
-    values = {"integer_residual": 1e-8, "free_residual": 1e-6, "sure": 1.0} | values
+    values = {"integer_residual": 1e-8, "free_residual": 1e-6, "sure": 1.0, "none": 0.5} | values
     values = {"val_loss": 0.1 / seed, "train_loss": 0.5} | values
-    probability = ("rank", "reaction"), [[values.pop("sure"), 0.5]]
-    found = {name: ((), value) for name, value in values.items()} | {"column_probability": probability}
+    probability = {
+        "column_probability": (("rank", "reaction"), [[values.pop("sure"), 0.5]]),
+        "no_column_probability": ("reaction", [0.0, values.pop("none")]),
+    }
+    found = {name: ((), value) for name, value in values.items()} | probability
     return xr.Dataset(found, attrs={"status": status, "config": FitConfig().model_dump_json()})
 
 
@@ -380,6 +383,7 @@ def a_fit(seed=1, status="ok", **values):
         ({"sure": 0.98}, None),  # exact: what is unsure then is what the data do not tell
         ({"sure": 0.98, "integer_residual": 2e-6, "free_residual": 1e-6}, "no reaction is sure, and 2.0e-06"),
         ({"integer_residual": 2e-6, "free_residual": 1e-6}, None),  # noise, or one reaction of many
+        ({"integer_residual": 4.1e-6, "none": 1.0}, None),  # what contradicts is known: a reaction has none of them
         ({"integer_residual": 4.1e-6}, "the columns leave 4.1e-06 of the variance, free ones 1.0e-06"),
         ({"val_loss": 1.0}, "val_loss 1.0e+00 is worse"),
         ({"val_loss": 1.0, "train_loss": 0.05, "integer_residual": 4.1e-6}, None),  # more runs would help, no start

@@ -67,9 +67,10 @@ def stuck(fit: xr.Dataset) -> str | None:
     if "integer_residual" not in fit:
         return None
     left, judgement = float(fit["integer_residual"]), Judgement(**json.loads(fit.attrs["config"])["judgement"])
-    if contradicted(fit):
+    sure = (fit["column_probability"] >= judgement.clear).any("rank")
+    if contradicted(fit) and not (sure | (fit["no_column_probability"] >= judgement.clear)).all():
         return f"the columns leave {left:.1e} of the variance, free ones {float(fit['free_residual']):.1e}"
-    if left > judgement.exact and not (fit["column_probability"] >= judgement.clear).any():
+    if left > judgement.exact and not sure.any():
         return f"no reaction is sure, and {left:.1e} of the variance is left"
     return None
 
