@@ -41,7 +41,8 @@ def test_a_learner_cannot_find_the_file_nor_what_it_was_simulated_from(tiny_data
     """Of the simulated file: neither its path, nor its seeds, nor its regime stand in what a learner is given."""
     shown = repr(vars(tiny_data)) + repr(vars(tiny_data.graph))
     assert str(tiny_path) not in shown and tiny_regime.name not in shown
-    assert not any(isinstance(value, Path | str) for value in vars(tiny_data).values())
+    texts = {name: value for name, value in vars(tiny_data).items() if isinstance(value, Path | str)}
+    assert texts == {"time_unit": "time unit", "unit": "concentration unit"} and tiny_data.run_names == ()
 
 
 def test_frames_know_their_run_and_time(tiny_data):

@@ -121,7 +121,7 @@ def _outside(space: ColumnSpace, fit: xr.Dataset) -> list[str]:
 
 def _drawn_to_integers(fit: xr.Dataset) -> bool:
     """Whether coefficients are near integers because the loss asks for that, so that their errors cannot be seen."""
-    return "column_probability" not in fit and json.loads(fit.attrs["config"])["coeff_S_integer"] > 0
+    return "column_probability" not in fit and json.loads(fit.attrs["config"]).get("coeff_S_integer", 0) > 0
 
 
 def _diverged(space: ColumnSpace, method: str) -> _Answer:

@@ -70,7 +70,7 @@ def recover(
 
     laws = [law for law in get_args(RateLawName) if rate_law in ("auto", law)]
     paths = _fit_paths(output, laws, starts or comparison.MOST_STARTS)
-    page = _beside(output, "html")
+    page = _beside(output, suffix=".html")
     beside = [outputs.Output(page, outputs.ANSWER_PAGE, beside=output)]
     for path in paths.values():
         beside += fit_files(path, beside=output)
@@ -100,15 +100,15 @@ def _print_answer(content: "Data", found: "xr.Dataset", files: dict[str, str], j
         print("\n".join([*pages.summary(content, found), *(f"{kind:>6s} {path}" for kind, path in files.items())]))
 
 
-def _beside(output: Path, *parts: str) -> Path:
+def _beside(output: Path, *parts: str, suffix: str) -> Path:
     """A file named after the output, and parts that are not empty."""
-    return output.with_name(".".join([output.name.removesuffix(".nc"), *filter(None, parts)]))
+    return output.with_name(".".join([output.name.removesuffix(".nc"), *filter(None, parts)]) + suffix)
 
 
 def _fit_paths(output: Path, laws: list[RateLawName], n_starts: int) -> dict[_Start, Path]:
     """Where each fit is written; its name says of law and seed what tells it from the first."""
     return {
-        (law, seed): _beside(output, law if len(laws) > 1 else "", str(seed) if seed > 1 else "", "fit.nc")
+        (law, seed): _beside(output, law if len(laws) > 1 else "", str(seed) if seed > 1 else "", suffix=".fit.nc")
         for law in laws
         for seed in range(1, n_starts + 1)
     }
