@@ -22,7 +22,10 @@ SHARED_BY_COMMANDS = {"edge", "options", "printing", "progress", "training"}
 
 LEARNER = ["network", "kinetics", "data", "learn", "refine", "answer"]
 KNOWS_THE_TRUTH = {"simulate", "score", "study", "report"}
-FOUNDATION = {"config": {"config", "files", "errors", "streams"}, "files": {"config", "files", "errors", "streams"}}
+FOUNDATION = {
+    "config": {"config", "files", "errors", "streams"},
+    "files": {"config", "files", "errors", "signals", "streams"},
+}
 
 # what is outside: the one module that may use it (None: nobody yet)
 DOORS = {

@@ -19,6 +19,7 @@ import torch
 import xarray as xr
 
 from stoirec.config.fit import FitConfig
+from stoirec.files import netcdf
 from stoirec.learn import checkpoint
 from stoirec.learn.training import train
 from stoirec.signals import Stopped, Unbroken
@@ -298,6 +299,39 @@ def test_a_block_ends_as_a_whole_and_a_second_signal_ends_at_once(number):
         sent_twice.send_signal(number)
     said = sent_twice.communicate(timeout=60)[1]
     assert (said, sent_twice.returncode) == (f"whole\nstopped by {number.name}\n", 128 + number)
+
+
+def test_a_signal_waits_for_the_library_that_reads_or_writes_a_file(monkeypatch, tmp_path):
+    """Within its locks it would leave them taken, and the clean-up waits for them for ever."""
+    unbroken, path, done = Unbroken(), tmp_path / "data.nc", []
+    monkeypatch.setattr(netcdf, "UNBROKEN", unbroken)
+    netcdf.write(path, xr.Dataset({"a": 1.0}))
+
+    def interrupted(name, function):
+        def call(*arguments, **options):
+            unbroken._receive(signal.SIGTERM, None)
+            found = function(*arguments, **options)
+            done.append(name)
+            return found
+
+        return call
+
+    for owner, name in ((xr.Dataset, "to_netcdf"), (xr.Dataset, "load")):
+        monkeypatch.setattr(owner, name, interrupted(name, getattr(owner, name)))
+    for work in (lambda: netcdf.write(tmp_path / "other.nc", xr.Dataset({"a": 2.0})), lambda: netcdf.read(path)):
+        unbroken.__init__()
+        with pytest.raises(Stopped):
+            work()
+    assert done == ["to_netcdf", "load"] and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_within_a_block_ends_with_the_outer_one():
+    unbroken = Unbroken()
+    with pytest.raises(Stopped), unbroken:
+        with unbroken:
+            unbroken._receive(signal.SIGTERM, None)
+        within = "whole"
+    assert within == "whole"
 
 
 def test_what_was_started_to_ignore_a_signal_ignores_it():

@@ -33,12 +33,12 @@ class Stopped(BaseException):
 class Unbroken:
     """A block that ends as a whole before a signal that came meanwhile is heeded; elsewhere one raises Stopped at once.
 
-    A second signal ends the process wherever it is.
+    A second signal ends the process wherever it is. Blocks may lie within others.
     """
 
     def __init__(self) -> None:
         self._number: int | None = None
-        self._since, self._within = 0.0, False
+        self._since, self._depth = 0.0, 0
 
     def heed_signals(self) -> None:
         """From now on, but for signals that the process was started to ignore (nohup)."""
@@ -59,16 +59,19 @@ class Unbroken:
     def _receive(self, number: int, _: FrameType | None) -> None:
         if self._number is None:
             self._number, self._since = number, time.monotonic()
-            if not self._within:
+            if not self._depth:
                 raise Stopped(number)
         elif time.monotonic() - self._since > _ONE:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
     def __enter__(self) -> None:
-        self._within = True
+        self._depth += 1
 
     def __exit__(self, *_: object) -> None:
-        self._within = False
-        if self._number is not None:
+        self._depth -= 1
+        if self._number is not None and not self._depth:
             raise Stopped(self._number)
+
+
+UNBROKEN = Unbroken()  # what a signal to this process interrupts, or not

@@ -9,11 +9,9 @@ import typer
 
 from stoirec.config.bounds import UNPRINTABLE
 from stoirec.errors import BadInput, one_line
-from stoirec.signals import Stopped, Unbroken
+from stoirec.signals import UNBROKEN, Stopped
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # typer bundles its own click and exports only this subclass
-
-UNBROKEN = Unbroken()  # what a signal interrupts, or not
 
 
 def run(app: typer.Typer) -> None:

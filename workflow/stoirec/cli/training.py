@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stoirec.cli.edge import UNBROKEN
 from stoirec.cli.progress import Bar
 from stoirec.files import outputs
-from stoirec.signals import Stopped
+from stoirec.signals import UNBROKEN, Stopped
 from stoirec.study.store import checkpoint_of
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import provenance
 from stoirec.files.atomic import replacing
 from stoirec.files.schema import Schema, check
+from stoirec.signals import UNBROKEN
 
 _PACKING = {"scale_factor", "add_offset"}
 _IMPORTED = {".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xml", ".sbml"}
@@ -66,9 +68,15 @@ def _check_size(path: str | Path, size: int) -> None:
         raise BadInput(path, "size", f"{size / 1e9:,.1f} GB", f"less than the memory here, {memory / 1e9:,.1f} GB")
 
 
-def _opened(path: str | Path, group: str | None = None, unpacked: bool = True) -> xr.Dataset:
+@contextlib.contextmanager
+def _opened(path: str | Path, group: str | None = None, unpacked: bool = True) -> Iterator[xr.Dataset]:
+    """Not to be broken by a signal: a lock that xarray was about to take would never be let go."""
     decode = None if unpacked else False
-    return xr.open_dataset(path, engine="netcdf4", group=group, decode_cf=decode, decode_times=False)
+    with (
+        UNBROKEN,
+        xr.open_dataset(path, engine="netcdf4", group=group, decode_cf=decode, decode_times=False) as dataset,
+    ):
+        yield dataset
 
 
 def _check_packing(path: str | Path, group: str | None) -> None:
@@ -121,4 +129,5 @@ def _compressed(dataset: xr.Dataset, path: Path, mode: Literal["w", "a"], group:
     large = {
         name: {"zlib": True, "complevel": 1} for name, variable in dataset.data_vars.items() if variable.size > 10_000
     }
-    dataset.to_netcdf(path, mode=mode, group=group, engine="netcdf4", encoding=large)
+    with UNBROKEN:  # as above
+        dataset.to_netcdf(path, mode=mode, group=group, engine="netcdf4", encoding=large)
