@@ -17,24 +17,35 @@ from stoirec.data.dataset import Data, read_data
 from stoirec.files import netcdf
 from stoirec.kinetics.laws import LAWS, rate_law
 from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION, ConvenienceKinetics, MassAction
+from stoirec.kinetics.pde_m1 import EMBEDDINGS, REACTION_EMBEDDING
 from stoirec.learn import recipe
-from stoirec.learn.comparison import best_predicting, starts, stuck
+from stoirec.learn.comparison import best_predicting, possible, starts, stuck
 from stoirec.learn.fit_file import learned_model
 from stoirec.learn.recipe import choose, load
 from stoirec.learn.training import train
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph, from_pairs
+from stoirec.refine.alike import most_alike
 from stoirec.score.matching import matched_reactions
 
 # A + B -> C, C -> A, -> B (a source), A + C -> B
 GRAPH = from_pairs(3, 4, [0, 1, 2, 2, 0, 1, 0, 2, 1], [0, 0, 0, 1, 1, 2, 3, 3, 3], [1, 1, 0, 1, 0, 0, 1, 1, 0])
 SHAPE = {"hidden_dim": 5, "output_size": 3}
 GATED = [("pde_m1", False), ("pde_m1", True), *((name, False) for name in LAWS if name != "pde_m1")]
+# (name, gate, embeddings)
+KINDS = [
+    *((*kind, {}) for kind in GATED),
+    ("pde_m1", True, {"embedding_dim": 2}),
+    ("pde_m1_enzymes", True, {"embedding_dim": 1, "reaction_embedding_dim": 2}),
+]
 
 
-def law_and_parameters(name, rng, gate=False, graph=GRAPH):
-    law = rate_law(graph, GraphModel(rate_law=name, substrate_gate=gate, **SHAPE))
-    return law, {own: torch.as_tensor(law.initial(own, rng)) for own in law.shapes}
+def law_and_parameters(name, rng, gate=False, graph=GRAPH, embeddings=None):
+    law = rate_law(graph, GraphModel(rate_law=name, substrate_gate=gate, **SHAPE, **(embeddings or {})))
+    return law, {
+        own: torch.as_tensor(rng.normal(size=law.shapes[own]) if own in EMBEDDINGS else law.initial(own, rng))
+        for own in law.shapes
+    }
 
 
 def states(law, rng):
@@ -43,9 +54,9 @@ def states(law, rng):
     return c, torch.as_tensor(rng.uniform(0.6, 2.2, len(law.metabolite)))
 
 
-@pytest.mark.parametrize(("name", "gate"), GATED)
-def test_derivatives_are_those_of_automatic_differentiation(name, gate, rng):
-    law, parameters = law_and_parameters(name, rng, gate)
+@pytest.mark.parametrize(("name", "gate", "embeddings"), KINDS)
+def test_derivatives_are_those_of_automatic_differentiation(name, gate, embeddings, rng):
+    law, parameters = law_and_parameters(name, rng, gate, embeddings=embeddings)
     c, size = states(law, rng)
     if LOG_HALF_SATURATION in parameters:
         parameters[LOG_HALF_SATURATION][0] = 0.0  # x = 1 in a frame
@@ -81,11 +92,10 @@ def _linearised(law, c, size, *parameters):
     return law.linearised(dict(zip(law.shapes, parameters)), c, size, by_concentration=True)
 
 
-@pytest.mark.parametrize("embedding_dim", [0, 2])
 @pytest.mark.parametrize("n_layers", [2, 3, 4])
-@pytest.mark.parametrize(("name", "gate"), GATED)
-def test_the_pullback_is_that_of_automatic_differentiation(name, gate, n_layers, embedding_dim, rng):
-    shape = SHAPE | {"n_layers": n_layers, "embedding_dim": embedding_dim}
+@pytest.mark.parametrize(("name", "gate", "embeddings"), KINDS)
+def test_the_pullback_is_that_of_automatic_differentiation(name, gate, embeddings, n_layers, rng):
+    shape = SHAPE | embeddings | {"n_layers": n_layers}
     law = rate_law(GRAPH, GraphModel(rate_law=name, substrate_gate=gate, **shape))
     parameters = [torch.as_tensor(rng.normal(size=each)).requires_grad_() for each in law.shapes.values()]
     inputs = [each.requires_grad_() for each in states(law, rng)] + parameters
@@ -98,7 +108,7 @@ def test_the_pullback_is_that_of_automatic_differentiation(name, gate, n_layers,
     assert torch.autograd.gradcheck(lambda *own: _Pulled.apply(law, *own), inputs)
     with torch.no_grad():
         _, pullback = law.linearised(dict(zip(law.shapes, parameters)), *inputs[:2])
-        assert name != "pde_m1" or pullback(on)[1] is None
+        assert not name.startswith("pde_m1") or pullback(on)[1] is None
 
 
 def test_single_precision_pulls_back_the_same_to_rounding(rng):
@@ -113,9 +123,10 @@ def test_single_precision_pulls_back_the_same_to_rounding(rng):
         assert other.dtype == torch.float32 and torch.allclose(one, other.double(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["pde_m1", "pde_m1_enzymes"])
 @pytest.mark.parametrize("gate", [False, True])
-def test_several_fits_at_once_have_the_rates_of_each(gate, rng):
-    fits = [law_and_parameters("pde_m1", rng, gate) for _ in range(3)]
+def test_several_fits_at_once_have_the_rates_of_each(gate, name, rng):
+    fits = [law_and_parameters(name, rng, gate) for _ in range(3)]
     law, every = fits[0][0], [parameters for _, parameters in fits]
     c, size = (torch.stack(part) for part in zip(*(states(law, rng) for _ in fits)))
     found = law.rates({name: torch.stack([own[name] for own in every]) for name in law.shapes}, c, size)
@@ -127,9 +138,9 @@ def own_edges(law, reaction):
     return range(int(law.ptr[reaction]), int(law.ptr[reaction + 1]))
 
 
-@pytest.mark.parametrize(("name", "gate"), GATED)
-def test_the_rates_of_one_reaction_are_those_of_all(name, gate, rng):
-    law, parameters = law_and_parameters(name, rng, gate)
+@pytest.mark.parametrize(("name", "gate", "embeddings"), KINDS)
+def test_the_rates_of_one_reaction_are_those_of_all(name, gate, embeddings, rng):
+    law, parameters = law_and_parameters(name, rng, gate, embeddings=embeddings)
     c, _ = states(law, rng)
     sizes = torch.as_tensor(rng.integers(1, 4, (5, len(law.metabolite))).astype(float))
     whole = torch.stack([law.rates(parameters, c, size) for size in sizes])
@@ -140,6 +151,40 @@ def test_the_rates_of_one_reaction_are_those_of_all(name, gate, rng):
         both = [i for i in range(4) if law.ptr[i + 1] - law.ptr[i] == len(own)]
         together = law.rates_of(torch.tensor(both), parameters, c, sizes[:, own])
         assert torch.allclose(together[both.index(j)], found, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "gate", "embeddings"), KINDS)
+def test_rates_by_parameters_of_their_own_are_those_of_a_law_that_has_them(name, gate, embeddings, rng):
+    law, parameters = law_and_parameters(name, rng, gate, embeddings=embeddings)
+    reactions, (c, _) = torch.tensor([0, 3]), states(law, rng)  # of two substrates each
+    sizes = torch.as_tensor(rng.uniform(0.6, 2.2, (5, 2)))
+    own = law.own(reactions, 2, parameters)
+    if own is None:
+        assert name in ("pde_m1", "mass_action")
+        return
+    found = law.rates_of(reactions, parameters, c, sizes, own[:, None].expand(-1, 5, -1))
+    assert torch.allclose(found, law.rates_of(reactions, parameters, c, sizes), rtol=1e-12)
+    (key,) = {LOG_HALF_SATURATION, REACTION_EMBEDDING} & set(law.shapes)
+    vector = law.pack({**parameters, key: torch.arange(parameters[key].numel()) + 1000.0})
+    is_own = law.own(reactions, 2, law.unpack(vector))
+    assert len(is_own.unique()) == is_own.numel() and (is_own >= 1000).all()  # none is another's
+
+
+def test_rates_are_made_alike_by_what_each_reaction_has_for_itself(rng):
+    law, parameters = law_and_parameters("convenience", rng)
+    c = torch.as_tensor(rng.uniform(0.2, 9, (40, 3)))
+    reactions, own = torch.tensor([0, 3]), torch.as_tensor(rng.uniform(-0.3, 0.9, (2, 1, 2)))
+    sizes = torch.tensor([[1.0, 1.0], [2.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
+
+    def rates(of):
+        return law.rates_of(reactions, parameters, c, sizes, of)
+
+    for which in range(3):
+        target = 7 * rates(own.expand(-1, 3, -1))[:, which, None]
+        found = most_alike(rates, torch.full((2, 3, 2), 0.3, dtype=torch.float64), target)
+        unlike = 1 - (found * target).sum(2) ** 2 / (found.square().sum(2) * target.square().sum(2))
+        assert (unlike[:, which] < 1e-6).all()  # that size was it, with other constants
+        assert (unlike[:, [other for other in range(3) if other != which]] > 1e-5).all()
 
 
 @pytest.mark.parametrize(("name", "gate"), GATED)
@@ -386,7 +431,7 @@ def a_fit(seed=1, status="ok", **values):
         ({"integer_residual": 4.1e-6, "none": 1.0}, None),  # what contradicts is known: a reaction has none of them
         ({"integer_residual": 4.1e-6}, "the columns leave 4.1e-06 of the variance, free ones 1.0e-06"),
         ({"val_loss": 1.0}, "val_loss 1.0e+00 is worse"),
-        ({"val_loss": 1.0, "train_loss": 0.05, "integer_residual": 4.1e-6}, None),  # more runs would help, no start
+        ({"val_loss": 1.0, "train_loss": 0.005, "integer_residual": 4.1e-6}, None),  # more runs would help, no start
         ({"status": "diverged", "val_loss": math.nan}, "diverged"),
     ],
 )
@@ -409,6 +454,18 @@ def test_starts_go_on_with_the_best_law_until_a_fit_is_not_stuck():
     assert made(None) == [*both, ("convenience", 2), ("convenience", 3)]
     assert made(1) == both
     assert sorted(made(2)) == sorted([*both, ("pde_m1", 2), ("convenience", 2)])
+
+
+@pytest.mark.parametrize("train_loss", [0.005, 0.02, math.nan])
+def test_enzymes_may_differ_where_shared_functions_fail_on_the_runs_they_were_fitted_to(train_loss):
+    fits = {}
+    for law, seed in starts(["pde_m1"], None, fits):
+        own = {"train_loss": train_loss} if law == "pde_m1" else {"val_loss": 1e-3}
+        status = "ok" if train_loss > 0 or law != "pde_m1" else "diverged"
+        fits[law, seed] = a_fit(seed, status, sure=0.5, integer_residual=2e-6, **own)
+    assert set(fits) <= set(possible(["pde_m1"], None))
+    others = [("pde_m1_enzymes", seed) for seed in (1, 2, 3)]
+    assert list(fits) == [("pde_m1", 1), *(others if train_loss == 0.02 else [("pde_m1", 2), ("pde_m1", 3)])]
 
 
 def test_only_reactions_of_one_question_are_matched():

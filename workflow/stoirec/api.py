@@ -36,8 +36,9 @@ def recover(
             [time unit], the edges of the graph, and what else data.nc may hold. No /truth is read.
         recipe: a bundled recipe; auto: the one that the data call for.
         rate_law: how rates depend on concentrations; auto: the law that predicts the validation runs best.
-        starts: fits from as many random starts, of which the best predicting one is taken; None: one, and up to two
-            more while the best is contradicted by free columns or sure of nothing.
+        starts: fits from as many random starts, of which the best predicting one is taken; None: one, and while the
+            best is contradicted by free columns or sure of nothing up to two more, or pde_m1_enzymes where functions
+            that all reactions share fail.
         device: auto (a free GPU, else the CPU), cpu, cuda or cuda:N.
         threads: of the CPU; a result repeats bit for bit for the same number.
 
@@ -63,7 +64,7 @@ def recover(
     torch.set_num_threads(threads)
     try:
         with held(device) as chosen, from_file(where):
-            fits: dict[tuple[RateLawName, int], xr.Dataset] = {}
+            fits: dict[comparison.Start, xr.Dataset] = {}
             for law, seed in comparison.starts(laws, starts, fits):
                 fits[law, seed] = train(content, recipes.configured(name, content, law, seed), chosen)
             best = fits[comparison.best_predicting(fits)]

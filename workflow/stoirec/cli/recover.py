@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from stoirec.data.dataset import Data
+    from stoirec.learn.comparison import Start
 
 _log = logging.getLogger(__name__)
 app = typer.Typer()
-_Start = tuple[RateLawName, int]  # rate law, seed
 _Starts = Annotated[
     int | None,
     typer.Option(
         min=1,
         max=1000,
-        help="Fits from random starts, of which the best predicting is taken; without it one, and up to two more while "
-        "that is contradicted by free columns or sure of nothing.",
+        help="Fits from random starts, of which the best predicting is taken; without it one, and while that is "
+        "contradicted by free columns or sure of nothing up to two more; pde_m1_enzymes as well if shared functions "
+        "fail.",
     ),
 ]
 
@@ -48,8 +49,9 @@ def recover(
     rate_law: Annotated[
         Literal[RateLawName, "auto"],
         typer.Option(
-            help="pde_m1: functions that all reactions share; mass_action; convenience: Michaelis-Menten, a constant "
-            "for each substrate; auto: all three, and the one that predicts the validation runs best."
+            help="pde_m1: functions that all reactions share; pde_m1_enzymes: the same with a number of each reaction; "
+            "mass_action; convenience: Michaelis-Menten, a constant for each substrate; auto: all of them, and the one "
+            "that predicts the validation runs best."
         ),
     ] = "pde_m1",
     json_: Json = False,
@@ -69,7 +71,7 @@ def recover(
     from stoirec.learn import recipe as recipes
 
     laws = [law for law in get_args(RateLawName) if rate_law in ("auto", law)]
-    paths = _fit_paths(output, laws, starts or comparison.MOST_STARTS)
+    paths = _fit_paths(output, laws, comparison.possible(laws, starts))
     page = _beside(output, suffix=".html")
     beside = [outputs.Output(page, outputs.ANSWER_PAGE, beside=output)]
     for path in paths.values():
@@ -79,7 +81,7 @@ def recover(
     name, reason = recipes.choose(content) if recipe == "auto" else (recipe, "as asked for")
     _log.info("recipe %s: %s", name, reason)
     with until_all_is_written(*paths.values()):
-        fits: dict[_Start, xr.Dataset] = {}
+        fits: dict[Start, xr.Dataset] = {}
         for start in comparison.starts(laws, starts, fits):
             config = recipes.configured(name, content, *start)
             with from_file(data):
@@ -105,16 +107,15 @@ def _beside(output: Path, *parts: str, suffix: str) -> Path:
     return output.with_name(".".join([output.name.removesuffix(".nc"), *filter(None, parts)]) + suffix)
 
 
-def _fit_paths(output: Path, laws: list[RateLawName], n_starts: int) -> dict[_Start, Path]:
+def _fit_paths(output: Path, laws: list[RateLawName], starts: list["Start"]) -> dict["Start", Path]:
     """Where each fit is written; its name says of law and seed what tells it from the first."""
     return {
-        (law, seed): _beside(output, law if len(laws) > 1 else "", str(seed) if seed > 1 else "", suffix=".fit.nc")
-        for law in laws
-        for seed in range(1, n_starts + 1)
+        (law, seed): _beside(output, "" if [law] == laws else law, str(seed) if seed > 1 else "", suffix=".fit.nc")
+        for law, seed in starts
     }
 
 
-def _best(fits: dict[_Start, "xr.Dataset"]) -> _Start:
+def _best(fits: dict["Start", "xr.Dataset"]) -> "Start":
     """Rate law and seed of the fit to believe; says why, if there are several."""
     from stoirec.learn.comparison import best_predicting
 

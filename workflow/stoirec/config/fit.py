@@ -12,7 +12,7 @@ from stoirec.config.regime import Integration, Kinetics, RateLawName, Regime
 
 # What the same keys mean today. Names of fits follow from the first two: raise the one whose results change.
 TRAINING_MEANING = 11  # a changed default, another descent or another checkpoint: all fits are trained anew
-REFINEMENT_MEANING = 11  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
+REFINEMENT_MEANING = 12  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
 ROUNDING_MEANING = 4  # another decoder or confidence: all fits are rounded anew, none is trained
 
 Decoder = Literal["auto", "nearest", "scaled", "mass_balanced", "scaled_mass_balanced"]
@@ -25,8 +25,9 @@ class GraphModel(Strict):
 
     rate_law: RateLawName = Field(
         "pde_m1",
-        description="how rates depend on concentrations and |S|: two networks that all reactions share, mass action, "
-        "or convenience kinetics with a half-saturation constant for each substrate",
+        description="how rates depend on concentrations and |S|: two networks that all reactions share; the same with "
+        "numbers of each reaction, for enzymes that differ; mass action; or convenience kinetics with a "
+        "half-saturation constant for each substrate",
     )
     hidden_dim: int = Field(32, ge=1, le=WIDEST, description="width of the hidden layers")
     output_size: int = Field(16, ge=1, le=WIDEST, description="message dimension")
@@ -36,12 +37,20 @@ class GraphModel(Strict):
     embedding_dim: int = Field(
         0, ge=0, le=WIDEST, description="learnable numbers per metabolite, appended to substrate_func's input"
     )
+    reaction_embedding_dim: int = Field(
+        1, ge=1, le=WIDEST, description="learnable numbers per reaction of pde_m1_enzymes, appended to it as well"
+    )
     flux_limiter: bool = Field(
         False, description="limit fluxes so that no substrate is used up within one time step of the data"
     )
     substrate_gate: bool = Field(
         False, description="multiply each message by g(|S|), g(0)=0, g(>=1)=1: a zero silences an edge"
     )
+
+    @property
+    def enzyme_dim(self) -> int:
+        """Numbers by which the functions of reactions differ."""
+        return self.reaction_embedding_dim if self.rate_law == "pde_m1_enzymes" else 0
 
 
 class FitConfig(Strict):
@@ -54,7 +63,7 @@ class FitConfig(Strict):
     }
 
     learning_rate_start: float = Field(1e-3, gt=0, description="both MLPs and log_k")
-    learning_rate_embedding_start: float = Field(1e-3, gt=0, description="metabolite embeddings")
+    learning_rate_embedding_start: float = Field(1e-3, gt=0, description="embeddings")
     learning_rate_S_start: float = Field(0.0, ge=0, description="sto_all; 0 = learning_rate_start")
     coeff_S_L1: float = Field(0.0, ge=0, description="weight of ||sto_all||_1")
     coeff_S_integer: float = Field(0.0, ge=0, description="weight of mean sin^2(pi sto_all)")
@@ -121,8 +130,6 @@ class FitConfig(Strict):
             raise ValueError(
                 "refinement_rounds with graph_model.substrate_gate needs role_signs: refinement holds them too"
             )
-        if self.refinement_rounds and self.graph_model.embedding_dim:
-            raise ValueError("refinement_rounds needs graph_model.embedding_dim 0")
         return self
 
     def with_rate_law(self, name: RateLawName) -> "FitConfig":

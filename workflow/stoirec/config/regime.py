@@ -13,7 +13,7 @@ from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.errors import BadInput
 from stoirec.streams import derived_seed
 
-RateLawName = Literal["pde_m1", "mass_action", "convenience"]
+RateLawName = Literal["pde_m1", "pde_m1_enzymes", "mass_action", "convenience"]
 _PowerOfTen = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
 
 
@@ -36,6 +36,8 @@ class Kinetics(Strict):
     initialisation: Literal["monotone", "default"] = "monotone"
     hidden_dim: int = Field(32, ge=1, le=WIDEST)
     output_size: int = Field(16, ge=1, le=WIDEST)
+    # standard normal numbers of each reaction, inputs of substrate_func as well: of pde_m1_enzymes
+    reaction_embedding_dim: int = Field(1, ge=1, le=WIDEST)
     flux_limiter: bool = False
 
 

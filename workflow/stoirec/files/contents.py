@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from stoirec.config.fit import Decoder
+from stoirec.config.regime import RateLawName
 from stoirec.errors import Unsuitable
 from stoirec.files.schema import ANY, FLAG, INTEGER, OBJECT, TEXT, Attribute, Schema, Variable, names_of, refuse
 
@@ -198,11 +199,16 @@ def _rate_law(dataset: xr.Dataset) -> str:
     return dataset.attrs.get("rate_law", "pde_m1")
 
 
+def _has_functions(dataset: xr.Dataset) -> bool:
+    return _rate_law(dataset) in ("pde_m1", "pde_m1_enzymes")
+
+
 def _functions_fit(dataset: xr.Dataset) -> None:
-    if _rate_law(dataset) != "pde_m1":
+    if not _has_functions(dataset):
         return
     sizes = dataset.sizes
-    for dim, size in (("substrate_func_input", 2), ("rate_func_input", sizes["substrate_func_output"])):
+    n_inputs = 2 + sizes["enzyme_number"] if _rate_law(dataset) == "pde_m1_enzymes" else 2
+    for dim, size in (("substrate_func_input", n_inputs), ("rate_func_input", sizes["substrate_func_output"])):
         if sizes[dim] != size:
             raise Unsuitable(f"{dim.removesuffix('_input')}_weight1", f"{sizes[dim]} inputs", f"{size}")
     if sizes["rate_func_output"] != 1:
@@ -227,15 +233,20 @@ ORIGIN: tuple[Attribute, ...] = (  # where a simulated file is from
 )
 TRUTH: Schema = (
     *(replace(each, optional=True) for each in ORIGIN),
-    Attribute("rate_law", TEXT, one_of=("pde_m1", "mass_action", "convenience", RECORDED), optional=True),
+    Attribute("rate_law", TEXT, one_of=(*get_args(RateLawName), RECORDED), optional=True),
     Attribute("dt", low=0),
     Attribute("flux_limiter", one_of=FLAG),
     Variable("stoichiometry", dims=_MATRIX),
     Variable("log_k", nan=lambda dataset: _rate_law(dataset) == RECORDED, dims="reaction"),
     Variable("edge_is_true", one_of=FLAG, dims="edge"),
     *(
-        Variable(name, dims=" ".join(dims), optional=lambda dataset: _rate_law(dataset) != "pde_m1")
+        Variable(name, dims=" ".join(dims), optional=lambda dataset: not _has_functions(dataset))
         for name, dims in FUNCTIONS.items()
+    ),
+    Variable(
+        "reaction_embedding",
+        dims="reaction enzyme_number",
+        optional=lambda dataset: _rate_law(dataset) != "pde_m1_enzymes",
     ),
     Variable(
         "log_half_saturation",

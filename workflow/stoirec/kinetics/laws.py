@@ -8,6 +8,7 @@ from stoirec.network.graph import Graph
 
 LAWS: dict[str, type[LearnableLaw]] = {
     "pde_m1": PdeM1,
+    "pde_m1_enzymes": PdeM1,
     "mass_action": MassAction,
     "convenience": ConvenienceKinetics,
 }

@@ -1,9 +1,10 @@
 """PDE_M1: every reaction by the same two networks.
 
     F_j = softplus(rate_func(h_j))
-    h_j = sum over substrates e of j: g(|S_e|) substrate_func([c_met(e), |S_e|, a_met(e)])
+    h_j = sum over substrates e of j: g(|S_e|) substrate_func([c_met(e), |S_e|, a_met(e), b_j])
 
-The gate g is 1 unless zeros are allowed; embeddings a are there if `embedding_dim` > 0.
+The gate g is 1 unless zeros are allowed; embeddings a of metabolites are there if `embedding_dim` > 0, and b of
+reactions, whose enzymes differ by them, if `enzyme_dim` > 0: then it is the law pde_m1_enzymes.
 """
 
 import math
@@ -18,7 +19,8 @@ from stoirec.kinetics.rate_law import LearnableLaw, OnRates, Parameters
 from stoirec.kinetics.segments import pointed_sum, segment_sum
 from stoirec.network.graph import Graph
 
-EMBEDDING = "embedding"
+EMBEDDING, REACTION_EMBEDDING = EMBEDDINGS = "embedding", "reaction_embedding"
+_PLACES = {EMBEDDING: "metabolite", REACTION_EMBEDDING: "reaction"}
 
 
 class PdeM1(LearnableLaw):
@@ -27,7 +29,7 @@ class PdeM1(LearnableLaw):
     Args:
         graph: candidate edges.
         hidden_dim, output_size, n_layers: of substrate_func and rate_func; layers of units, input and output counted.
-        embedding_dim: learnable numbers per metabolite.
+        embedding_dim, enzyme_dim: learnable numbers per metabolite, and per reaction.
         gate: whether messages are multiplied by g(|S|): then a coefficient of 0 silences a substrate.
         copies: of the graph side by side, see `copies`; None: it is one.
     """
@@ -44,14 +46,16 @@ class PdeM1(LearnableLaw):
         output_size: int = 16,
         n_layers: int = 3,
         embedding_dim: int = 0,
+        enzyme_dim: int = 0,
         gate: bool = False,
         copies: int | None = None,
     ) -> None:
         super().__init__(graph)
-        self.architecture = (hidden_dim, output_size, n_layers, embedding_dim, gate)
+        self.architecture = (hidden_dim, output_size, n_layers, embedding_dim, enzyme_dim, gate)
         self.allows_zero = gate
+        n_features = 2 + embedding_dim + enzyme_dim
         functions = {
-            "substrate_func": shapes(2 + embedding_dim, hidden_dim, n_layers, output_size),
+            "substrate_func": shapes(n_features, hidden_dim, n_layers, output_size),
             "rate_func": shapes(output_size, hidden_dim, n_layers, 1),
         }
         self.shapes = {
@@ -60,6 +64,10 @@ class PdeM1(LearnableLaw):
         self._names = {function: [f"{function}_{name}" for name in own] for function, own in functions.items()}
         if embedding_dim:
             self.shapes[EMBEDDING] = (graph.n_metabolites, embedding_dim)
+        if enzyme_dim:
+            self.shapes[REACTION_EMBEDDING] = (graph.n_reactions, enzyme_dim)
+        # by the names of the buffers that say whose each substrate edge is
+        self._embeddings = {name: place for name, place in _PLACES.items() if name in self.shapes}
         if copies is not None:
             self.shapes = {name: (copies, *shape) for name, shape in self.shapes.items()}
 
@@ -78,9 +86,8 @@ class PdeM1(LearnableLaw):
 
     @classmethod
     def of(cls, graph: Graph, shape: GraphModel) -> "PdeM1":
-        return cls(
-            graph, shape.hidden_dim, shape.output_size, shape.n_layers, shape.embedding_dim, shape.substrate_gate
-        )
+        embeddings = shape.embedding_dim, shape.enzyme_dim
+        return cls(graph, shape.hidden_dim, shape.output_size, shape.n_layers, *embeddings, shape.substrate_gate)
 
     def part(self, edges: np.ndarray) -> "PdeM1":
         return PdeM1(self.graph.part(edges), *self.architecture).to(self.ptr.device)
@@ -90,7 +97,7 @@ class PdeM1(LearnableLaw):
 
     def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
         c = concentration.mT[..., self.metabolite, :]
-        message = self.messages(parameters, c, size[..., None], self.metabolite)
+        message = self.messages(parameters, c, size[..., None], slice(None))
         return self.responses(parameters, segment_sum(message, self.ptr))
 
     def linearised(
@@ -100,7 +107,7 @@ class PdeM1(LearnableLaw):
         n_frames, copies = concentration.shape[0], substrate_func[0].shape[:-2]  # of which each has its own functions
         c = concentration.t().contiguous().view(*copies, -1, n_frames).index_select(-2, self.metabolite)
         size = size.view(*copies, -1, 1)
-        features = self._features(parameters, c, size, self.metabolite)
+        features = self._features(parameters, c, size, slice(None))
         of_edges = values(substrate_func, features.flatten(-2))
         message = of_edges[-1].view(*copies, -1, *c.shape[-2:])
         silence = gate(size).unsqueeze(-3) if self.allows_zero else None
@@ -124,10 +131,12 @@ class PdeM1(LearnableLaw):
             if silence is not None:
                 on_size += gate_slope(size[..., 0]) * (message * on_gated).sum((-3, -1))
             found = dict(zip(self.shapes, (*on_substrate_func, *on_rate_func)))
-            if EMBEDDING in self.shapes:
-                embedding = parameters[EMBEDDING]
-                on_edges = torch.stack([by_edge(2 + place).sum(-1) for place in range(embedding.shape[-1])], dim=-1)
-                found[EMBEDDING] = torch.zeros_like(embedding).index_add(-2, self.metabolite, on_edges)
+            feature = 2
+            for name, place in self._embeddings.items():
+                embedding = parameters[name]
+                on_edges = torch.stack([by_edge(feature + own).sum(-1) for own in range(embedding.shape[-1])], dim=-1)
+                found[name] = torch.zeros_like(embedding).index_add(-2, getattr(self, place), on_edges)
+                feature += embedding.shape[-1]
             if not by_concentration:
                 return found, None, on_size.flatten()
             by_metabolite = c.new_zeros(*copies, concentration.shape[1] // math.prod(copies), n_frames)
@@ -136,12 +145,25 @@ class PdeM1(LearnableLaw):
 
         return nn.functional.softplus(before), on_rates
 
-    def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
-        own = self.metabolite[self.substrates_of(reactions, sizes.shape[1])]
+    def own(self, reactions: Tensor, number: int, parameters: Parameters) -> Tensor | None:
+        return parameters[REACTION_EMBEDDING][reactions] if REACTION_EMBEDDING in self.shapes else None
+
+    def rates_of(
+        self,
+        reactions: Tensor,
+        parameters: Parameters,
+        concentration: Tensor,
+        sizes: Tensor,
+        own: Tensor | None = None,
+    ) -> Tensor:
+        if own is not None:
+            return self._rates_by_own(reactions, parameters, concentration, sizes, own)
+        own = self.substrates_of(reactions, sizes.shape[1])
         # a substrate has the same message in all columns in which its size is the same: messages come first
         levels, level = sizes.unique(return_inverse=True)
         each = own.flatten().repeat_interleave(len(levels))
-        message = self.messages(parameters, concentration.T[each], levels.repeat(own.numel())[:, None], each)
+        c = concentration.T[self.metabolite[each]]
+        message = self.messages(parameters, c, levels.repeat(own.numel())[:, None], each)
         message = message.unflatten(1, (*own.shape, len(levels)))
         # stays so without substrates
         summed = message.new_zeros(len(message), len(own), len(sizes), len(concentration))
@@ -149,9 +171,19 @@ class PdeM1(LearnableLaw):
             summed += message[:, :, place, chosen]
         return self.responses(parameters, summed.flatten(1, 2)).unflatten(0, (len(own), len(sizes)))
 
+    def _rates_by_own(
+        self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor, own: Tensor
+    ) -> Tensor:
+        """As `rates_of`, every message by itself."""
+        n = sizes.shape[1]
+        edges = self.substrates_of(reactions, n)[:, None].expand(-1, len(sizes), -1).flatten()
+        size = sizes.expand(len(reactions), -1, -1).reshape(-1, 1)
+        embedding = own[:, :, None].expand(-1, -1, n, -1).flatten(0, 2)
+        message = self.messages(parameters, concentration.T[self.metabolite[edges]], size, edges, embedding)
+        summed = message.unflatten(1, (len(reactions) * len(sizes), n)).sum(2)
+        return self.responses(parameters, summed).unflatten(0, (len(reactions), len(sizes)))
+
     def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        if EMBEDDING in self.shapes:
-            raise NotImplementedError("derivatives by embeddings")
         number, n_frames = self.ptr.diff(), len(concentration)
         n_parameters = sum(math.prod(shape) for shape in self.shapes.values())
         by_parameters = size.new_empty(len(number), n_frames, n_parameters)
@@ -166,8 +198,10 @@ class PdeM1(LearnableLaw):
         self, parameters: Parameters, concentration: Tensor, size: Tensor, edges: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Of reactions with the substrate edges (reactions, n): (reactions, frames, P), and (reactions, n, frames)."""
-        sizes, c = size[edges][:, None], concentration.T[self.metabolite[edges]].transpose(1, 2)
-        substrates = forward(self._own("substrate_func", parameters), torch.stack([c, sizes.expand_as(c)], dim=-1))
+        sizes, c = size[edges][:, None], concentration.T[self.metabolite[edges]]
+        features = self._features(parameters, c.flatten(0, 1), size[edges].view(-1, 1), edges.flatten())
+        features = features.unflatten(1, edges.shape).permute(1, 3, 2, 0)
+        substrates = forward(self._own("substrate_func", parameters), features)
         message = substrates[-1].output
         silence = gate(sizes) if self.allows_zero else torch.ones_like(sizes)
         responses = forward(self._own("rate_func", parameters), (silence[..., None] * message).sum(-2))
@@ -177,7 +211,19 @@ class PdeM1(LearnableLaw):
         on_size = on_features[..., 1]
         if self.allows_zero:
             on_size = on_size + gate_slope(sizes) * (message @ on_summed[..., None])[..., 0]
-        return torch.cat([*on_substrate, *on_rate], dim=-1), on_size.transpose(1, 2)
+        on_embeddings = self._on_embeddings(parameters, on_features[..., 2:], edges)
+        return torch.cat([*on_substrate, *on_rate, *on_embeddings], dim=-1), on_size.transpose(1, 2)
+
+    def _on_embeddings(self, parameters: Parameters, on_features: Tensor, edges: Tensor) -> list[Tensor]:
+        """(reactions, frames, numbers) derivatives by each, from those by features (reactions, frames, n, numbers)."""
+        found, own = [], torch.arange(len(edges), device=edges.device)[:, None]
+        for name, place in self._embeddings.items():
+            number, dim = parameters[name].shape
+            of_edges, on_features = on_features.tensor_split([dim], dim=-1)
+            by_owner = on_features.new_zeros(len(edges), number, on_features.shape[1], dim)
+            by_owner.index_put_((own, getattr(self, place)[edges]), of_edges.transpose(1, 2), accumulate=True)
+            found.append(by_owner.transpose(1, 2).flatten(2))
+        return found
 
     def with_sizes(self, parameters: Parameters, at_zero: Tensor, slope: Tensor) -> dict[str, Tensor]:
         weight, bias = self._names["substrate_func"][:2]
@@ -192,25 +238,42 @@ class PdeM1(LearnableLaw):
         scaled[:, 0] /= unit
         return dict(parameters) | {weight: scaled}
 
-    def messages(self, parameters: Parameters, concentration: Tensor, size: Tensor, metabolite: Tensor) -> Tensor:
+    def messages(
+        self,
+        parameters: Parameters,
+        concentration: Tensor,
+        size: Tensor,
+        edges: Tensor | slice,
+        own: Tensor | None = None,
+    ) -> Tensor:
         """(..., output_size, edges, frames) of substrates at concentrations (..., edges, frames).
 
         Args:
             size: (..., edges, 1 or frames).
-            metabolite: (edges,) of each, for its embedding.
+            edges: (edges,) positions among the substrate edges, for their embeddings.
+            own: (edges, enzyme_dim) of their reactions, if others than these have.
         """
-        features = self._features(parameters, concentration, size, metabolite)
+        features = self._features(parameters, concentration, size, edges, own)
         message = outputs(self._own("substrate_func", parameters), features.flatten(-2))
         message = message.unflatten(-1, concentration.shape[-2:])
         return message * gate(size).unsqueeze(-3) if self.allows_zero else message
 
-    def _features(self, parameters: Parameters, concentration: Tensor, size: Tensor, metabolite: Tensor) -> Tensor:
+    def _features(
+        self,
+        parameters: Parameters,
+        concentration: Tensor,
+        size: Tensor,
+        edges: Tensor | slice,
+        own: Tensor | None = None,
+    ) -> Tensor:
         """(..., in, edges, frames) what substrate_func takes."""
-        features = torch.stack([concentration, size.expand_as(concentration)], dim=-3)
-        if EMBEDDING not in self.shapes:
-            return features
-        embedding = parameters[EMBEDDING][..., metabolite, :].mT[..., None]
-        return torch.cat([features, embedding.expand(*embedding.shape[:-1], features.shape[-1])], dim=-3)
+        features = [concentration.unsqueeze(-3), size.expand_as(concentration).unsqueeze(-3)]
+        for name, place in self._embeddings.items():
+            is_own = own is not None and name == REACTION_EMBEDDING
+            embedding = own if is_own else parameters[name][..., getattr(self, place)[edges], :]
+            embedding = embedding.mT[..., None]
+            features.append(embedding.expand(*embedding.shape[:-1], concentration.shape[-1]))
+        return torch.cat(features, dim=-3)
 
     def responses(self, parameters: Parameters, summed: Tensor) -> Tensor:
         """(..., reactions, frames) F of summed messages (..., output_size, reactions, frames)."""

@@ -19,8 +19,11 @@ _EXACT = 1e-6  # a val_loss at which functions are exact as far as data tell
 WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the mean of dc/dt is
 _OVERFITTED = 0.1  # train_loss over val_loss, at most, of functions that the training runs do not pin down
 MOST_STARTS = 3  # where nobody says how many
+_SHARED: RateLawName = "pde_m1"  # the same functions for all reactions
+_OWN: RateLawName = "pde_m1_enzymes"  # and with numbers of each
 
 Key = TypeVar("Key")
+Start = tuple[RateLawName, int]  # rate law, seed
 
 
 def n_parameters(fit: xr.Dataset) -> int:
@@ -37,23 +40,43 @@ def best_predicting(fits: Mapping[Key, xr.Dataset]) -> Key:
     return min(as_good, key=lambda name: (n_parameters(fits[name]), loss[name]))
 
 
-def starts(
-    laws: Sequence[RateLawName], number: int | None, fits: Mapping[tuple[RateLawName, int], xr.Dataset]
-) -> Iterator[tuple[RateLawName, int]]:
-    """(rate law, seed) of fits, one after another, each to be added to `fits` before the next is asked for.
+def starts(laws: Sequence[RateLawName], number: int | None, fits: Mapping[Start, xr.Dataset]) -> Iterator[Start]:
+    """Fits, one after another, each to be added to `fits` before the next is asked for.
 
     Args:
         laws: to be compared.
-        number: of random starts of each; None: one, and of the best law up to MOST_STARTS while its fit is `stuck`.
+        number: of random starts of each; None: one, and `_another` while there is one.
     """
     yield from ((law, seed) for law in laws for seed in range(1, (number or 1) + 1))
-    for seed in range(2, MOST_STARTS + 1) if number is None else ():
-        best = best_predicting(fits)
-        why = stuck(fits[best])
-        if why is None:
-            return
-        _log.info("start %d of at most %d, because %s", seed, MOST_STARTS, why)
-        yield best[0], seed
+    while number is None and (start := _another(fits)) is not None:
+        yield start
+
+
+def possible(laws: Sequence[RateLawName], number: int | None) -> list[Start]:
+    """All that `starts` may ask for."""
+    further = [_OWN] if number is None and _SHARED in laws and _OWN not in laws else []
+    return [(law, seed) for law in [*laws, *further] for seed in range(1, (number or MOST_STARTS) + 1)]
+
+
+def _another(fits: Mapping[Start, xr.Dataset]) -> Start | None:
+    """What is worth a try while the best fit is `stuck`.
+
+    Enzymes that differ, if functions that all reactions share do not even hold on the training runs; else another
+    random start of the best law, up to MOST_STARTS.
+    """
+    best = best_predicting(fits)
+    why = stuck(fits[best])
+    if why is None:
+        return None
+    if best[0] == _SHARED and (_OWN, 1) not in fits and _undescribed(fits[best]):
+        text = "%s, enzymes that differ, because %s, and shared functions leave %.1e of the training runs"
+        _log.info(text, _OWN, why, float(fits[best]["train_loss"]))
+        return _OWN, 1
+    seed = 1 + max(seed for law, seed in fits if law == best[0])
+    if seed > MOST_STARTS:
+        return None
+    _log.info("start %d of at most %d, because %s", seed, MOST_STARTS, why)
+    return best[0], seed
 
 
 def stuck(fit: xr.Dataset) -> str | None:
@@ -66,7 +89,7 @@ def stuck(fit: xr.Dataset) -> str | None:
         return f"val_loss {float(fit['val_loss']):.1e} is worse than that of the mean"
     if "integer_residual" not in fit:
         return None
-    left, judgement = float(fit["integer_residual"]), Judgement(**json.loads(fit.attrs["config"])["judgement"])
+    left, judgement = float(fit["integer_residual"]), _judgement(fit)
     sure = (fit["column_probability"] >= judgement.clear).any("rank")
     if contradicted(fit) and not (sure | (fit["no_column_probability"] >= judgement.clear)).all():
         return f"the columns leave {left:.1e} of the variance, free ones {float(fit['free_residual']):.1e}"
@@ -77,7 +100,17 @@ def stuck(fit: xr.Dataset) -> str | None:
 
 def overfitted(fit: xr.Dataset) -> bool:
     """Whether functions hold on the training runs alone, which do not pin them down."""
-    return bool(fit["val_loss"] >= WORTHLESS and fit["train_loss"] < _OVERFITTED * fit["val_loss"])
+    fails = fit["val_loss"] >= WORTHLESS and fit["train_loss"] < _OVERFITTED * fit["val_loss"]
+    return bool(fails) and not _undescribed(fit)
+
+
+def _undescribed(fit: xr.Dataset) -> bool:
+    """Whether functions and coefficients do not even hold on the training runs."""
+    return bool(fit["train_loss"] >= _judgement(fit).described)
+
+
+def _judgement(fit: xr.Dataset) -> Judgement:
+    return Judgement(**json.loads(fit.attrs["config"])["judgement"])
 
 
 def contradicted(fit: xr.Dataset) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
-from stoirec.kinetics.pde_m1 import EMBEDDING
+from stoirec.kinetics.pde_m1 import EMBEDDINGS
 from stoirec.learn import losses
 from stoirec.learn.inferred import RATE, InferredCourses, place_of
 from stoirec.learn.model import MetabolismPropagation, told
@@ -119,7 +119,7 @@ def _parts(parameters: dict[str, nn.Parameter], config: FitConfig) -> list[tuple
     start = config.learning_rate_start
     own = {
         "sto_all": config.learning_rate_S_start or start,
-        f"rate_parameters.{EMBEDDING}": config.learning_rate_embedding_start,
+        **{f"rate_parameters.{name}": config.learning_rate_embedding_start for name in EMBEDDINGS},
         INFERRED: RATE * start,
     }
     found: list[tuple[float, int]] = []

@@ -12,7 +12,7 @@ from stoirec.data.dataset import TRAINING, Data
 from stoirec.errors import Unsuitable
 from stoirec.kinetics.laws import rate_law
 from stoirec.kinetics.limiter import FluxLimiter
-from stoirec.kinetics.pde_m1 import EMBEDDING
+from stoirec.kinetics.pde_m1 import EMBEDDINGS
 from stoirec.kinetics.pullback import automatic
 from stoirec.kinetics.segments import pointed_sum
 from stoirec.network.columns import ColumnSpace
@@ -105,15 +105,14 @@ class MetabolismPropagation(nn.Module):
         """
         rng = learner_stream("initial weights", config.seed)
         for name, parameter in self.rate_parameters.items():
-            if name != EMBEDDING:
+            if name not in EMBEDDINGS:
                 parameter.copy_(torch.as_tensor(self.law.initial(name, rng, typical)))
         self.log_k.fill_(log_k)
         start = sign * config.initial_magnitude
         if not sign.all():
             start = np.where(sign == 0, rng.normal(0.0, config.initial_magnitude, len(sign)), start)
         self.sto_all.copy_(torch.as_tensor(start))
-        if EMBEDDING in self.rate_parameters:
-            embedding = self.rate_parameters[EMBEDDING]
+        for embedding in (self.rate_parameters[name] for name in EMBEDDINGS if name in self.rate_parameters):
             embedding.copy_(torch.as_tensor(rng.normal(0.0, 0.1, embedding.shape)))
 
     @property
@@ -199,7 +198,7 @@ def new_model(data: Data, config: FitConfig) -> MetabolismPropagation:
         Unsuitable: it has the limiter and the frames are not equally spaced; no rate depends on anything.
     """
     driven = data.graph.edge_is_substrate.any()
-    if not driven and (config.refinement_rounds or config.graph_model.rate_law != "pde_m1"):
+    if not driven and (config.refinement_rounds or not config.graph_model.rate_law.startswith("pde_m1")):
         allowed = "1 for what drives a rate, for refinement and for all rate laws but pde_m1"
         raise Unsuitable("edge_is_substrate", "0 throughout", allowed)
     dt = data.dt if config.graph_model.flux_limiter else None

@@ -11,6 +11,7 @@ from torch import Tensor
 from stoirec.data.windows import Windows
 from stoirec.kinetics.rate_law import LearnableLaw
 from stoirec.network.columns import ColumnSpace
+from stoirec.refine.alike import most_alike
 from stoirec.refine.state import State
 
 _log = logging.getLogger(__name__)
@@ -208,9 +209,20 @@ class Functions:
     def rates_of(self, reactions: Tensor, state: State, sizes: Tensor, windows: Windows) -> Tensor:
         """(reactions, columns, windows, nodes) F of reactions with as many substrates.
 
-        Were the sizes of these one of `sizes` (columns, n_substrates).
+        Were the sizes of these one of `sizes` (columns, n_substrates). Parameters that a reaction has for itself are
+        then those with which its rate is most like the present one.
         """
-        rate = self.law.rates_of(reactions, self.law.unpack(state.weights), windows.concentration.flatten(0, 1), sizes)
+        parameters, concentration = self.law.unpack(state.weights), windows.concentration.flatten(0, 1)
+        own = self.law.own(reactions, sizes.shape[1], parameters)
+        if own is None:
+            rate = self.law.rates_of(reactions, parameters, concentration, sizes)
+        else:
+            present = self.law.rates(parameters, concentration, self.size(state)[self.substrates])[reactions]
+            rate = most_alike(
+                lambda own: self.law.rates_of(reactions, parameters, concentration, sizes, own),
+                own[:, None].expand(-1, len(sizes), -1),
+                present[:, None],
+            )
         return rate.unflatten(2, windows.concentration.shape[:2])
 
     def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor]:

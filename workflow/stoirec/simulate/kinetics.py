@@ -9,7 +9,7 @@ import torch
 from stoirec.config.regime import Regime
 from stoirec.kinetics.laws import LAWS
 from stoirec.kinetics.limiter import FluxLimiter
-from stoirec.kinetics.pde_m1 import PdeM1
+from stoirec.kinetics.pde_m1 import REACTION_EMBEDDING, PdeM1
 from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.columns import LUMPED
 from stoirec.network.graph import Graph, from_pairs
@@ -83,17 +83,23 @@ def true_graph(stoichiometry: np.ndarray) -> Graph:
     return from_pairs(*stoichiometry.shape, metabolite, reaction, stoichiometry[metabolite, reaction] < 0)
 
 
-def true_law(name: str, stoichiometry: np.ndarray, hidden: int, out: int) -> RateLaw:
-    """The rate law of that name on the graph of (M, R); `hidden`, `out`: sizes of PDE_M1's functions."""
+def true_law(name: str, stoichiometry: np.ndarray, hidden: int, out: int, enzyme_dim: int) -> RateLaw:
+    """The rate law of that name on the graph of (M, R).
+
+    `hidden`, `out`: sizes of PDE_M1's functions, `enzyme_dim`: numbers per reaction of pde_m1_enzymes.
+    """
     graph = true_graph(stoichiometry)
-    return PdeM1(graph, hidden, out) if name == "pde_m1" else LAWS[name](graph)
+    own = {"pde_m1": (hidden, out), "pde_m1_enzymes": (hidden, out, 3, 0, enzyme_dim)}
+    return LAWS[name](graph, *own.get(name, ()))
 
 
-def monotone_substrate_func(rng: np.random.Generator, n_hidden: int, n_out: int) -> dict[str, np.ndarray]:
+def monotone_substrate_func(
+    rng: np.random.Generator, n_hidden: int, n_out: int, embedding: int = 0
+) -> dict[str, np.ndarray]:
     """A random message that rises and saturates with c: from about -2.2 without substrate to about +0.5.
 
     Weights on c are log-uniform in [0.15, 1.5] (half-saturation between about 1 and 10), output weights are
-    non-negative. Weights on |S| have either sign, so that the coefficient shifts the curve.
+    non-negative. Weights on |S|, and on the `embedding` numbers of a reaction, have either sign: they shift the curve.
     """
     on_c = np.exp(rng.uniform(np.log(0.15), np.log(1.5), n_hidden))
     on_coefficient = rng.uniform(-0.6, 0.6, n_hidden)
@@ -101,7 +107,9 @@ def monotone_substrate_func(rng: np.random.Generator, n_hidden: int, n_out: int)
     weight2 = rng.exponential(1.0, (n_out, n_hidden))
     weight2 /= weight2.sum(axis=1, keepdims=True)
     bias2 = rng.uniform(-2.4, -2.0, n_out)
-    return _named("substrate_func", np.column_stack([on_c, on_coefficient]), bias, 2.7 * weight2, bias2)
+    on_embedding = rng.uniform(-0.6, 0.6, (n_hidden, embedding))
+    on_inputs = np.column_stack([on_c, on_coefficient, on_embedding])
+    return _named("substrate_func", on_inputs, bias, 2.7 * weight2, bias2)
 
 
 def monotone_rate_func(rng: np.random.Generator, n_in: int, n_hidden: int) -> dict[str, np.ndarray]:
@@ -114,6 +122,15 @@ def monotone_rate_func(rng: np.random.Generator, n_in: int, n_hidden: int) -> di
     return _named("rate_func", weight1, bias1, weight2[None], np.array([-2.5]))
 
 
+def _monotone(rng: np.random.Generator, law: PdeM1) -> dict[str, np.ndarray]:
+    """Both functions, and the embeddings of reactions, if the law has any."""
+    hidden, out, _, _, embedding, _ = law.architecture
+    found = monotone_substrate_func(rng, hidden, out, embedding) | monotone_rate_func(rng, out, hidden)
+    if embedding:
+        found[REACTION_EMBEDDING] = rng.standard_normal(law.shapes[REACTION_EMBEDDING])
+    return found
+
+
 def _named(function: str, *layers: np.ndarray) -> dict[str, np.ndarray]:
     """Parameters of a function by the names of PdeM1."""
     return {f"{function}_{name}": values for name, values in zip(("0_weight", "0_bias", "2_weight", "2_bias"), layers)}
@@ -122,9 +139,10 @@ def _named(function: str, *layers: np.ndarray) -> dict[str, np.ndarray]:
 def _vanishes(law: PdeM1, parameters: dict[str, np.ndarray], largest: int) -> bool:
     """Whether a reaction of up to three substrates stops when one is gone, however much there is of the others."""
     own = {name: torch.as_tensor(values) for name, values in parameters.items()}
-    size = torch.arange(1, largest + 1, dtype=torch.float64)[:, None]
-    metabolite = torch.zeros(largest, dtype=torch.int64)
-    none, plenty = (law.messages(own, torch.full_like(size, c), size, metabolite) for c in (0.0, 1e3))
+    edges = torch.arange(len(law.metabolite) if REACTION_EMBEDDING in own else 1)  # without, all have the same message
+    size = torch.arange(1, largest + 1, dtype=torch.float64).repeat(len(edges))[:, None]
+    edges = edges.repeat_interleave(largest)
+    none, plenty = (law.messages(own, torch.full_like(size, c), size, edges) for c in (0.0, 1e3))
     most = plenty.max(dim=1, keepdim=True).values
     highest = [law.responses(own, none + others * most).max() for others in (0, 1, 2)]
     return bool(max(highest) < np.logaddexp(0.0, _STOPPED))
@@ -145,13 +163,13 @@ def random_kinetics(regime: Regime, stoichiometry: np.ndarray) -> TrueKinetics:
     lumped = size > LUMPED
     log_k = log_k - np.where(lumped, np.log10(size / regime.max_coefficient), 0.0)
     rng = generator_stream("mlps", regime.seeds.mlps)
-    hidden, out = regime.kinetics.hidden_dim, regime.kinetics.output_size
-    law = true_law(regime.kinetics.rate_law, stoichiometry, hidden, out)
-    if regime.kinetics.rate_law != "pde_m1" or regime.kinetics.initialisation == "default":
+    own = regime.kinetics
+    law = true_law(own.rate_law, stoichiometry, own.hidden_dim, own.output_size, own.reaction_embedding_dim)
+    if not isinstance(law, PdeM1) or own.initialisation == "default":
         parameters = {name: law.initial(name, rng) for name in law.shapes}
     else:
-        parameters = monotone_substrate_func(rng, hidden, out) | monotone_rate_func(rng, out, hidden)
+        parameters = _monotone(rng, law)
         largest = max(regime.max_coefficient, *np.abs(stoichiometry[:, ~lumped]).max(0, initial=1))
         while not _vanishes(law, parameters, int(largest)):
-            parameters = monotone_substrate_func(rng, hidden, out) | monotone_rate_func(rng, out, hidden)
+            parameters = _monotone(rng, law)
     return TrueKinetics(stoichiometry, log_k, law, parameters, regime.dt if regime.kinetics.flux_limiter else None)

@@ -14,6 +14,7 @@ from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
 from stoirec.files.contents import CONCENTRATION, FUNCTIONS, RECORDED, TRUTH
 from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION
+from stoirec.kinetics.pde_m1 import REACTION_EMBEDDING
 from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.graph import Graph
 from stoirec.simulate.kinetics import TrueKinetics, true_law
@@ -29,6 +30,7 @@ _FUNCTIONS = {
 }
 _VARIABLES = {
     "pde_m1": _FUNCTIONS,
+    "pde_m1_enzymes": _FUNCTIONS | {REACTION_EMBEDDING: REACTION_EMBEDDING},
     "mass_action": {},
     "convenience": {LOG_HALF_SATURATION: LOG_HALF_SATURATION},
 }  # by rate law
@@ -197,7 +199,7 @@ def _rate_law(
         parameters[bias].size if bias in parameters else 0
         for bias in ("substrate_func_0_bias", "substrate_func_2_bias")
     )
-    return true_law(name, stoichiometry, *sizes), parameters
+    return true_law(name, stoichiometry, *sizes, dataset.sizes.get("enzyme_number", 0)), parameters
 
 
 def _parameter_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:
@@ -209,6 +211,9 @@ def _parameter_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:
     for variable, name in _FUNCTIONS.items() if parameters else ():
         function, part = variable.rsplit("_", 1)
         found[variable] = (FUNCTIONS[variable], parameters[name], {"long_name": f"{function}: {part}", "units": "1"})
+    if REACTION_EMBEDDING in parameters:
+        text = {"long_name": "by which enzymes differ", "units": "1"}
+        found[REACTION_EMBEDDING] = (("reaction", "enzyme_number"), parameters[REACTION_EMBEDDING], text)
     return found
 
 

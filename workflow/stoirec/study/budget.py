@@ -113,7 +113,7 @@ def _refinement_seconds(config: FitConfig) -> float:
 def _n_weights(shape: GraphModel) -> int:
     """Weights and biases of both functions."""
     hidden = [shape.hidden_dim] * (shape.n_layers - 2)
-    ends = ((2 + shape.embedding_dim, shape.output_size), (shape.output_size, 1))
+    ends = ((2 + shape.embedding_dim + shape.enzyme_dim, shape.output_size), (shape.output_size, 1))
     layers = (itertools.pairwise([n_in, *hidden, n_out]) for n_in, n_out in ends)
     return sum((n_in + 1) * n_out for own in layers for n_in, n_out in own)
 
@@ -153,7 +153,7 @@ def _known_and_later(study: Study, path: str | Path) -> tuple[list[Fit], list[tu
 class _Possible:
     """The values that decide how long a fit takes, as far as a later wave could meet them."""
 
-    _SHAPE = ("substrate_gate", "hidden_dim", "output_size", "n_layers", "embedding_dim")
+    _SHAPE = ("substrate_gate", "hidden_dim", "output_size", "n_layers", "embedding_dim", "reaction_embedding_dim")
     _MORE = ("n_epochs", "data_augmentation_loop", "epoch_steps", "refinement_rounds")
     _MORE += tuple(map("graph_model.{}".format, _SHAPE))
     _LESS = ("batch_size",)  # the smaller, the more steps

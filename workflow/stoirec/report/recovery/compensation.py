@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 from stoirec.data.dataset import Data
-from stoirec.kinetics.pde_m1 import EMBEDDING, PdeM1
+from stoirec.kinetics.pde_m1 import EMBEDDINGS, PdeM1
 from stoirec.kinetics.rate_law import Parameters
 from stoirec.learn.fit_file import learned_model
 from stoirec.learn.model import MetabolismPropagation
@@ -128,15 +128,13 @@ def response_curves(
 ) -> pd.DataFrame:
     """F(c; |S|) of a reaction with one substrate, for |S| = 1 and 2, the learned one times 10^gauge.
 
-    Metabolite embeddings, where a model has them, enter as their mean. NaN for a law without shared functions.
+    Embeddings, where a law has them, enter as their mean. NaN for a law without shared functions.
     """
-    learned = dict(model.rate_parameters)
-    if EMBEDDING in learned:
-        learned[EMBEDDING] = learned[EMBEDDING].mean(0, keepdim=True).expand_as(learned[EMBEDDING])
+    learned, true = _typical(dict(model.rate_parameters)), _typical(_tensors(kinetics))
     curves = []
     for size in (1, 2):
         curve = {"concentration": concentration, "coefficient": size}
-        for name, law, parameters in (("true", kinetics.law, _tensors(kinetics)), ("learned", model.law, learned)):
+        for name, law, parameters in (("true", kinetics.law, true), ("learned", model.law, learned)):
             if not isinstance(law, PdeM1):
                 curve[name] = np.full_like(concentration, np.nan)
                 continue
@@ -147,12 +145,20 @@ def response_curves(
     return pd.concat(curves, ignore_index=True)
 
 
+def _typical(parameters: Parameters) -> Parameters:
+    """The same for all metabolites and reactions."""
+    same = {
+        name: value.mean(0, keepdim=True).expand_as(value) for name, value in parameters.items() if name in EMBEDDINGS
+    }
+    return {**parameters, **same}
+
+
 def _messages_of(
-    law: PdeM1, parameters: Parameters, concentration: np.ndarray, size: np.ndarray, metabolite: np.ndarray
+    law: PdeM1, parameters: Parameters, concentration: np.ndarray, size: np.ndarray, edges: np.ndarray
 ) -> torch.Tensor:
-    """(messages, N) of N substrates: concentration, |S| and index (N,)."""
+    """(messages, N) of N substrates: concentration, |S| and position among the substrate edges (N,)."""
     c, size = (torch.as_tensor(values)[:, None] for values in (concentration, size))
-    return law.messages(parameters, c, size, torch.as_tensor(metabolite))[..., 0]
+    return law.messages(parameters, c, size, torch.as_tensor(edges))[..., 0]
 
 
 def _tensors(kinetics: TrueKinetics) -> Parameters:
@@ -164,16 +170,18 @@ def _messages(
     model: MetabolismPropagation, truth: Truth, graph: Graph, concentration: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Learned and true messages (N, dim) of every true substrate edge in every frame, each at its own |S|."""
-    edges = graph.substrate_edges[truth.edge_is_true[graph.substrate_edges]]
-    metabolite = np.tile(graph.edge_metabolite[edges], len(concentration))
+    places = np.flatnonzero(graph.on_edges(truth.stoichiometry)[graph.substrate_edges] < 0)
+    edges = graph.substrate_edges[places]
     c = concentration[:, graph.edge_metabolite[edges]].ravel()
     learned_size, true_size = (
         np.tile(np.abs(x[edges]).astype(float), len(concentration))
         for x in (model.coefficient.detach().numpy(), graph.on_edges(truth.stoichiometry))
     )
     kinetics = truth.kinetics
-    learned = _messages_of(model.law, model.rate_parameters, c, learned_size, metabolite)
-    true = _messages_of(kinetics.law, _tensors(kinetics), c, true_size, metabolite)
+    # in the truth's graph they are the only ones
+    learned_edges, true_edges = (np.tile(each, len(concentration)) for each in (places, np.arange(len(places))))
+    learned = _messages_of(model.law, model.rate_parameters, c, learned_size, learned_edges)
+    true = _messages_of(kinetics.law, _tensors(kinetics), c, true_size, true_edges)
     return learned.T.numpy(), true.T.numpy()
 
 
