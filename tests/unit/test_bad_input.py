@@ -336,7 +336,7 @@ def test_a_spoilt_file_is_named_by_every_command_that_reads_it(stoirec, command,
     assert not unnamed(refusal(stoirec, command), f"{file}: ", *named)
 
 
-@pytest.mark.parametrize("law", ["pde_m1", "mass_action", "convenience"])
+@pytest.mark.parametrize("law", ["pde_m1", "pde_m1_enzymes", "mass_action", "convenience"])
 def test_no_rate_depends_on_anything(stoirec, law):
     spoil("edge_is_substrate", slice(None), 0)
     more = {"graph_model": {"rate_law": law}, "refinement_rounds": 1, "role_prior": True}

@@ -76,6 +76,7 @@ class Functions:
         self.forward = torch.as_tensor(opposite[opposite >= 0], device=device)
         self._sides: dict[int, ReactionColumns] = {}
         self._mirrored: dict[tuple[int, int], Tensor] = {}
+        self._fitted: tuple[State | None, dict[tuple, Tensor]] = None, {}  # rates at the state that was last asked for
         self._rows = [np.flatnonzero(graph.edge_metabolite == i) for i in range(graph.n_metabolites)]
         self.edges_of_metabolite = [torch.as_tensor(edges, device=device) for edges in self._rows]
 
@@ -217,13 +218,26 @@ class Functions:
         if own is None:
             rate = self.law.rates_of(reactions, parameters, concentration, sizes)
         else:
-            present = self.law.rates(parameters, concentration, self.size(state)[self.substrates])[reactions]
-            rate = most_alike(
+            rate = self._most_alike(reactions, state, sizes, concentration, own)
+        return rate.unflatten(2, windows.concentration.shape[:2])
+
+    def _most_alike(self, reactions: Tensor, state: State, sizes: Tensor, concentration: Tensor, own: Tensor) -> Tensor:
+        """(reactions, columns, frames) F, their `own` parameters (reactions, n) fitted; once for a state."""
+        if self._fitted[0] is not state:
+            self._fitted = state, {}
+        fitted, key = self._fitted[1], (tuple(reactions.tolist()), tuple(sizes.flatten().tolist()), len(concentration))
+        if key not in fitted:
+            parameters, size = self.law.unpack(state.weights), self.size(state)[self.substrates]
+            at = size[self.law.substrates_of(reactions, sizes.shape[1])]
+            present = [
+                self.law.rates_of(one, parameters, concentration, its[None]) for one, its in zip(reactions.split(1), at)
+            ]
+            fitted[key] = most_alike(
                 lambda own: self.law.rates_of(reactions, parameters, concentration, sizes, own),
                 own[:, None].expand(-1, len(sizes), -1),
-                present[:, None],
+                torch.cat(present),
             )
-        return rate.unflatten(2, windows.concentration.shape[:2])
+        return fitted[key]
 
     def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor]:
         """(R, frames, P) dF/dweights and (S, frames) dF/dq of the substrate edges, at `concentration` (frames, M)."""
