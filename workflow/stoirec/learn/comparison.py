@@ -59,21 +59,19 @@ def possible(laws: Sequence[RateLawName], number: int | None) -> list[Start]:
 
 
 def _another(fits: Mapping[Start, xr.Dataset]) -> Start | None:
-    """What is worth a try while the best fit is `stuck`.
+    """What is worth a try while the best fit is `stuck`, or `overfitted`.
 
-    Enzymes that differ, if functions that all reactions share do not even hold on the training runs; else another
-    random start of the best law, up to MOST_STARTS.
+    Enzymes that differ, if functions that all reactions share do not even hold on the training runs; else, if it is
+    stuck, another random start of the best law, up to MOST_STARTS.
     """
     best = best_predicting(fits)
-    why = stuck(fits[best])
-    if why is None:
-        return None
-    if best[0] == _SHARED and (_OWN, 1) not in fits and _undescribed(fits[best]):
-        text = "%s, enzymes that differ, because %s, and shared functions leave %.1e of the training runs"
-        _log.info(text, _OWN, why, float(fits[best]["train_loss"]))
+    fit, why = fits[best], stuck(fits[best])
+    if best[0] == _SHARED and (_OWN, 1) not in fits and _undescribed(fit) and (why or overfitted(fit)):
+        text = "%s, enzymes that differ, because shared functions leave %.1e of the training runs"
+        _log.info(text, _OWN, float(fit["train_loss"]))
         return _OWN, 1
     seed = 1 + max(seed for law, seed in fits if law == best[0])
-    if seed > MOST_STARTS:
+    if why is None or seed > MOST_STARTS:
         return None
     _log.info("start %d of at most %d, because %s", seed, MOST_STARTS, why)
     return best[0], seed
@@ -100,8 +98,7 @@ def stuck(fit: xr.Dataset) -> str | None:
 
 def overfitted(fit: xr.Dataset) -> bool:
     """Whether functions hold on the training runs alone, which do not pin them down."""
-    fails = fit["val_loss"] >= WORTHLESS and fit["train_loss"] < _OVERFITTED * fit["val_loss"]
-    return bool(fails) and not _undescribed(fit)
+    return bool(fit["val_loss"] >= WORTHLESS and fit["train_loss"] < _OVERFITTED * fit["val_loss"])
 
 
 def _undescribed(fit: xr.Dataset) -> bool:
