@@ -183,6 +183,8 @@ def test_rates_are_made_alike_by_what_each_reaction_has_for_itself(rng):
         target = 7 * rates(own.expand(-1, 3, -1))[:, which, None]
         found = most_alike(rates, torch.full((2, 3, 2), 0.3, dtype=torch.float64), target)
         unlike = 1 - (found * target).sum(2) ** 2 / (found.square().sum(2) * target.square().sum(2))
+        first = rates(torch.full((2, 3, 2), 0.3, dtype=torch.float64))
+        assert torch.allclose(found.square().sum(2), first.square().sum(2))
         assert (unlike[:, which] < 1e-6).all()  # that size was it, with other constants
         assert (unlike[:, [other for other in range(3) if other != which]] > 1e-5).all()
 

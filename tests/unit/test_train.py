@@ -13,6 +13,7 @@ from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data
 from stoirec.errors import Unsuitable
 from stoirec.learn import checkpoint
+from stoirec.learn.comparison import stuck
 from stoirec.learn.evaluation import val_loss
 from stoirec.learn.model import initial_log_k, new_model
 from stoirec.learn.observations import scale_of, std
@@ -20,6 +21,7 @@ from stoirec.learn.recipe import load
 from stoirec.learn.refinement_rounds import RefinementRounds
 from stoirec.learn.schedule import Steps, stage
 from stoirec.learn.training import Training, train
+from stoirec.refine.refinement import Refinement
 from stoirec.streams import learner_stream
 
 CPU = torch.device("cpu")
@@ -132,6 +134,14 @@ def test_divergence_is_recorded_with_its_history(tiny_data, tiny_fit):
     assert fit.attrs["status"] == "diverged"
     assert np.isfinite(fit["loss_prediction"].values[0]) and np.isnan(fit["val_loss"])
     assert len(fit["step"]) >= 2
+
+
+def test_equations_without_a_solution_in_numbers_are_a_fit_that_diverged(tiny_data, tiny_fit, caplog, monkeypatch):
+    """As after a step to a state with residuals of 1e29; not a traceback, and the next start is made."""
+    monkeypatch.setattr(Refinement, "round", lambda *_: torch.linalg.cholesky(-torch.eye(2)))
+    fit = train(tiny_data, tiny_fit.model_copy(update={"role_prior": True, "refinement_rounds": 2}), CPU)
+    assert fit.attrs["status"] == "diverged" and "diverged in round 1 of refinement" in caplog.text
+    assert stuck(fit) == "the fit diverged"
 
 
 def test_the_learner_sees_nothing_of_the_truth(fit, tiny_path, tiny_fit, tmp_path):

@@ -95,7 +95,7 @@ def train_all(
         training = job.training
         while not training.history.diverged and training.rounds.left():
             with _timed(training):
-                training.rounds.advance()
+                training.refine()
                 training.snapshot()
             job.save()
         yield training.content()
@@ -197,6 +197,14 @@ class Training:
     def steps_left(self) -> int:
         """Of gradient descent; none once it diverged."""
         return 0 if self.history.diverged else self.descent.schedule.n_steps - self.descent.step
+
+    def refine(self) -> None:
+        """A round of refinement, or its end; a fit whose equations have no solution in numbers diverged."""
+        try:
+            self.rounds.advance()
+        except torch.linalg.LinAlgError as error:
+            self.history.diverged = True
+            _log.warning("diverged in round %d of refinement: %s", self.rounds.done + 1, error)
 
     def snapshot(self) -> dict[str, float]:
         """Record coefficients, losses and val_loss as they are."""

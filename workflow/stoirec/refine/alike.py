@@ -16,14 +16,15 @@ _DIFFERENCE = 1e-5  # of a parameter, whose effect is taken for its derivative
 def most_alike(rates: Callable[[Tensor], Tensor], own: Tensor, target: Tensor) -> Tensor:
     """(..., frames) rates, their parameters fitted until they are most like `target`, up to a factor.
 
-    Levenberg-Marquardt steps of all at once, the factor projected out (Kaufman 1975, BIT 15:49).
+    Levenberg-Marquardt steps of all at once, the factor projected out (Kaufman 1975, BIT 15:49). They are as large as
+    before: rate constants beside them hold for the parameters from which they start.
 
     Args:
         rates: of parameters (..., n).
         own: (..., n) from where they start.
         target: (..., frames).
     """
-    rate = rates(own)
+    rate = first = rates(own)
     unlike, damping = _unlike(rate, target), torch.full_like(own[..., 0], _DAMPING)
     for _ in range(_STEPS if own.shape[-1] else 0):
         trial = own + _step(rates, own, rate, target, damping)
@@ -32,7 +33,7 @@ def most_alike(rates: Callable[[Tensor], Tensor], own: Tensor, target: Tensor) -
         better = left < unlike
         own, rate = torch.where(better[..., None], trial, own), torch.where(better[..., None], found, rate)
         unlike, damping = torch.where(better, left, unlike), torch.where(better, damping / 10, damping * 10)
-    return rate
+    return rate * (_product(first, first) / _product(rate, rate)).sqrt()[..., None]
 
 
 def _step(rates: Callable[[Tensor], Tensor], own: Tensor, rate: Tensor, target: Tensor, damping: Tensor) -> Tensor:
