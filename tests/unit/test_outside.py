@@ -11,7 +11,7 @@ from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine import Refinement, State
 from stoirec.refine.evidence import Evidence, _chances_about, weigh
-from stoirec.refine.free import FreeEstimate
+from stoirec.refine.free import FreeColumns
 from stoirec.refine.outside import log_odds
 from stoirec.refine.selection import select
 from stoirec.simulate.network import LARGE, ODD, odd_column, random_stoichiometry
@@ -45,23 +45,22 @@ def test_odds_of_any_real_column_over_an_integer_one(free, covariance, low, high
 def test_columns_are_as_likely_as_they_are_near_to_free_ones(rng, alike):
     """Every column at its best length, that of none included; those that are not listed have no chance."""
     columns = torch.tensor([[-1.0, -2, 2, 1], [-2, -1, 2, 1], [-1, -1, 1, 1], [1, 2, -2, -1], [0, 0, 0, 0]]).double()
-    reaction = torch.zeros(4, dtype=torch.int64)
     spread = torch.as_tensor(rng.normal(0, 1e-3, (4, 4)))
     covariance = spread @ spread.T + 1e-7 * torch.eye(4)
     free = 1e-2 * columns[0] + torch.as_tensor(rng.normal(0, 1e-3, 4))
     nothing = torch.zeros(1)
     chances = torch.tensor([[0.4], [0.3], [0.2], [0.1], [0.0]]).double()
     found = Evidence(nothing, nothing, nothing, columns, chances, nothing, nothing, nothing, nothing)
-    estimate = FreeEstimate(free, covariance, torch.ones(4, dtype=torch.bool))
+    estimate = [FreeColumns(torch.zeros(1).long(), torch.arange(4)[None], free[None], covariance[None])]
     expected = []
     for column in columns[:4]:
         lengths = torch.linspace(0, 3e-2, 30001).double()[:, None]
         off = free - lengths * column
         expected.append(-float((off @ torch.linalg.inv(alike * covariance) * off).sum(1).min()) / 2)
-    result = _chances_about(reaction, estimate, found, alike)[:, 0]
+    result = _chances_about(estimate, found, alike)[:, 0]
     assert result[:4].numpy() == pytest.approx(torch.tensor(expected).softmax(0).numpy(), abs=1e-3)
     assert result[4] == 0
-    unknown = _chances_about(reaction, None, found, alike)[:, 0]
+    unknown = _chances_about(None, found, alike)[:, 0]
     assert unknown.numpy() == pytest.approx([0.25] * 4 + [0])
 
 

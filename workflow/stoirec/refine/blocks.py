@@ -2,11 +2,14 @@
 
 B of an edge changes one row of the residuals alone, and the factor of a tied reaction all rows that this has. Without
 factors the equations of a row stand for themselves. With them, those of the factors are a Schur complement, and what B
-of an edge becomes of factors is as sparse as the network.
+of an edge becomes of factors is as sparse as the network. With weights and rate constants beside them the same is
+true of the edges that do not drive their rate.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
@@ -69,6 +72,71 @@ class Inverse:
             found[edges, factors] = -torch.as_tensor(by_factors)
             found[factors, edges] = -torch.as_tensor(by_factors).T
         return found
+
+
+@dataclass(frozen=True)
+class Eliminated:
+    """A positive definite matrix from which unknowns are eliminated that meet, of each other, those of their row alone.
+
+    The inverse is through inverse(kept) through' + half' half.
+
+    Attributes:
+        factor: (kept, kept) lower Cholesky factor of the Schur complement of those that are kept.
+        through: (unknowns, kept) what all become of these.
+        half: (unknowns, unknowns) inverse of the Cholesky factor of a block for each row; 0 of those that are kept.
+    """
+
+    factor: Tensor
+    through: csr_array
+    half: csr_array
+
+    @classmethod
+    def of(cls, matrix: Tensor, row: Tensor) -> "Eliminated | None":
+        """`row`: (unknowns,) that of one to eliminate, -1 of one to keep. None if the matrix is singular."""
+        kept, left = torch.nonzero(row < 0)[:, 0], torch.nonzero(row >= 0)[:, 0]
+        left, number = left[row[left].argsort(stable=True)], torch.bincount(row[left])
+        schur = matrix[kept[:, None], kept]
+        through, half = [(kept, torch.arange(len(kept)), schur.new_ones(len(kept)))], []
+        for own in left.split(number[number > 0].tolist()) if len(left) else ():
+            across = matrix[own][:, kept]
+            near = torch.nonzero(across.any(0))[:, 0]
+            factor, failed = torch.linalg.cholesky_ex(matrix[own[:, None], own])
+            if failed:
+                return None
+            inverse = torch.linalg.solve_triangular(factor, torch.eye(len(own), dtype=factor.dtype), upper=False)
+            across = inverse @ across[:, near]
+            schur[near[:, None], near] -= across.T @ across
+            through.append(_entries(own, near, -inverse.T @ across))
+            half.append(_entries(own, own, inverse))
+        factor, failed = torch.linalg.cholesky_ex(schur)
+        return None if failed else cls(factor, _joined(through, len(row), len(kept)), _joined(half, len(row), len(row)))
+
+    def solve(self, right: Tensor) -> Tensor:
+        """(unknowns,) for a right side (unknowns,)."""
+        of_kept = torch.as_tensor(self.through.T @ right.numpy())[:, None]
+        of_kept = torch.cholesky_solve(of_kept, self.factor)[:, 0].numpy()
+        return torch.as_tensor(self.through @ of_kept + self.half.T @ (self.half @ right.numpy()))
+
+    def inverse_of(self, some: Tensor) -> Tensor:
+        """(n, n) of the inverse, for unknowns (n,)."""
+        through, half = self.through[some.numpy()], self.half[:, some.numpy()]
+        near = np.unique(through.indices)
+        along = torch.as_tensor(through.toarray()[:, near])
+        return along @ self._inverse[near[:, None], near] @ along.T + torch.as_tensor((half.T @ half).toarray())
+
+    @cached_property
+    def _inverse(self) -> Tensor:
+        return torch.cholesky_inverse(self.factor)
+
+
+def _entries(rows: Tensor, columns: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a sparse matrix: those of a dense part (rows, columns) of it."""
+    return rows.repeat_interleave(len(columns)), columns.repeat(len(rows)), values.flatten()
+
+
+def _joined(parts: list[tuple[Tensor, Tensor, Tensor]], n_rows: int, n_columns: int) -> csr_array:
+    row, column, value = (torch.cat(part) for part in zip(*parts)) if parts else (torch.empty(0),) * 3
+    return _sparse(row, column, value, (n_rows, n_columns))
 
 
 def _of_blocks(one: Tensor, other: Tensor, value: Tensor, row: Tensor) -> Tensor:

@@ -199,9 +199,13 @@ def descend(equations: Equations, state: State, steps: int) -> State:
 
 def damped(matrix: Tensor, damping: float) -> Tensor:
     """J'J with Marquardt's damping."""
-    found = matrix.clone()
-    found.diagonal().add_(damping * matrix.diagonal().clamp(min=_FLOOR))
-    return found
+    return damp(matrix.clone(), damping)
+
+
+def damp(matrix: Tensor, damping: float) -> Tensor:
+    """The same in place."""
+    matrix.diagonal().add_(damping * matrix.diagonal().clamp(min=_FLOOR))
+    return matrix
 
 
 def _step(functions: Functions, state: State, free: FreeEquations, damping: float) -> Tensor | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import Equations
-from stoirec.refine.free import FreeEstimate, free_estimate
+from stoirec.refine.free import FreeColumns, free_estimate
 from stoirec.refine.frequencies import SizeCounts
 from stoirec.refine.gains import Gains, by_reaction, gains, levels, log_elsewhere
 from stoirec.refine.opposite import joined
@@ -99,7 +99,7 @@ def weigh(equations: Equations, state: State, alike: float | None = None, excess
     if not suspected:
         outside = torch.where(outside < 1, torch.minimum(outside, found.misfit), outside)
     if excess > 1:
-        uncertain = _chances_about(equations.reaction, estimate, found, alike)
+        uncertain = _chances_about(estimate, found, alike)
         both = uncertain + (found.chances - uncertain) / excess
         found = replace(found, chances=torch.minimum(found.chances, both))
     misfit = found.misfit if estimate is not None else torch.zeros_like(found.misfit)
@@ -112,14 +112,11 @@ def _prior(equations: Equations, state: State) -> float:
     return max(prior, 1 / len(state.log_k)) if state.contradicted else prior
 
 
-def _chances_about(reaction: Tensor, estimate: FreeEstimate | None, found: Evidence, alike: float) -> Tensor:
-    """(LISTED, R) probabilities of the columns that `found` lists, by how far they are from free B; alike without.
-
-    `reaction`: (E,) of each edge.
-    """
+def _chances_about(estimate: list[FreeColumns] | None, found: Evidence, alike: float) -> Tensor:
+    """(LISTED, R) probabilities of the columns that `found` lists, by how far they are from free B; alike without."""
     possible = found.chances > 0
     log_chance = torch.where(possible, 0.0, -torch.inf)
-    for own in () if estimate is None else estimate.by_number(reaction):
+    for own in estimate or ():
         columns = found.columns[:, own.edges]
         likely = torch.linalg.inv(alike * own.covariance)
         along = (columns * (likely @ own.linear[..., None])[..., 0]).sum(2)

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import Equations
-from stoirec.refine.free import FreeEstimate
+from stoirec.refine.free import FreeColumns
 
 _RANGE = 1.5  # times the largest |S| of the space: as large are coefficients that no column of it is right for
 _LARGE = 500.0  # log odds whose exponential still is a number
 
 
 def probability_outside(
-    equations: Equations, estimate: FreeEstimate | None, columns: Tensor, alike: float, prior: float
+    equations: Equations, estimate: list[FreeColumns] | None, columns: Tensor, alike: float, prior: float
 ) -> Tensor:
     """(R,) probability that no column is a reaction's; 1 where there is none. Nothing follows from poor functions.
 
@@ -37,7 +37,7 @@ def probability_outside(
     functions, reactions = equations.functions, range(equations.graph.n_reactions)
     conserved = [functions.sides(reaction).conserved for reaction in reactions]
     found = columns.new_tensor([1.0 if each.numel() and not each.any() else prior for each in conserved])
-    for own in () if estimate is None else estimate.by_number(equations.reaction):
+    for own in estimate or ():
         candidates = columns[:, own.edges]
         possible = candidates.any(2)
         odds = log_odds(own.linear, alike * own.covariance, candidates, *limits)
