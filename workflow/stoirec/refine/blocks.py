@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 _RIDGE = 1e-9  # of the squares of an unknown's effects: rates of one row may be the same
+_AT_ONCE = 256  # unknowns of the inverse, those near them beside
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,22 @@ class Eliminated:
         of_kept = torch.cholesky_solve(of_kept, self.factor)[:, 0].numpy()
         return torch.as_tensor(self.through @ of_kept + self.half.T @ (self.half @ right.numpy()))
 
-    def inverse_of(self, some: Tensor) -> Tensor:
-        """(n, n) of the inverse, for unknowns (n,)."""
-        through, half = self.through[some.numpy()], self.half[:, some.numpy()]
-        near = np.unique(through.indices)
-        along = torch.as_tensor(through.toarray()[:, near])
-        return along @ self._inverse[near[:, None], near] @ along.T + torch.as_tensor((half.T @ half).toarray())
+    def inverse_of(self, groups: Tensor) -> Tensor:
+        """(G, n, n) of the inverse, for groups (G, n) of unknowns, of which no two were eliminated in one row."""
+        found = []
+        for some in groups.split(max(1, _AT_ONCE // groups.shape[1])):
+            through = self.through[some.flatten().numpy()]
+            near = np.unique(through.indices)
+            along = torch.as_tensor(through[:, near].toarray())
+            every = along @ self._inverse[near[:, None], near] @ along.T
+            every = every.view(*some.shape, *some.shape).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+            found.append(every + torch.diag_embed(self._of_rows[some]))
+        return torch.cat(found)
+
+    @cached_property
+    def _of_rows(self) -> Tensor:
+        """(unknowns,) diagonal of the inverse of the blocks."""
+        return torch.as_tensor(self.half.multiply(self.half).sum(0))
 
     @cached_property
     def _inverse(self) -> Tensor:

@@ -49,11 +49,10 @@ def free_estimate(equations: Equations, state: State) -> list[FreeColumns] | Non
     moves, place = free.moves[of_edges], free.moves.cumsum(0)[of_edges] - 1
     del free  # far larger than what is left
     variance = max(residual, _EXACT) / equations.n_residuals
-    found = []
-    for reactions, edges in _by_number(equations.reaction, moves):
-        covariance = torch.stack([inverse.inverse_of(place[own]) for own in edges])
-        found.append(FreeColumns(reactions, edges, linear[edges], variance * covariance))
-    return found
+    return [
+        FreeColumns(reactions, edges, linear[edges], variance * inverse.inverse_of(place[edges]))
+        for reactions, edges in _by_number(equations.reaction, moves)
+    ]
 
 
 def _row_of_its_own(equations: Equations) -> Tensor:
