@@ -9,7 +9,7 @@ from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine import State
-from stoirec.refine.blocks import Eliminated
+from stoirec.refine.blocks import Eliminated, Inverted
 from stoirec.refine.descent import SCORE_DAMPING, damped, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.free import free_estimate
@@ -95,3 +95,17 @@ def test_unknowns_of_single_rows_are_eliminated(rng, n_left):
     assert found.inverse_of(groups).numpy() == pytest.approx(there.numpy())
     matrix[order.argsort()[4], order.argsort()[4]] -= 1e3
     assert Eliminated.of(matrix, row) is None
+
+
+def test_an_inverse_of_which_a_few_unknowns_are_others(rng):
+    """Of forty, two are gone, one is new and one has changed; with as many as a tenth it is built anew."""
+    effects, names = torch.as_tensor(rng.normal(size=(40, 60)) / 8), torch.arange(0, 80, 2)
+    base = Inverted(names, effects @ effects.T, torch.linalg.inv(effects @ effects.T))
+    effects, own = effects.clone(), torch.as_tensor(rng.normal(size=60) / 8)
+    effects[11] = own + 1
+    names = torch.cat([names[:7], torch.tensor([13]), names[7:20], names[22:]])
+    effects = torch.cat([effects[:7], own[None], effects[7:20], effects[22:]])
+    found = base.changed(names, effects @ effects.T)
+    assert found.numpy() == pytest.approx(torch.linalg.inv(effects @ effects.T).numpy(), rel=1e-9, abs=1e-11)
+    effects[-3:] += 1
+    assert base.changed(names, effects @ effects.T) is None

@@ -453,7 +453,7 @@ def test_the_inverse_by_blocks_is_that_of_the_whole(rng, n_factors):
     effects[9 - n_factors :, 1] = rng.normal(size=(n_factors, 20))
     one, other, row = (torch.as_tensor(part) for part in np.nonzero(np.einsum("awt,bwt->abw", effects, effects)))
     value = torch.as_tensor(np.einsum("awt,bwt->abw", effects, effects))[one, other, row]
-    found = Inverse.of(one, other, value, row, 9 - n_factors, 9)
+    found = Inverse.of(one, other, value, row, 9 - n_factors, torch.arange(9))
     rows = effects.reshape(9, -1)
     expected = np.linalg.inv(rows @ rows.T + 1e-9 * np.eye(9))
     assert found.padded().numpy() == pytest.approx(np.pad(expected, (0, 1)), rel=1e-8, abs=1e-12)

@@ -15,6 +15,8 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 _RIDGE = 1e-9  # of the squares of an unknown's effects: rates of one row may be the same
+_LARGE, _FEW = 1000, 10  # factors from which an inverse is not built anew for a tenth that are others
+_ROUNDING = 1e-14  # of entries of at most 1
 _AT_ONCE = 256  # unknowns of the inverse, those near them beside
 
 
@@ -26,15 +28,30 @@ class Inverse:
         half: (edges, edges) inverse of the Cholesky factor of the equations of B alone, a block for each row.
         across: (edges, factors) that times what couples B and factors.
         of_factors: (factors, factors) inverse of the equations of the factors, B refitted.
+        changed_from: equations of many factors alone from which those of a few changed; None where it is not worth it.
     """
 
     half: csr_array
     across: csr_array
     of_factors: Tensor
+    changed_from: "Inverted | None" = None
 
     @classmethod
-    def of(cls, one: Tensor, other: Tensor, value: Tensor, row: Tensor, n_edges: int, number: int) -> "Inverse":
-        """Of equations that are sums over pairs (n,) of unknowns in one row, each pair both ways; `row` (n,) is it."""
+    def of(
+        cls,
+        one: Tensor,
+        other: Tensor,
+        value: Tensor,
+        row: Tensor,
+        n_edges: int,
+        names: Tensor,
+        like: "Inverse | None" = None,
+    ) -> "Inverse":
+        """Of equations that are sums over pairs (n,) of unknowns in one row, each pair both ways; `row` (n,) is it.
+
+        `names`: (unknowns,) whole numbers by which they are known in another one, `like` which they nearly are.
+        """
+        number = len(names)
         n_factors, of_edge, to_edge = number - n_edges, one < n_edges, other < n_edges
         factors = torch.diag(value.new_full((n_factors,), _RIDGE))
         both = ~(of_edge | to_edge)
@@ -46,7 +63,12 @@ class Inverse:
         across = half @ _sparse(one[across], other[across] - n_edges, value[across], (n_edges, n_factors))
         if across.nnz:
             factors -= torch.as_tensor((across.T @ across).toarray())
-        return cls(half, across, torch.linalg.inv(factors))
+        base = None if like is None or n_edges else like.changed_from
+        found = None if base is None else base.changed(names, factors)
+        if found is None:
+            found = torch.linalg.inv(factors)
+            base = None if n_edges or n_factors < _LARGE else Inverted(names, factors, found)
+        return cls(half, across, found, base)
 
     def solve(self, right: Tensor) -> Tensor:
         """(..., unknowns) solutions for right sides (..., unknowns)."""
@@ -72,6 +94,46 @@ class Inverse:
             own[of_rows.coords] += of_rows.data
             found[edges, factors] = -torch.as_tensor(by_factors)
             found[factors, edges] = -torch.as_tensor(by_factors).T
+        return found
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """A positive definite matrix and its inverse, (n, n) both, of unknowns with names (n,)."""
+
+    names: Tensor
+    matrix: Tensor
+    inverse: Tensor
+
+    def changed(self, names: Tensor, matrix: Tensor) -> Tensor | None:
+        """The inverse of another `matrix`, of unknowns `names` in order: quadratic where few are others or differ.
+
+        These are taken out, and the new ones are put in as a border. None where they are more than a few.
+        """
+        place = torch.searchsorted(self.names, names).clamp(max=len(self.names) - 1)
+        there = self.names[place] == names
+        kept, old = torch.nonzero(there)[:, 0], place[there]
+        differs = (matrix[kept[:, None], kept] - self.matrix[old[:, None], old]).abs() > _ROUNDING
+        # of two unknowns whose entry differs, the one that has most of such is another
+        while len(kept) and differs.any():
+            same = torch.ones(len(kept), dtype=torch.bool)
+            same[differs.sum(1).argmax()] = False
+            kept, old, differs = kept[same], old[same], differs[same][:, same]
+            if len(names) - len(kept) > len(names) // _FEW:
+                return None
+        new = torch.ones_like(names, dtype=torch.bool).index_fill(0, kept, False).nonzero()[:, 0]
+        out = torch.ones_like(self.names, dtype=torch.bool).index_fill(0, old, False).nonzero()[:, 0]
+        if max(len(new), len(out)) > len(names) // _FEW:
+            return None
+        to_out = self.inverse[old[:, None], out]
+        left = self.inverse[old[:, None], old] - to_out @ torch.linalg.solve(self.inverse[out[:, None], out], to_out.T)
+        across = left @ matrix[kept[:, None], new]
+        of_new = torch.linalg.inv(matrix[new[:, None], new] - matrix[new[:, None], kept] @ across)
+        found = torch.empty_like(matrix)
+        found[new[:, None], new] = of_new
+        found[kept[:, None], new] = -across @ of_new
+        found[new[:, None], kept] = -(across @ of_new).T
+        found[kept[:, None], kept] = left + across @ of_new @ across.T
         return found
 
 

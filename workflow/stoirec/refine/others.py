@@ -47,6 +47,7 @@ class Others:
         rates: (R, windows, nodes) F, if not that of `state`.
         share: (R, windows, nodes) what a limiter leaves of it; default: as with all columns of `state`.
         weight: (M,) of the residuals of each metabolite; default: over the root of their mean square.
+        like: a problem that may differ in a few columns alone.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Others:
         rates: Tensor | None = None,
         share: Tensor | None = None,
         weight: Tensor | None = None,
+        like: "Others | None" = None,
     ) -> None:
         functions, windows = equations.functions, equations.windows
         rates = functions.rates(state, windows) if rates is None else rates
@@ -95,7 +97,8 @@ class Others:
         products = (self.rate @ self.rate.T)[functions.reaction[one], functions.reaction[other]]
         n_own = int((unknowns < len(tied)).sum())
         pairs = self.unknown[one], self.unknown[other], by_edge[one] * by_edge[other] * products
-        self._normal = Inverse.of(*pairs, functions.metabolite[one], n_own, len(size))
+        like = None if like is None else like._normal
+        self._normal = Inverse.of(*pairs, functions.metabolite[one], n_own, unknowns, like)
 
     @property
     def inverse(self) -> Tensor:

@@ -170,6 +170,7 @@ class _Columns:
         sizes = replace(self.state, integers=torch.sign(column) * at_level(self.level, column.abs()))
         self.rates = equations.functions.rates(sizes, equations.windows)
         self._others: Others | None = None
+        self._like: Others | None = None
         self.unexplained = self._refit()
 
     def settled(self, order: Sequence[int]) -> "_Columns":
@@ -325,7 +326,9 @@ class _Columns:
         emptied = torch.isin(reaction, torch.tensor(without, dtype=torch.int64, device=reaction.device))
         emptied |= self.stands[reaction]
         linear = torch.where(emptied, 0.0, self.column * 10 ** self.log_k[reaction])
-        return Others(self.equations, replace(self.state, linear=linear), self.rates, self.share, self.weight)
+        state = replace(self.state, linear=linear)
+        self._like = Others(self.equations, state, self.rates, self.share, self.weight, self._like)
+        return self._like
 
     def _directions(self, reactions: Sequence[int]) -> list[tuple[int, ...]]:
         """`reactions`, each with the one that runs the other way."""
