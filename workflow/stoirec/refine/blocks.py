@@ -125,15 +125,15 @@ class Inverted:
         out = torch.ones_like(self.names, dtype=torch.bool).index_fill(0, old, False).nonzero()[:, 0]
         if max(len(new), len(out)) > len(names) // _FEW:
             return None
-        to_out = self.inverse[old[:, None], out]
-        left = self.inverse[old[:, None], old] - to_out @ torch.linalg.solve(self.inverse[out[:, None], out], to_out.T)
-        across = left @ matrix[kept[:, None], new]
-        of_new = torch.linalg.inv(matrix[new[:, None], new] - matrix[new[:, None], kept] @ across)
+        # near a singular one the inverse is symmetric but for large rounding errors: nothing is transposed
+        to_out, of_out, from_out = (self.inverse[i[:, None], j] for i, j in ((old, out), (out, out), (out, old)))
+        left = self.inverse[old[:, None], old] - to_out @ torch.linalg.solve(of_out, from_out)
+        to_new, of_new, from_new = (matrix[i[:, None], j] for i, j in ((kept, new), (new, new), (new, kept)))
         found = torch.empty_like(matrix)
-        found[new[:, None], new] = of_new
-        found[kept[:, None], new] = -across @ of_new
-        found[new[:, None], kept] = -(across @ of_new).T
-        found[kept[:, None], kept] = left + across @ of_new @ across.T
+        found[new[:, None], new] = of_new = torch.linalg.inv(of_new - from_new @ left @ to_new)
+        found[kept[:, None], new] = to_left = -left @ to_new @ of_new
+        found[new[:, None], kept] = -of_new @ (from_new @ left)
+        found[kept[:, None], kept] = left - to_left @ (from_new @ left)
         return found
 
 
