@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stoirec.report.differences import compared
+from stoirec.report import evaluation
+from stoirec.report.differences import compared, interval, share_interval
 from stoirec.report.study import effects, figures, questions
 from stoirec.report.study.questions import (
     INTEGER,
@@ -21,6 +22,7 @@ from stoirec.report.study.questions import (
     phases,
     together,
 )
+from stoirec.score.metrics import NAMES
 from stoirec.study.expansion import expand
 from stoirec.study.identity import flat
 
@@ -151,6 +153,57 @@ def test_paired_differences_have_a_verdict():
     }
     assert compared(pd.Series([0.0, 0.0]))["verdict"] == "the same"
     assert compared(pd.Series([0.3]))["verdict"] == "too few pairs"
+
+
+NETWORKS = pd.MultiIndex.from_product([["a", "b", "c"], [1, 2]], names=["data", "seed"])
+
+
+def test_an_interval_counts_networks_not_pairs():
+    """By hand: the mean of three networks is 0.2, their standard error 0.1 / sqrt(3), and t of 2 degrees is 4.3027."""
+    each = pd.Series([0.1, 0.1, 0.2, 0.2, 0.3, 0.3], NETWORKS)
+    mean, low, high = interval(each)
+    assert mean == pytest.approx(0.2) and (high - low) / 2 == pytest.approx(4.3027 * 0.1 / np.sqrt(3), rel=1e-4)
+    assert interval(each) == pytest.approx(interval(pd.concat([each] * 5)))  # more pairs of the same networks
+    one = each.xs("b", drop_level=False) + [-0.1, 0.1]
+    assert interval(one) == pytest.approx(interval(pd.Series([0.1, 0.3])))  # of one network: its training seeds
+    assert np.isnan(interval(pd.Series([0.1, 0.2], NETWORKS[[0, 0]]))[1:]).all()
+
+
+def test_the_mean_of_unequal_networks_is_that_of_all_entries():
+    entries = pd.Series([1.0] * 90 + [0.0] * 10 + [1.0] * 10, ["a"] * 100 + ["b"] * 10)
+    mean, low, high = interval(entries)
+    assert mean == pytest.approx(100 / 110) and (low + high) / 2 == pytest.approx(mean)
+    assert share_interval(entries)[0] >= 0 and share_interval(entries)[1] == 1
+
+
+def test_where_all_are_right_the_share_is_as_sure_as_so_many_networks():
+    """Wilson's interval of 3 of 3: from 1 / (1 + 1.96^2 / 3), however many entries a network has."""
+    right = pd.Series(1.0, NETWORKS.repeat(100))
+    assert share_interval(right) == pytest.approx((1 / (1 + 1.96**2 / 3), 1), rel=1e-4)
+    assert share_interval(1 - right) == pytest.approx((0, 1 - 1 / (1 + 1.96**2 / 3)), rel=1e-4, abs=1e-12)
+    assert np.isnan(share_interval(right[:100])).all()  # one network, one training seed
+
+
+def test_the_final_table_says_how_far_networks_differ():
+    """Two names on three networks with two training seeds; each seed of a network has the same entry_exact."""
+    fits, rows = [], []
+    for (name, gain), (data, seed) in itertools.product((("selected_by_val_loss", 0.1), ("role", 0.0)), NETWORKS):
+        identity = f"{name}-{data}-{seed}"
+        fits.append(SimpleNamespace(fit_id=identity, variant=name, data=data, config=SimpleNamespace(seed=seed)))
+        exact = {"a": 0.6, "b": 0.7, "c": 0.8}[data] + gain
+        rows.append({"fit_id": identity, "is_answer": True, "status": "ok", "method": "nearest", "val_loss": 1.0}
+                    | dict.fromkeys(NAMES, exact))  # fmt: skip
+    table = pd.DataFrame(rows)
+    baseline = pd.DataFrame({"baseline_unit": dict.fromkeys(NAMES, 0.5)}).T
+    found = SimpleNamespace(metrics=table, evaluation=fits, held_out_names=["a", "b", "c"],
+                            training=pd.DataFrame({"n_steps": 5}, index=table["fit_id"]),
+                            study=SimpleNamespace(select_by="val_loss"),
+                            references=lambda *_: baseline)  # fmt: skip
+    own = evaluation.final(found).loc["selected_by_val_loss"]
+    assert (own["from"], own["to"]) == pytest.approx(share_interval(pd.Series([0.7, 0.8, 0.9])))
+    first, beside = evaluation.sentences(found)
+    assert "(6 fits, 0.700 to 0.900; 95 % interval over networks 0.552 to 1.000)" in first
+    assert "+0.100 in entry_exact over 6 pairs" in beside and "better" in beside
 
 
 def test_the_interactions_study_can_answer_every_question(monkeypatch):

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from stoirec.report import evaluation, tables
+from stoirec.report.differences import likely, share_interval
 from stoirec.report.naming import compared_by, decided_by
 from stoirec.report.present import percent, share
 from stoirec.report.results import Results
@@ -95,7 +97,10 @@ def _sentences(results: Results, best: str, row: pd.Series) -> list[str]:
     where = "on one network" if networks == 1 else f"on {networks} networks"
     if row["n_fits"] > 1:
         spread = f"{share(row['entry_exact_min'])} to {share(row['entry_exact_max'])}"
-        where = f"{where} (mean of {row['n_fits']} fits, {spread})"
+        own = results.answers[results.answers["configuration"] == best]
+        exact = own["entry_exact"].where(own["status"] == "ok", 0.0)
+        ends = share_interval(results.by_network(exact)) if networks > 1 else (np.nan, np.nan)
+        where = f"{where} (mean of {row['n_fits']} fits, {spread}{likely(*ends)})"
     verdict = "more than" if row["entry_exact"] > baseline else "not more than"
     sentences = [
         f"of the stoichiometric coefficients were recovered exactly by the configuration {best} {where}, "

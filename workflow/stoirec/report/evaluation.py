@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from stoirec.report.differences import compared, signed, span
+from stoirec.report.differences import compared, likely, share_interval, signed, span
 from stoirec.report.present import share
 from stoirec.report.results import REFERENCES, SHARES, Results
 from stoirec.score.metrics import NAMES
@@ -41,18 +41,22 @@ def held_out(results: Results) -> pd.DataFrame:
 def final(results: Results) -> pd.DataFrame:
     """The final table, from what knows least to what knows most: means over held-out networks and training seeds.
 
-    Indexed by name; n_fits, steps of a fit, then the metrics of each fit's own answer; references by the same method.
+    Indexed by name; n_fits, steps of a fit, then the metrics of each fit's own answer, entry_exact with its 95 %
+    interval over networks (from, to); references by the same method.
     """
     fits = held_out(results)
     columns = ["entry_exact", "reaction_exact", "sign_accuracy", "r2"]
     means = fits.groupby("name", sort=False)[columns].mean()
     spread = fits.groupby("name", sort=False)["entry_exact"].agg(["min", "max", "size"])
+    ends = fits.set_index(["data", "seed"]).groupby("name", sort=False)["entry_exact"].apply(share_interval)
     steps = results.training["n_steps"].astype(int)
     own = pd.DataFrame(
         {
             "fits": spread["size"],
             "steps per fit": [int(steps[fits.loc[fits["name"] == name, "fit_id"]].max()) for name in means.index],
             "entry_exact": means["entry_exact"],
+            "from": ends.str[0],
+            "to": ends.str[1],
             "lowest": spread["min"],
             "highest": spread["max"],
             **{column: means[column] for column in columns[1:]},
@@ -69,7 +73,8 @@ def paired(results: Results, metric: str = "entry_exact") -> pd.DataFrame:
     """Every selected configuration against every other one, network by network and seed by seed.
 
     Returns:
-        One row per pair of names: configuration, less, pairs, difference (mean), from, to (95 % t interval), verdict.
+        One row per pair of names: configuration, less, pairs, difference (mean), from, to (95 % t interval over
+        networks), verdict.
     """
     table = held_out(results).pivot_table(index=["data", "seed"], columns="name", values=metric, sort=False)
     rows = []
@@ -90,7 +95,7 @@ def sentences(results: Results) -> list[str]:
     found = [
         f"The configuration selected by {results.study.select_by} recovers {share(row['entry_exact'])} of the entries "
         f"exactly on {len(results.held_out_names)} held-out networks ({row['fits']} fits, {share(row['lowest'])} to "
-        f"{share(row['highest'])}); the better baseline {share(baseline)}."
+        f"{share(row['highest'])}{likely(row['from'], row['to'])}); the better baseline {share(baseline)}."
     ]
     for row in paired(results).to_dict("records"):
         if row["configuration"] == own:

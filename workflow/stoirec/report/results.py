@@ -193,6 +193,12 @@ class Results:
         """Columns `param.<key>` that take more than one value, the learner's seed left out."""
         return varied_parameters(self.answers)
 
+    def by_network(self, values: pd.Series) -> pd.Series:
+        """Values of fits, indexed by fit_id, under their data set and training seed: what intervals count by."""
+        return pd.Series(
+            values.to_numpy(), pd.MultiIndex.from_frame(self.answers.loc[values.index, ["data", "param.seed"]])
+        )
+
     def description(self, configuration: str) -> str:
         """The parameters of a configuration that are not the defaults: learning_rate_start 0.005, role_prior True."""
         config = self.job(self.answers.index[self.answers["configuration"] == configuration][0]).config

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from stoirec.report.differences import share_interval
 from stoirec.report.results import REFERENCES, Results
 
 _BLIND = "oracle_scale_blind"
@@ -14,9 +15,9 @@ _WITH_DECOYS = {
 def beside_ceilings(found: Results) -> pd.DataFrame:
     """One row per configuration: entry_exact over its networks beside baseline and oracles, decoded alike, on its data.
 
-    Columns: fits, exact (fits with every entry right), mean, lowest, with decoys entry_exact_true_edges and support_f1,
-    better baseline, and the oracles on the runs the fits see (with decoys the scale-blind one's figures of the true
-    edges and of the support, too). Diverged fits count as 0.
+    Columns: fits, exact (fits with every entry right), mean, its 95 % interval over networks (from, to), lowest, with
+    decoys entry_exact_true_edges and support_f1, better baseline, and the oracles on the runs the fits see (with decoys
+    the scale-blind one's figures of the true edges and of the support, too). Diverged fits count as 0.
     """
     rows = {}
     decoys = found.has_decoys
@@ -25,10 +26,13 @@ def beside_ceilings(found: Results) -> pd.DataFrame:
         exact = group["entry_exact"].where(group["status"] == "ok", 0.0)
         table = found.references(method, data, n_runs)
         references = table["entry_exact"]
+        low, high = share_interval(found.by_network(exact))
         rows[name] = {
             "fits": len(group),
             "exact": int((exact == 1).sum()),
             "mean": exact.mean(),
+            "from": low,
+            "to": high,
             "lowest": exact.min(),
             **({key: group[key].where(group["status"] == "ok", 0.0).mean() for key in _WITH_DECOYS} if decoys else {}),
             "better baseline": found.best_baseline(method, data),

@@ -8,11 +8,12 @@ import pandas as pd
 from stoirec.answer.recovery import NAMED_FROM
 from stoirec.network.notation import column_text
 from stoirec.report.calibration import SURE, calibration
+from stoirec.report.differences import share_interval
 from stoirec.report.results import Results
 
 
 def confidences(found: Results) -> pd.DataFrame:
-    """(entries of all fits) columns configuration, confidence, right."""
+    """(entries of all fits) columns configuration, data, seed, confidence, right."""
     parts = []
     for identity, answer in found.ended.iterrows():
         graph, recovery = found.space(answer["data"]).graph, found.recovery(identity)
@@ -20,26 +21,38 @@ def confidences(found: Results) -> pd.DataFrame:
         right = graph.on_edges(recovery["stoichiometry"].values) == true
         parts.append(
             pd.DataFrame(
-                {"configuration": answer["configuration"], "confidence": recovery["confidence"].values, "right": right}
+                {
+                    "configuration": answer["configuration"],
+                    "data": answer["data"],
+                    "seed": answer["param.seed"],
+                    "confidence": recovery["confidence"].values,
+                    "right": right,
+                }
             )
         )
     return (
         pd.concat(parts, ignore_index=True)
         if parts
-        else pd.DataFrame({"configuration": [], "confidence": [], "right": []})
+        else pd.DataFrame(columns=["configuration", "data", "seed", "confidence", "right"])
     )
 
 
 def sure_entries(entries: pd.DataFrame) -> pd.DataFrame:
-    """Per configuration: entries, the share that is sure (confidence at least 0.99), the share right among those."""
+    """Per configuration: entries, the share that is sure (confidence at least 0.99), the share right among those.
+
+    from, to: its 95 % interval over networks.
+    """
     rows = {}
     for name, group in entries.groupby("configuration", sort=False):
         sure = group["confidence"] >= SURE
+        low, high = share_interval(group[sure].set_index(["data", "seed"])["right"])
         rows[name] = {
             "entries": len(group),
             "share right": group["right"].mean(),
             "share sure": sure.mean(),
             "right among sure": group.loc[sure, "right"].mean() if sure.any() else np.nan,
+            "from": low,
+            "to": high,
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 

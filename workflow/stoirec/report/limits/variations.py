@@ -90,7 +90,7 @@ def ablations(results: Results) -> pd.DataFrame:
 
     Returns:
         Per configuration: entry_exact (mean; a diverged fit counts as 0), that of the recipe, pairs, difference with
-        its 95 % t interval (from, to), verdict; wall time of a fit and of one of the recipe [s].
+        its 95 % t interval over networks (from, to), verdict; wall time of a fit and of one of the recipe [s].
     """
     answers = (
         results.answers[["configuration", "data", "param.seed"]].join(_values(results)["entry_exact"]).reset_index()
@@ -101,7 +101,7 @@ def ablations(results: Results) -> pd.DataFrame:
     is_variant = answers["fit_id"].map(lambda fit: results.job(fit).variant in names)
     keys, rows = ["data", "param.seed"], {}
     for name, group in answers[is_variant & ~is_recipe].groupby("configuration", sort=False):
-        pairs = group.merge(answers[is_recipe], on=keys, suffixes=("", " of the recipe"))
+        pairs = group.merge(answers[is_recipe], on=keys, suffixes=("", " of the recipe")).set_index(keys)
         if len(pairs):
             rows[name] = {
                 "entry_exact": pairs["entry_exact"].mean(),

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stoirec.report.calibration import SURE
+from stoirec.report.differences import share_interval
 from stoirec.report.results import REFERENCES, Results
 
 # reference, the method it is decoded by, and what it is called here
@@ -47,7 +48,8 @@ def asked(found: Results) -> pd.DataFrame:
 def recovered(found: Results) -> pd.DataFrame:
     """One row per regime: entry_exact of its best configuration over the regime's networks, beside its references.
 
-    Columns: fits, references (each decoded by the method that suits it), mean, lowest, with decoys support_f1, share
+    Columns: fits, references (each decoded by the method that suits it), mean, its 95 % interval over networks (from,
+    to), lowest, with decoys support_f1, share
     sure (of the coefficients sought; confidence at least 0.99), right among sure. Diverged fits count as 0.
     """
     rows = {}
@@ -57,6 +59,7 @@ def recovered(found: Results) -> pd.DataFrame:
         best = exact.groupby(group["configuration"], sort=False).mean().idxmax()
         own = group[group["configuration"] == best]
         data, n_runs = found.seen_by(best)
+        low, high = share_interval(found.by_network(exact[own.index]))
         sure, right = _confidence(found, own[own["status"] == "ok"])
         rows[regime] = {
             "fits": len(own),
@@ -65,6 +68,8 @@ def recovered(found: Results) -> pd.DataFrame:
                 for name, method, label in _REFERENCES
             },
             "mean": exact[own.index].mean(),
+            "from": low,
+            "to": high,
             "lowest": exact[own.index].min(),
             **({"support_f1": own["support_f1"].where(ended, 0.0).mean()} if found.has_decoys else {}),
             "share sure": sure.mean() if len(sure) else np.nan,

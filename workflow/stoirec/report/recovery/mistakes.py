@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.stats import binomtest
 
 from stoirec.network.graph import Graph
 from stoirec.network.notation import equation
@@ -56,21 +57,18 @@ def error_rate(log_k: np.ndarray, wrong: np.ndarray, n_bins: int = 8) -> pd.Data
     Returns:
         One row per bin: low, high (log k), n, share, lower, upper.
     """
-    z = 1.96
     rows = []
     for members in np.array_split(np.argsort(log_k, kind="stable"), min(n_bins, len(log_k))):
-        n, share = len(members), wrong[members].mean()
-        centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-        low, high = log_k[members].min(), log_k[members].max()
+        found = binomtest(int(wrong[members].sum()), len(members))
+        likely = found.proportion_ci(method="wilson")
         rows.append(
             {
-                "low": low,
-                "high": high,
-                "n": n,
-                "share": share,
-                "lower": min(centre - half, share),
-                "upper": max(centre + half, share),
+                "low": log_k[members].min(),
+                "high": log_k[members].max(),
+                "n": found.n,
+                "share": found.statistic,
+                "lower": likely.low,
+                "upper": likely.high,
             }
         )
     return pd.DataFrame(rows)

@@ -16,8 +16,8 @@ def matched_pairs(results: Results, metric: str = "entry_exact") -> pd.DataFrame
     Such a difference is the parameter's doing, whether the study varies one factor at a time or is a full grid.
 
     Returns:
-        One row per pair: parameter (short name), `from`, `to` (values), first, second (fit_id), difference of
-        `metric`; a diverged fit counts as 0.
+        One row per pair: parameter (short name), `from`, `to` (values), first, second (fit_id), data, seed,
+        difference of `metric`; a diverged fit counts as 0.
     """
     answers = results.answers
     value = answers[metric].where(answers["status"] == "ok", 0.0)
@@ -33,10 +33,12 @@ def matched_pairs(results: Results, metric: str = "entry_exact") -> pd.DataFrame
                         "to": shown_value(keys.at[second, parameter]),
                         "first": first,
                         "second": second,
+                        "data": keys.at[first, "data"],
+                        "seed": keys.at[first, "param.seed"],
                         "difference": value[second] - value[first],
                     }
                 )
-    return pd.DataFrame(rows, columns=["parameter", "from", "to", "first", "second", "difference"])
+    return pd.DataFrame(rows, columns=["parameter", "from", "to", "first", "second", "data", "seed", "difference"])
 
 
 # Pairs the field asks about come first in every figure of pairs.
@@ -102,13 +104,19 @@ def matched_effects(results: Results, metric: str = "entry_exact") -> pd.DataFra
     """The matched pairs of every change, summarised; largest first.
 
     Returns:
-        parameter, from, to, pairs, mean difference with its 95 % t interval (low, high; nan for one pair), min and max.
+        parameter, from, to, pairs, mean difference with its 95 % t interval over networks (low, high; nan for one
+        pair), min and max.
     """
-    pairs = matched_pairs(results, metric)
+    pairs = matched_pairs(results, metric).set_index(["data", "seed"])
     effects = (
         pairs.groupby(["parameter", "from", "to"], sort=False)["difference"]
         .agg(
-            pairs="size", mean="mean", low=lambda d: interval(d)[1], high=lambda d: interval(d)[2], min="min", max="max"
+            pairs="size",
+            mean="mean",
+            low=lambda d: interval(d)[1],
+            high=lambda d: interval(d)[2],
+            min="min",
+            max="max",
         )
         .reset_index()
     )

@@ -49,8 +49,8 @@ class Interaction:
 
     Attributes:
         first, second: (lowest, highest) value of each.
-        effects: one row per set of four fits: at_low, at_high: what raising `first` did to entry_exact at the lowest
-            and the highest value of `second`.
+        effects: one row per set of four fits, indexed by network and training seed: at_low, at_high: what raising
+            `first` did to entry_exact at the lowest and the highest value of `second`.
         corners: fit_ids, keyed by (is first high, is second high).
     """
 
@@ -66,7 +66,7 @@ def interaction(results: Results, first: str, second: str) -> Interaction | None
     if table[first].nunique() < 2 or table[second].nunique() < 2:
         return None
     low, high = (table[[first, second]].agg(end) for end in ("min", "max"))
-    rows, corners = [], {corner: [] for corner in itertools.product((False, True), repeat=2)}
+    rows, of, corners = [], [], {corner: [] for corner in itertools.product((False, True), repeat=2)}
     for _, group in table.groupby(_others(table, first, second), dropna=False):
         at = group.reset_index().set_index([first, second])
         ends = {
@@ -79,11 +79,12 @@ def interaction(results: Results, first: str, second: str) -> Interaction | None
         rows.append(
             {"at_low": value[True, False] - value[False, False], "at_high": value[True, True] - value[False, True]}
         )
+        of.append(_unit(group))
         for corner, end in ends.items():
             corners[corner].append(at.loc[end, "fit_id"])
     if not rows:
         return None
-    return Interaction((low[first], high[first]), (low[second], high[second]), pd.DataFrame(rows), corners)
+    return Interaction((low[first], high[first]), (low[second], high[second]), pd.DataFrame(rows, _units(of)), corners)
 
 
 def together(results: Results, first: str, second: str) -> list[str]:
@@ -95,7 +96,7 @@ def together(results: Results, first: str, second: str) -> list[str]:
     mean, low, high = interval(effects["at_high"] - effects["at_low"])
     at_low, at_high = effects["at_low"].mean(), effects["at_high"].mean()
     if not np.isfinite(low):
-        verdict = "one set of fits, so it may be chance"
+        verdict = "one network and one training seed, so it may be chance"
     elif low > 0:
         verdict = "each helps the other"
     elif high < 0:
@@ -151,8 +152,11 @@ def scale_trade(results: Results) -> list[str]:
         if not pairs:
             continue
         without, having = (np.array([_scales(results, pair[index]) for pair in pairs]) for index in (0, 1))
+        units = _units([_unit(results.answers.loc[[pair[0]]]) for pair in pairs])
         with np.errstate(invalid="ignore"):
-            mean, low, high = interval((having - without)[np.isfinite(having - without).all(axis=1), 0])
+            change = (having - without)[:, 0]
+            comparable = np.isfinite(having - without).all(axis=1)
+        mean, low, high = interval(pd.Series(change, units)[comparable])
         (error, undone), (error_with, undone_with) = (np.nanmedian(part, axis=0) for part in (without, having))
         sentences.append(
             f"With {_NAMES[parameter]} (instead of 0; {len(pairs)} pairs) the length of a column is off by a factor of "
@@ -215,14 +219,16 @@ def column_scales(
 def phases(results: Results) -> list[str]:
     """A first phase of its own against none, all else equal."""
     table = _table(results)
-    differences = []
+    differences, of = [], []
     for _, group in table.groupby(_others(table, *_PHASES), dropna=False):
         two = group[(group[_PHASES[0]] > 0) & group[_PHASES[1]].notna() & (group[_PHASES[1]] != group[L1])]
         one = group[(group[_PHASES[0]] == 0) | group[_PHASES[1]].isna()]
-        differences += [second - one["value"].mean() for second in two["value"] if len(one)]
+        if len(one):
+            differences += list(two["value"] - one["value"].mean())
+            of += [_unit(group)] * len(two)
     if not differences:
         return [_ONE_PHASE]
-    mean, low, high = interval(np.array(differences))
+    mean, low, high = interval(pd.Series(differences, _units(of)))
     verdict = (
         ""
         if not np.isfinite(low)
@@ -253,6 +259,15 @@ def _table(results: Results) -> pd.DataFrame:
         if LR_S in results.varied
         else table
     )
+
+
+def _unit(fits: pd.DataFrame) -> tuple[int, int]:
+    """Network and training seed of fits that share them."""
+    return fits["network_seed"].iloc[0], fits["param.seed"].iloc[0]
+
+
+def _units(of: list[tuple[int, int]]) -> pd.MultiIndex:
+    return pd.MultiIndex.from_tuples(of, names=["network", "seed"])
 
 
 def _others(table: pd.DataFrame, *parameters: str) -> list[str]:
