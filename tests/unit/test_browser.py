@@ -240,6 +240,29 @@ def test_fluxes_are_those_of_the_truth(explored, found):
     np.testing.assert_allclose(shown["true"], flux, rtol=1e-3)
 
 
+def test_what_a_search_names_is_drawn_by_itself(explored, found, entries):
+    metabolite, reaction, integer, _, _ = entries
+    find, close = live(explored, "reactions").locator("[name=find]"), explored.locator(".map .close")
+    find.fill("metabolite")  # many have it in their name
+    expect(close).to_be_hidden()
+    find.fill(f"metabolite 3 {HOSTILE}")
+    own = (metabolite == 3) & (integer != 0)
+    expect(close.locator("svg")).to_have_attribute("aria-label", f"What makes and uses metabolite 3 {HOSTILE}")
+    for side, made in (("end", True), ("start", False)):  # what makes it stands on the left, where lines end in it
+        reactions = set(reaction[own & ((integer > 0) == made)].tolist())
+        sided = {j for j in reactions if ((integer < 0) if made else (integer > 0))[reaction == j].any()}
+        expect(close.locator(f"text:not(.beside)[text-anchor={side}]")).to_have_count(len(sided))
+    first = int(reaction[own][0])
+    close.locator(".reaction a", has_text=f"reaction {first} ").first.click()
+    expect(find).to_have_value(f"reaction {first} {HOSTILE}")  # both searches say the same
+    expect(live(explored, "reactions").locator("h4")).to_have_text(f"reaction {first} {HOSTILE}")
+    expect(close.locator(".part")).to_have_count(int(((reaction == first) & (integer != 0)).sum()))
+    close.locator("a", has_text="metabolite 3 ").first.press("Enter")
+    expect(close.locator(".metabolite title")).to_have_text(f"metabolite 3 {HOSTILE}")
+    find.fill("")
+    expect(close).to_be_hidden()
+
+
 def test_a_square_of_the_map_leads_to_its_reaction(explored):
     explored.locator(".map svg a").nth(2).focus()
     explored.keyboard.press("Enter")

@@ -1,6 +1,9 @@
 """Chapter 6: the recovered network as a map, and what was asked and found on each kind of data."""
 
 import itertools
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import replace
@@ -83,6 +86,22 @@ def test_places_are_apart_within_the_drawing_and_the_same_again(pathway):
     assert min(distances) > 15
     np.testing.assert_array_equal(where.reactions, again.reactions)
     np.testing.assert_allclose(np.linalg.norm(where.directions, axis=1), 1)
+
+
+def test_places_do_not_depend_on_the_order_of_sets():
+    """Hashes of texts, and with them the order of a set, differ from process to process."""
+    code = (
+        "import networkx as nx; from stoirec.report.map.layout import _placed;"
+        "parts = [[('metabolite', f'{part}{i}') for i in range(7)] for part in 'ab'];"
+        "print(_placed(nx.Graph([edge for part in parts for edge in zip(part, part[1:])])))"
+    )
+    drawn = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(drawn) == 1
 
 
 def test_the_drawing_is_well_formed_and_links_to_the_table(pathway):

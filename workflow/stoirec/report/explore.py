@@ -71,7 +71,7 @@ def live(kind: str, made: figure, **content: Any) -> str:
     Args:
         content: what the controls need: numbers, texts, and lists of them; arrays of reals are written with 4 digits.
     """
-    return rendered(f"explore/{kind}.html", kind=kind, content=_json({"chart": json_item(made), **content}))
+    return rendered(f"explore/{kind}.html", kind=kind, content=in_script({"chart": json_item(made), **content}))
 
 
 def scripts(page: str) -> Markup:
@@ -83,7 +83,7 @@ def scripts(page: str) -> Markup:
     return Markup(f'<script type="text/plain" id="bokeh">{packed}</script>\n{own}')
 
 
-def _json(content: dict[str, Any]) -> Markup:
+def in_script(content: dict[str, Any]) -> Markup:
     """As text in a <script>: no name can end it."""
     text = json.dumps(content, default=_plain, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from stoirec.network.graph import Graph
+from stoirec.report.explore import in_script
 from stoirec.report.map.layout import Layout
 from stoirec.report.map.reactions import NONE_FITS, SURE_OF, UNSURE, RecoveredReaction
 from stoirec.report.present import Html, rendered
@@ -34,6 +35,7 @@ def drawing(graph: Graph, reactions: list[RecoveredReaction], where: Layout, cap
         reactions=[_drawn(graph, reaction, where, index) for index, reaction in enumerate(reactions)],
         states=[(state, states[state]) for state in (SURE_OF, UNSURE, NONE_FITS) if states[state]],
         n_wrong=sum(reaction.right is False for reaction in reactions),
+        content=in_script(_told(graph, reactions)),
         caption=caption,
     )
     return Html(page)
@@ -58,6 +60,7 @@ def _drawn(graph: Graph, reaction: RecoveredReaction, where: Layout, index: int)
         {
             "text": (f"{abs(copy.coefficient):.6g} " if abs(copy.coefficient) not in (0, 1) else "")
             + graph.metabolite_name(copy.metabolite),
+            "name": graph.metabolite_name(copy.metabolite),
             "label": graph.metabolite_label(copy.metabolite),
             "place": copy.place,
             "knee": centre + np.sign(copy.coefficient) * direction * _CURVE,
@@ -75,6 +78,33 @@ def _drawn(graph: Graph, reaction: RecoveredReaction, where: Layout, index: int)
         # the name stands across the direction, on the side that the copies leave free
         "name_at": centre + 11.0 * np.array([direction[1], -direction[0]]),
         "anchor_at": "start" if direction[1] > 0.3 else "end" if direction[1] < -0.3 else "middle",
+    }
+
+
+def _told(graph: Graph, reactions: list[RecoveredReaction]) -> dict[str, Any]:
+    """What the script draws one metabolite or reaction from. members: metabolites, coefficients (0 if they drive)."""
+    return {
+        "metabolites": [
+            {"name": graph.metabolite_name(index), "label": graph.metabolite_label(index)}
+            for index in range(graph.n_metabolites)
+        ],
+        "reactions": [
+            {
+                "name": reaction.name,
+                "label": reaction.label,
+                "state": reaction.state.split()[0],
+                "wrong": reaction.right is False,
+                "reversible": reaction.reversible,
+                "members": [
+                    (metabolite, value)
+                    for metabolite, value, drives in zip(
+                        reaction.metabolites.tolist(), reaction.coefficient.tolist(), reaction.catalyses
+                    )
+                    if value or drives
+                ],
+            }
+            for reaction in reactions
+        ],
     }
 
 

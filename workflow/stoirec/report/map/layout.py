@@ -9,14 +9,17 @@ from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
+from scipy.spatial import cKDTree
 
 from stoirec.report.map.reactions import RecoveredReaction
 
 _MANY = 6  # reactions, above which a metabolite is copied where another one leads through the reaction
 _SPACING = 78.0  # between a metabolite and its reaction [px]
 _COMPACT = 0.7  # power of a distance in steps: below 1 a long pathway bends instead of leaving the page
-_MARGIN = 48.0  # around a part of the network [px]
-_SIDE = (0.42, 0.30, 0.24)  # of the spacing: how far along, how far aside, and between the copies of one side
+_MARGIN = 72.0  # around a part of the network [px]
+_SIDE = (0.42, 0.30)  # of the spacing: how far along and how far aside copies are
+_BETWEEN = np.array([46.0, 15.0])  # copies of one side, whose names are wider than high [px]
+_NEAR, _CROWDED = 34.0, 0.1  # what lies nearer to its neighbour [px], if it is more than so many, makes a part larger
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ def _placed(network: nx.Graph) -> tuple[dict[tuple[str, int], np.ndarray], np.nd
     drawn = []
     for part in parts:
         nodes = sorted(part)
-        own = network.subgraph(nodes)
+        own = nx.Graph()  # of sorted nodes: the order of a set, which subgraph takes, changes from run to run
+        own.add_nodes_from(nodes)
+        own.add_edges_from(network.edges(nodes))
         apart = {
             one: {other: steps**_COMPACT for other, steps in others.items()}
             for one, others in nx.all_pairs_shortest_path_length(own)
@@ -96,6 +101,7 @@ def _placed(network: nx.Graph) -> tuple[dict[tuple[str, int], np.ndarray], np.nd
         places = places @ np.linalg.svd(places, full_matrices=False)[2].T if len(nodes) > 2 else places
         lengths = [np.linalg.norm(places[nodes.index(one)] - places[nodes.index(other)]) for one, other in own.edges]
         places *= _SPACING / np.median(lengths) if lengths else 1.0
+        places *= max(1.0, _NEAR / np.quantile(_nearest(places), _CROWDED)) if lengths else 1.0
         drawn.append((nodes, places - places.min(axis=0) + _MARGIN))
     width = max(places[:, 0].max() for _, places in drawn) + _MARGIN
     result, corner, height = {}, np.zeros(2), 0.0
@@ -106,6 +112,11 @@ def _placed(network: nx.Graph) -> tuple[dict[tuple[str, int], np.ndarray], np.nd
         result |= {node: corner + place for node, place in zip(nodes, places)}
         corner, height = corner + [room[0], 0.0], max(height, room[1])
     return result, np.array([width, corner[1] + height])
+
+
+def _nearest(places: np.ndarray) -> np.ndarray:
+    """(n,) distance of each from its neighbour."""
+    return cKDTree(places).query(places, k=2)[0][:, 1]
 
 
 def _direction(reaction: RecoveredReaction, centre: np.ndarray, at: dict[int, np.ndarray]) -> np.ndarray:
@@ -123,8 +134,9 @@ def _copies(
     reaction: RecoveredReaction, metabolites: set[int], centre: np.ndarray, direction: np.ndarray
 ) -> list[Copy]:
     """Copies beside a reaction: what it takes before it, what it makes behind it, what only drives it across."""
-    along, aside, between = (_SPACING * share for share in _SIDE)
+    along, aside = (_SPACING * share for share in _SIDE)
     normal = np.array([-direction[1], direction[0]])
+    between = float(np.linalg.norm(normal * _BETWEEN))
     number: Counter[int] = Counter()
     found = []
     for metabolite, value, catalyses in zip(reaction.metabolites.tolist(), reaction.coefficient, reaction.catalyses):

@@ -228,7 +228,15 @@ function reactions({part, model, content, live}) {
     };
   };
   const onMap = document.querySelector(".map [type=search]");
-  if (onMap) onMap.closest("label").hidden = true;  // this search marks the map
+  if (onMap) {  // this search is the map's, too
+    onMap.closest("label").hidden = true;
+    onMap.addEventListener("input", () => {
+      if (find.value === onMap.value) return;
+      find.value = onMap.value;
+      show.value = "";
+      apply();
+    });
+  }
   const apply = () => {
     const kept = options.filter((_, place) => {
       const {find: text, kinds} = known[place];
@@ -236,7 +244,8 @@ function reactions({part, model, content, live}) {
     });
     list.replaceChildren(...kept);
     part("[name=count]").textContent = `${kept.length} of ${known.length} reactions`;
-    if (kept.length) pick(kept[0].value);
+    const called = kept.find(({value}) => known[value].name.toLowerCase() === asked(find));
+    if (kept.length) pick((called ?? kept[0]).value);
     if (onMap && onMap.value !== find.value) {
       onMap.value = find.value;
       onMap.dispatchEvent(new Event("input"));
@@ -246,7 +255,7 @@ function reactions({part, model, content, live}) {
   find.addEventListener("input", apply);
   show.addEventListener("change", () => apply());
   apply();
-  all(".map svg a").forEach(link => link.addEventListener("click", event => {
+  all(".map .frame svg a").forEach(link => link.addEventListener("click", event => {
     event.preventDefault();
     find.value = show.value = "";
     apply();
