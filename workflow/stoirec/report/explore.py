@@ -22,7 +22,7 @@ from stoirec.report.present import rendered
 from stoirec.report.style import shortened
 
 _LIBRARY = Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js"
-_WIDE = 20  # letters of a name on an axis
+_WIDE = 24  # letters of a name on an axis
 _NAMED = 2000  # names on an axis; of more, numbers are shown
 _AXES = {
     "axis_label_text_font_style": "normal",

@@ -60,12 +60,13 @@ def parallel(answers: pd.DataFrame, varied: list[str]) -> str:
         [place for place, marks in enumerate(found.marks) for _ in marks] + [axes - 1, axes - 1],
         [height for marks in found.marks for height, _ in marks] + [0, 1],
         [text for marks in found.marks for _, text in marks] + ["0", "1"],
-        x_offset=7,
+        x_offset=10,
+        padding=2,  # type: ignore[arg-type]  # a number, as Bokeh documents it; its types want a Property
         text_font_size="12px",
         text_baseline="middle",
         text_color="#374151",
         background_fill_color="#ffffff",  # type: ignore[call-arg]  # Bokeh has it, its types do not
-        background_fill_alpha=0.8,
+        background_fill_alpha=0.9,
     )
     brush.renderers = [points]
     over = hover(fit="@fit", entry_exact="@entry_exact{0.000}")

@@ -233,6 +233,8 @@ def parallel(answers: pd.DataFrame, varied: list[str]) -> Figure:
                 fontsize=7,
                 color="#374151",
                 va="center",
+                bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.0},
+                zorder=3,  # above the lines, which stay to be seen beside it
             )
     for of in np.argsort(value, kind="stable"):  # the best on top
         axis.plot(
