@@ -64,6 +64,22 @@ def test_what_is_installed_is_what_is_pinned():
     assert {package: version(package).split("+")[0] for package in PINS} == PINS
 
 
+def test_the_container_is_installed_by_the_makefile_from_files_that_exist():
+    definition = (ROOT / "envs/stoirec.def").read_text()
+    sections = dict(re.findall(r"^%(\w+)\n((?: +.*\n)+)", definition, re.M))
+    copied = [line.split() for line in sections["files"].splitlines()]
+    assert all((ROOT / source).exists() and to == f"/opt/stoirec/{source}" for source, to in copied)
+    needed = {"pyproject.toml", "Makefile", PROJECT["readme"], *PROJECT["license-files"], "workflow"}
+    assert {source for source, _ in copied} == needed
+    (made,) = re.findall(r"make (.*)", sections["post"].split("cd /opt/stoirec\n")[1])
+    shown = subprocess.run(
+        ["make", "-n", "-W", "pyproject.toml", *made.replace("python3.12", "python3").split()],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert f"torch=={PINS['torch']}" in shown and "touch .venv/installed" in shown
+    assert "/opt/stoirec/.venv/bin:" in sections["environment"]
+
+
 def test_make_installs_torch_first_and_in_the_pinned_version():
     shown = subprocess.run(
         ["make", "-n", "-W", "pyproject.toml", "test"], cwd=ROOT, capture_output=True, text=True, check=True
