@@ -19,7 +19,7 @@ def with_trajectories(
     time: np.ndarray,
     concentration: np.ndarray,
     dcdt: np.ndarray | None,
-    run_role: Sequence[int],
+    run_role: Sequence[int] | np.ndarray,
     time_unit: str = "time unit",
     unit: str = "concentration unit",
 ) -> xr.Dataset:

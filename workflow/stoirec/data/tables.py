@@ -12,6 +12,7 @@ limit of detection. Titles may stand above the header.
 import logging
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -159,9 +160,9 @@ def _read(found: MeasuredRuns, where: str, name: str, rows: dict[int, list[str]]
         for row, line in rows.items():
             run, time = run_of(row, line), _time(where, row, line[column["t"]], header[column["t"]])
             for place in species:
-                of = _error_of(header[place], header)
-                if of is not None:
-                    _add_error(run, where, row, time, of, line[place])
+                name_of = _error_of(header[place], header)
+                if name_of is not None:
+                    _add_error(run, where, row, time, name_of, line[place])
                 else:
                     _add(run, where, row, time, header[place], line[place], header[place])
     found.runs += [run for run in runs.values() if run.values]
@@ -262,7 +263,7 @@ def _add_error(run: MeasuredRun, where: str, row: int, time: float, species: str
     run.errors.setdefault(species, {}).setdefault(time, []).append(value)
 
 
-def filled(runs: list[MeasuredRun], species: list[tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def filled(runs: list[MeasuredRun], species: Sequence[tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Times (runs, n), values and standard errors (runs, n, M) of some species, NaN where there is nothing.
 
     Args:

@@ -135,4 +135,5 @@ def _parts(parameters: dict[str, nn.Parameter], config: FitConfig) -> list[tuple
 def _bounds(sign: np.ndarray, model: MetabolismPropagation) -> tuple[Tensor, Tensor]:
     """(E,) least and largest coefficients of these signs, 0: free."""
     pair = np.where(sign > 0, 0.0, -np.inf), np.where(sign < 0, 0.0, np.inf)
-    return tuple(torch.as_tensor(each, dtype=model.dtype, device=model.sto_all.device) for each in pair)
+    least, largest = (torch.as_tensor(each, dtype=model.dtype, device=model.sto_all.device) for each in pair)
+    return least, largest

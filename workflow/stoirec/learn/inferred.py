@@ -86,8 +86,8 @@ class InferredCourses(nn.Module):
 
     def filled(self, concentration: Tensor, dcdt: Tensor, run: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (n, M) with what is inferred in the columns of the unmeasured metabolites."""
-        found = self.at(run, place)
-        return tuple(values.index_copy(1, self.unmeasured, own) for values, own in zip((concentration, dcdt), found))
+        own, own_dcdt = self.at(run, place)
+        return concentration.index_copy(1, self.unmeasured, own), dcdt.index_copy(1, self.unmeasured, own_dcdt)
 
     @classmethod
     @torch.no_grad()

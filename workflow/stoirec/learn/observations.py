@@ -33,7 +33,8 @@ class Observed:
     @classmethod
     def of(cls, frames: Frames, device: torch.device) -> "Observed":
         parts = (frames.concentration, frames.dcdt)
-        return cls(*(torch.as_tensor(part, dtype=torch.float64, device=device) for part in parts))
+        concentration, dcdt = (torch.as_tensor(part, dtype=torch.float64, device=device) for part in parts)
+        return cls(concentration, dcdt)
 
     def to(self, dtype: torch.dtype) -> "Observed":
         return replace(self, concentration=self.concentration.to(dtype), dcdt=self.dcdt.to(dtype))

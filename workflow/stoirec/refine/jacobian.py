@@ -41,7 +41,7 @@ class Slopes:
         unknown = np.zeros((len(number), number.max(initial=0)), np.int64)
         slope = np.zeros(unknown.shape)
         unknown[row, place], slope[row, place] = matrix.indices, matrix.data
-        return cls(*(torch.as_tensor(part, device=device) for part in (unknown, slope)), matrix.shape[1])
+        return cls(torch.as_tensor(unknown, device=device), torch.as_tensor(slope, device=device), matrix.shape[1])
 
     def through(self, values: Tensor) -> Tensor:
         """(..., n) derivatives by the unknowns of what has derivatives (..., E + S) by B and q."""

@@ -58,10 +58,11 @@ def joined(
     gain, k = found
     gain = torch.where(gain > NOTHING, gain, -torch.inf)
     k = torch.maximum(k, _WEAK * k.flip(0))
-    return tuple(
+    one, other = (
         replace(each, gain=_spread(each.gain, at, gain, -torch.inf), k=_spread(each.k, at, own, 0.0))
         for each, at, own in ((forward, columns, k[0]), (backward, opposite, k[1]))
     )
+    return one, other
 
 
 def _spread(like: Tensor, at: Tensor, values: Tensor, otherwise: float) -> Tensor:

@@ -153,7 +153,7 @@ def cell(value: Any, column: str = "") -> str:
     if isinstance(value, float | np.floating):
         if not np.isfinite(value):
             return "∞"
-        return minus(format(value, _FORMATS[column])) if column in _FORMATS else share(value)
+        return minus(format(value, _FORMATS[column])) if column in _FORMATS else share(float(value))
     if isinstance(value, int | np.integer):
         return f"{value:,}"
     return str(value)

@@ -26,7 +26,8 @@ def balanced_columns(n_substrates: int, n_products: int, largest: int) -> np.nda
 
 def _shape_counts(regime: Regime) -> list[tuple[int, int]]:
     """One (n_substrates, n_products) per reaction, by quota (largest remainder), so that edge totals do not drift."""
-    shapes = [tuple(int(s) for s in shape.split("-")) for shape in regime.reaction_shapes]
+    sides = [shape.split("-") for shape in regime.reaction_shapes]
+    shapes = [(int(substrates), int(products)) for substrates, products in sides]
     weights = np.array(list(regime.reaction_shapes.values()))
     for shape, weight in zip(shapes, weights):
         if weight > 0 and not len(balanced_columns(*shape, regime.max_coefficient)):

@@ -154,7 +154,7 @@ class _Possible:
     """The values that decide how long a fit takes, as far as a later wave could meet them."""
 
     _SHAPE = ("substrate_gate", "hidden_dim", "output_size", "n_layers", "embedding_dim", "reaction_embedding_dim")
-    _MORE = ("n_epochs", "data_augmentation_loop", "epoch_steps", "refinement_rounds")
+    _MORE: tuple[str, ...] = ("n_epochs", "data_augmentation_loop", "epoch_steps", "refinement_rounds")
     _MORE += tuple(map("graph_model.{}".format, _SHAPE))
     _LESS = ("batch_size",)  # the smaller, the more steps
 

@@ -48,7 +48,7 @@ def flux_range(log_k: np.ndarray, flux: np.ndarray) -> Figure:
     """
     figure, axes = panels(1, 2, 3.0, width_ratios=(2, 1), sharey=True)
     positive = np.maximum(flux, _FLOOR * flux.max())
-    middle, low, high = np.median(positive, axis=0), *np.percentile(positive, (5, 95), axis=0)
+    middle, (low, high) = np.median(positive, axis=0), np.percentile(positive, (5, 95), axis=0)
     scatter, histogram = axes[0]
     scatter.vlines(log_k, low, high, color=PALE, linewidth=1)
     scatter.plot(log_k, middle, "o", color=BLUE, markersize=3)

@@ -37,7 +37,7 @@ def courses(run: Prediction, names: list[str]) -> Figure:
         dots.append(np.column_stack([x, y[0]])[there])
         followed = np.isfinite(values[1])
         lines.append(np.column_stack([x, y[1]])[followed])
-        left, right, bottom, top = *(corner[0] + np.array([0.04, 0.96])), *(corner[1] + np.array([0.02, 0.8]))
+        (left, right), (bottom, top) = corner[0] + np.array([0.04, 0.96]), corner[1] + np.array([0.02, 0.8])
         frames.append([(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)])
         name = plain(shortened(names[metabolite], _NAME))
         axis.text(left, corner[1] + 0.83, name, fontsize=6.5, va="bottom", clip_on=False)

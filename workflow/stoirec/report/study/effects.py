@@ -96,8 +96,9 @@ def _ordered(values: pd.Series) -> list[str]:
 
 def sort_key(value: object) -> tuple:
     """Orders a parameter's values: numbers and False < True first, then names."""
-    number = isinstance(value, int | float | np.number | np.bool_) and not pd.isna(value)
-    return (0, float(value), "") if number else (1, 0.0, str(value))
+    if isinstance(value, int | float | np.number | np.bool_) and not pd.isna(value):
+        return (0, float(value), "")
+    return (1, 0.0, str(value))
 
 
 def matched_effects(results: Results, metric: str = "entry_exact") -> pd.DataFrame:

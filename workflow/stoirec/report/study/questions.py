@@ -66,7 +66,8 @@ def interaction(results: Results, first: str, second: str) -> Interaction | None
     if table[first].nunique() < 2 or table[second].nunique() < 2:
         return None
     low, high = (table[[first, second]].agg(end) for end in ("min", "max"))
-    rows, of, corners = [], [], {corner: [] for corner in itertools.product((False, True), repeat=2)}
+    rows, of = [], []
+    corners: dict[tuple[bool, bool], list[str]] = {(one, two): [] for one in (False, True) for two in (False, True)}
     for _, group in table.groupby(_others(table, first, second), dropna=False):
         at = group.reset_index().set_index([first, second])
         ends = {
