@@ -177,16 +177,16 @@ class Eliminated:
     def solve(self, right: Tensor) -> Tensor:
         """(unknowns,) for a right side (unknowns,)."""
         of_kept = torch.as_tensor(self.through.T @ right.numpy())[:, None]
-        of_kept = torch.cholesky_solve(of_kept, self.factor)[:, 0].numpy()
-        return torch.as_tensor(self.through @ of_kept + self.half.T @ (self.half @ right.numpy()))
+        found = self.through @ torch.cholesky_solve(of_kept, self.factor)[:, 0].numpy()
+        return torch.as_tensor(found + self.half.T @ (self.half @ right.numpy()))
 
     def inverse_of(self, groups: Tensor) -> Tensor:
         """(G, n, n) of the inverse, for groups (G, n) of unknowns, of which no two were eliminated in one row."""
         found = []
         for some in groups.split(max(1, _AT_ONCE // groups.shape[1])):
             through = self.through[some.flatten().numpy()]
-            near = np.unique(through.indices)
-            along = torch.as_tensor(through[:, near].toarray())
+            columns = np.unique(through.indices)
+            along, near = torch.as_tensor(through[:, columns].toarray()), torch.as_tensor(columns)
             every = along @ self._inverse[near[:, None], near] @ along.T
             every = every.view(*some.shape, *some.shape).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
             found.append(every + torch.diag_embed(self._of_rows[some]))

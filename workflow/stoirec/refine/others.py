@@ -97,8 +97,8 @@ class Others:
         products = (self.rate @ self.rate.T)[functions.reaction[one], functions.reaction[other]]
         n_own = int((unknowns < len(tied)).sum())
         pairs = self.unknown[one], self.unknown[other], by_edge[one] * by_edge[other] * products
-        like = None if like is None else like._normal
-        self._normal = Inverse.of(*pairs, functions.metabolite[one], n_own, unknowns, like)
+        nearly = None if like is None else like._normal
+        self._normal = Inverse.of(*pairs, functions.metabolite[one], n_own, unknowns, nearly)
 
     @property
     def inverse(self) -> Tensor:
