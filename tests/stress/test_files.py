@@ -160,7 +160,8 @@ def faults(good: Path, here: Path, name: str, command: str) -> tuple[int, str | 
     lost = [each for each in before if before[each] not in (after.get(each), after.get(f"{each}.aside1"))]
     more = after.keys() - before.keys()
     errors = [line for line in said if line.startswith("error: ")]
-    problem = started_over(good, here, said) if name == "kept.ckpt" else None
+    # one that is stopped for its length has not started over to the end
+    problem = started_over(good, here, said) if name == "kept.ckpt" and code == 0 else None
     if problem or lost or code not in (0, 2, -signal.SIGKILL) or (code == 2 and (errors != said[-1:] or more)):
         return code, f"exit {code}, lost {lost}, made {more}: {problem or said[-3:]}"
     return code, None

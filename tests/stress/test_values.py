@@ -13,7 +13,7 @@ from processes import LONGEST, files_in, quick_recipes, there
 
 COMMANDS = [  # with a value for each option; what they write is called out, and what they write beside it
     "simulate regime.yaml --seed 1 -o out.nc",
-    "import model.csv --species species.csv --table runs.csv --validation 'runs 3' --known R1 -o out.nc",
+    "import model.csv --species species.csv --table runs.csv --validation 3 --known R1 -o out.nc",
     "import laws.xml --simulate --runs 1 --duration 1 --frames 5 --variation 0.1 --seed 1 -o out.nc",
     "export recovery.nc --format sbml -o out.xml",
     "train data.nc --config fit.yaml --device cpu --threads 1 --checkpoint-seconds 1 -o out.nc",
