@@ -189,6 +189,11 @@ def test_rates_are_made_alike_by_what_each_reaction_has_for_itself(rng):
         assert (unlike[:, [other for other in range(3) if other != which]] > 1e-5).all()
 
 
+def test_a_rate_of_nothing_is_like_nothing():
+    rates = most_alike(lambda own: own * torch.zeros(5), torch.ones(2, 1), torch.ones(2, 5))
+    assert torch.equal(rates, torch.zeros(2, 5))
+
+
 @pytest.mark.parametrize(("name", "gate"), GATED)
 def test_a_part_of_the_graph_has_the_same_rates(name, gate, rng):
     law, parameters = law_and_parameters(name, rng, gate)

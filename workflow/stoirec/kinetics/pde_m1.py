@@ -158,18 +158,18 @@ class PdeM1(LearnableLaw):
     ) -> Tensor:
         if own is not None:
             return self._rates_by_own(reactions, parameters, concentration, sizes, own)
-        own = self.substrates_of(reactions, sizes.shape[1])
+        edges = self.substrates_of(reactions, sizes.shape[1])
         # a substrate has the same message in all columns in which its size is the same: messages come first
         levels, level = sizes.unique(return_inverse=True)
-        each = own.flatten().repeat_interleave(len(levels))
+        each = edges.flatten().repeat_interleave(len(levels))
         c = concentration.T[self.metabolite[each]]
-        message = self.messages(parameters, c, levels.repeat(own.numel())[:, None], each)
-        message = message.unflatten(1, (*own.shape, len(levels)))
+        message = self.messages(parameters, c, levels.repeat(edges.numel())[:, None], each)
+        message = message.unflatten(1, (*edges.shape, len(levels)))
         # stays so without substrates
-        summed = message.new_zeros(len(message), len(own), len(sizes), len(concentration))
+        summed = message.new_zeros(len(message), len(edges), len(sizes), len(concentration))
         for place, chosen in enumerate(level.T):
             summed += message[:, :, place, chosen]
-        return self.responses(parameters, summed.flatten(1, 2)).unflatten(0, (len(own), len(sizes)))
+        return self.responses(parameters, summed.flatten(1, 2)).unflatten(0, (len(edges), len(sizes)))
 
     def _rates_by_own(
         self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor, own: Tensor

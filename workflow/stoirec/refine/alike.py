@@ -33,7 +33,8 @@ def most_alike(rates: Callable[[Tensor], Tensor], own: Tensor, target: Tensor) -
         better = left < unlike
         own, rate = torch.where(better[..., None], trial, own), torch.where(better[..., None], found, rate)
         unlike, damping = torch.where(better, left, unlike), torch.where(better, damping / 10, damping * 10)
-    return rate * (_product(first, first) / _product(rate, rate)).sqrt()[..., None]
+    as_large = (_product(first, first) / _product(rate, rate)).sqrt()[..., None]
+    return rate * torch.where(as_large.isfinite(), as_large, 1.0)  # a rate of 0 stays one
 
 
 def _step(rates: Callable[[Tensor], Tensor], own: Tensor, rate: Tensor, target: Tensor, damping: Tensor) -> Tensor:
