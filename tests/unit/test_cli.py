@@ -60,7 +60,8 @@ def test_quiet_leaves_the_answer_and_json_is_for_programs(tiny_path, tmp_path, m
     caplog.set_level("INFO")  # and as it was, afterwards
     monkeypatch.setattr(recipe, "load", lambda name: FitConfig(n_epochs=1, batch_size=16, data_augmentation_loop=5))
     answer = tmp_path / "recovery.nc"
-    monkeypatch.setattr(sys, "argv", ["stoirec", "recover", str(tiny_path), "-o", str(answer), "--quiet", "--json"])
+    command = ["recover", str(tiny_path), "--starts", "1", "-o", str(answer), "--quiet", "--json"]
+    monkeypatch.setattr(sys, "argv", ["stoirec", *command])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     found = json.loads(capsys.readouterr().out)

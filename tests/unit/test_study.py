@@ -233,7 +233,8 @@ def test_the_networks_study_is_the_default_studys_best_recipe_on_three_networks(
 
 def test_the_full_grid_keeps_the_order_of_exploration(bundled):
     study, fits = bundled("full")
-    assert [stage.name for stage in study.stages] == ["learning_rates", "regularisation", "duration", "architecture"]
+    order = ["learning_rates", "regularisation", "two_phases", "duration", "architecture", "refined"]
+    assert [stage.name for stage in study.stages] == order
     assert {fit.network_seed for fit in fits} == set(study.network_seeds) == {101, 102, 103}
     assert {fit.stage for fit in fits} == {stage.name for stage in study.stages}
 

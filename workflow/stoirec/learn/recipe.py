@@ -29,7 +29,9 @@ def configured(name: str, data: Data, rate_law: RateLawName, seed: int) -> FitCo
     """The bundled recipe of that name for all training runs of `data`, with a rate law, from a random start."""
     config = load(name).with_rate_law(rate_law)
     if config.graph_model.enzyme_dim:
-        config = config.model_copy(update={"graph_model": config.graph_model.model_copy(update=_WIDER)})
+        wider = config.graph_model.model_copy(update=_WIDER)
+        rate = config.learning_rate_start  # numbers of reactions are learned as the functions are
+        config = config.model_copy(update={"graph_model": wider, "learning_rate_embedding_start": rate})
     return config.model_copy(update={"n_runs": data.n_training_runs, "seed": seed})
 
 
