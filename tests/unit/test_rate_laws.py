@@ -162,7 +162,7 @@ def test_rates_by_parameters_of_their_own_are_those_of_a_law_that_has_them(name,
     if own is None:
         assert name in ("pde_m1", "mass_action")
         return
-    found = law.rates_of(reactions, parameters, c, sizes, own[:, None].expand(-1, 5, -1))
+    found = law.rates_by_own(reactions, parameters, c, sizes, own[:, None].expand(-1, 5, -1))
     assert torch.allclose(found, law.rates_of(reactions, parameters, c, sizes), rtol=1e-12)
     (key,) = {LOG_HALF_SATURATION, REACTION_EMBEDDING} & set(law.shapes)
     vector = law.pack({**parameters, key: torch.arange(parameters[key].numel()) + 1000.0})
@@ -177,7 +177,7 @@ def test_rates_are_made_alike_by_what_each_reaction_has_for_itself(rng):
     sizes = torch.tensor([[1.0, 1.0], [2.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
 
     def rates(of):
-        return law.rates_of(reactions, parameters, c, sizes, of)
+        return law.rates_by_own(reactions, parameters, c, sizes, of)
 
     for which in range(3):
         target = 7 * rates(own.expand(-1, 3, -1))[:, which, None]

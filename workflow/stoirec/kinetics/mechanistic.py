@@ -50,14 +50,7 @@ class MassAction(LearnableLaw):
         log_factor = self._log_factor(self._log_c(parameters, concentration, own), size[:, None])
         return self._summed(log_factor).exp()
 
-    def rates_of(
-        self,
-        reactions: Tensor,
-        parameters: Parameters,
-        concentration: Tensor,
-        sizes: Tensor,
-        own: Tensor | None = None,
-    ) -> Tensor:
+    def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
         log_c = self._log_c(parameters, concentration, self.substrates_of(reactions, sizes.shape[1]))
         log_rate = log_c.new_zeros(len(reactions), len(sizes), concentration.shape[0])
         for place, of_edge in enumerate(sizes.T):
@@ -139,16 +132,9 @@ class ConvenienceKinetics(MassAction):
     def own(self, reactions: Tensor, number: int, parameters: Parameters) -> Tensor:
         return parameters[LOG_HALF_SATURATION][self.place[self.substrates_of(reactions, number)]]
 
-    def rates_of(
-        self,
-        reactions: Tensor,
-        parameters: Parameters,
-        concentration: Tensor,
-        sizes: Tensor,
-        own: Tensor | None = None,
+    def rates_by_own(
+        self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor, own: Tensor
     ) -> Tensor:
-        if own is None:
-            return super().rates_of(reactions, parameters, concentration, sizes)
         edges = self.substrates_of(reactions, sizes.shape[1])
         log_x = super()._log_c(parameters, concentration, edges)[:, None] - _LN10 * own[..., None]
         return self._log_factor(log_x, sizes[..., None]).sum(2).exp()

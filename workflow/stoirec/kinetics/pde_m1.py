@@ -148,16 +148,7 @@ class PdeM1(LearnableLaw):
     def own(self, reactions: Tensor, number: int, parameters: Parameters) -> Tensor | None:
         return parameters[REACTION_EMBEDDING][reactions] if REACTION_EMBEDDING in self.shapes else None
 
-    def rates_of(
-        self,
-        reactions: Tensor,
-        parameters: Parameters,
-        concentration: Tensor,
-        sizes: Tensor,
-        own: Tensor | None = None,
-    ) -> Tensor:
-        if own is not None:
-            return self._rates_by_own(reactions, parameters, concentration, sizes, own)
+    def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
         edges = self.substrates_of(reactions, sizes.shape[1])
         # a substrate has the same message in all columns in which its size is the same: messages come first
         levels, level = sizes.unique(return_inverse=True)
@@ -171,10 +162,9 @@ class PdeM1(LearnableLaw):
             summed += message[:, :, place, chosen]
         return self.responses(parameters, summed.flatten(1, 2)).unflatten(0, (len(edges), len(sizes)))
 
-    def _rates_by_own(
+    def rates_by_own(
         self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor, own: Tensor
     ) -> Tensor:
-        """As `rates_of`, every message by itself."""
         n = sizes.shape[1]
         edges = self.substrates_of(reactions, n)[:, None].expand(-1, len(sizes), -1).flatten()
         size = sizes.expand(len(reactions), -1, -1).reshape(-1, 1)

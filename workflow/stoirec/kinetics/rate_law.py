@@ -87,22 +87,21 @@ class LearnableLaw(RateLaw):
         return found, on_rates
 
     @abstractmethod
-    def rates_of(
-        self,
-        reactions: Tensor,
-        parameters: Parameters,
-        concentration: Tensor,
-        sizes: Tensor,
-        own: Tensor | None = None,
-    ) -> Tensor:
+    def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
         """(reactions, columns, frames) F of some reactions with as many substrates.
 
-        Were the sizes of these one of (columns, n_substrates), and their own parameters (reactions, columns, n).
+        Were the sizes of these one of (columns, n_substrates).
         """
 
     def own(self, reactions: Tensor, number: int, parameters: Parameters) -> Tensor | None:
         """(reactions, n) parameters that no others have, of some with `number` substrates; None: the law has none."""
         return None
+
+    def rates_by_own(
+        self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor, own: Tensor
+    ) -> Tensor:
+        """As `rates_of`, were their own parameters (reactions, columns, n). Only of a law that has such."""
+        raise NotImplementedError
 
     @abstractmethod
     def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:

@@ -233,7 +233,7 @@ class Functions:
                 self.law.rates_of(one, parameters, concentration, its[None]) for one, its in zip(reactions.split(1), at)
             ]
             fitted[key] = most_alike(
-                lambda own: self.law.rates_of(reactions, parameters, concentration, sizes, own),
+                lambda own: self.law.rates_by_own(reactions, parameters, concentration, sizes, own),
                 own[:, None].expand(-1, len(sizes), -1),
                 torch.cat(present),
             )
