@@ -1,5 +1,6 @@
 """The real workflow on a tiny study: what it writes, what it does again and what it does not."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from html.parser import HTMLParser
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import xarray as xr
 from filelock import FileLock
@@ -344,6 +346,32 @@ def test_a_killed_run_goes_on_with_the_same_command(finished, tmp_path):
     shown = house.snakemake("results/tiny/metrics.csv")
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert (house.results / "tiny/metrics.csv").read_bytes() == (finished.results / "tiny/metrics.csv").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process learns of its parent's end on Linux alone")
+def test_jobs_end_with_a_snakemake_that_is_killed_alone(tmp_path):
+    house = House.furnish(tmp_path)
+    run = house.start()
+    wait_for(lambda: list(house.results.glob("fits/*/*/fit.yaml")), run)
+    run.kill()
+    run.wait()
+    end = time.monotonic() + 60
+    while processes_of(run) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert processes_of(run) == [] and not list(house.results.glob("fits/*/*/fit.nc"))
+    parent = str(os.getpid() + 1)  # of a job whose own has ended already
+    job = subprocess.run([sys.executable, "-m", "stoirec.job", parent, "stoirec", "--help"], capture_output=True)
+    assert (job.returncode, job.stdout) == (-signal.SIGTERM, b"")
+
+
+def processes_of(run: subprocess.Popen) -> list[psutil.Process]:
+    """Those of its group that have not ended, itself aside."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.Error):
+            if os.getpgid(process.pid) == run.pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def test_a_killed_training_ends_with_the_same_numbers(finished, tmp_path):

@@ -21,6 +21,6 @@ checkpoint choose:
     message:
         "choose what {wildcards.wave} trains"
     shell:
-        "exec python -m stoirec choose {input.study:q} --wave {wildcards.wave} "
+        "exec python -m stoirec.job $PPID stoirec choose {input.study:q} --wave {wildcards.wave} "
         f"--store {STORE.root} "
         "-o {output.plan:q} > {log:q} 2>&1"

@@ -137,7 +137,7 @@ wildcard_constraints:
 # This Python stands first, so that .venv/bin/snakemake needs no activated environment; a conda environment of a rule
 # comes before it. PYTHONPATH goes into the command, because Snakemake takes it out of a conda job's environment.
 # A command ends with `exec`: no shell stands between Snakemake and the job, and dies of a signal before a checkpoint is
-# written.
+# written. A job ends with the Snakemake that started it, $PPID.
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
 )

@@ -18,7 +18,7 @@ rule collect:
     message:
         f"collect the tables of study {STUDY.name}"
     shell:
-        "exec python -m stoirec collect {input.study:q} "
+        "exec python -m stoirec.job $PPID stoirec collect {input.study:q} "
         f"--store {STORE.root} "
         "-o {output.metrics:q} --baselines {output.baselines:q} --costs {output.costs:q} > {log:q} 2>&1"
 
@@ -43,7 +43,7 @@ rule notebook:
     message:
         "run chapter {wildcards.chapter}"
     shell:
-        "exec python -m papermill {input.notebook:q} {output.notebook:q} "
+        "exec python -m stoirec.job $PPID papermill {input.notebook:q} {output.notebook:q} "
         "--kernel python3 --log-output --no-progress-bar "
         "-r study {input.study:q} -r store {params.store:q} "
         "-r metrics {input.metrics:q} -r baselines {input.baselines:q} > {log:q} 2>&1"
@@ -68,7 +68,7 @@ rule report:
     message:
         "write {output.report}"
     shell:
-        "exec python -m stoirec report {input.study:q} "
+        "exec python -m stoirec.job $PPID stoirec report {input.study:q} "
         f"--store {STORE.root} "
         "--notebooks {params.notebooks:q} "
         "--metrics {input.metrics:q} --baselines {input.baselines:q} -o {output.report:q} > {log:q} 2>&1"

@@ -27,7 +27,7 @@ rule train:
         "train {wildcards.config_id} on {wildcards.data}"
     shell:
         "printf '%s\\n' {params.config:q} > {output.config:q}; "
-        "exec python -m stoirec train {input.data:q} --config {output.config:q} "
+        "exec python -m stoirec.job $PPID stoirec train {input.data:q} --config {output.config:q} "
         "--device {params.device} --threads {threads} -o {output.fit:q} > {log:q} 2>&1"
 
 
@@ -58,5 +58,5 @@ rule train_pack:
         "train the {wildcards.pack} pack on {wildcards.data}"
     shell:
         "printf '%s\\n' {params.names:q} > {output.pack:q}; {params.configurations}; "
-        "exec python -m stoirec train {input.data:q} {params.fits} "
+        "exec python -m stoirec.job $PPID stoirec train {input.data:q} {params.fits} "
         "--device {params.device} --threads {threads} > {log:q} 2>&1"
