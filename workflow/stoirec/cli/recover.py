@@ -50,8 +50,8 @@ def recover(
         Literal[RateLawName, "auto"],
         typer.Option(
             help="pde_m1: functions that all reactions share; pde_m1_enzymes: the same with a number of each reaction; "
-            "mass_action; convenience: Michaelis-Menten, a constant for each substrate; auto: all of them, and the one "
-            "that predicts the validation runs best."
+            "mass_action; convenience: Michaelis-Menten, a constant for each substrate, both ways through one enzyme "
+            "where a reaction is reversible; auto: all of them, and the one that predicts the validation runs best."
         ),
     ] = "pde_m1",
     json_: Json = False,

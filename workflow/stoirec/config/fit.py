@@ -11,8 +11,8 @@ from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.config.regime import Integration, Kinetics, RateLawName, Regime
 
 # What the same keys mean today. Names of fits follow from the first two: raise the one whose results change.
-TRAINING_MEANING = 11  # a changed default, another descent or another checkpoint: all fits are trained anew
-REFINEMENT_MEANING = 12  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
+TRAINING_MEANING = 12  # a changed default, another descent or another checkpoint: all fits are trained anew
+REFINEMENT_MEANING = 13  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
 ROUNDING_MEANING = 4  # another decoder or confidence: all fits are rounded anew, none is trained
 
 Decoder = Literal["auto", "nearest", "scaled", "mass_balanced", "scaled_mass_balanced"]
@@ -27,7 +27,7 @@ class GraphModel(Strict):
         "pde_m1",
         description="how rates depend on concentrations and |S|: two networks that all reactions share; the same with "
         "numbers of each reaction, for enzymes that differ; mass action; or convenience kinetics with a "
-        "half-saturation constant for each substrate",
+        "half-saturation constant for each substrate, and each product of a reaction that runs both ways",
     )
     hidden_dim: int = Field(32, ge=1, le=WIDEST, description="width of the hidden layers")
     output_size: int = Field(16, ge=1, le=WIDEST, description="message dimension")

@@ -73,6 +73,15 @@ def _pairs_are_pairs(dataset: xr.Dataset) -> None:
     refuse(of, twice | (backward & (forward[forward] >= 0)), allowed)
 
 
+_REVERSE_OF = Variable(
+    "reaction_reverse_of",
+    INTEGER,
+    -1,
+    index_of="reaction",
+    dims="reaction",
+    optional=True,
+    meaning="another reaction's index, or -1",
+)
 NETWORK: Schema = (
     Variable("edge_metabolite", INTEGER, 0, index_of="metabolite", dims="edge"),
     Variable("edge_reaction", INTEGER, 0, _WIDEST, index_of="reaction", dims="edge"),
@@ -98,15 +107,7 @@ NETWORK: Schema = (
         meaning="finite numbers, NaN where nothing is said",
     ),
     Variable("reaction_is_open", one_of=FLAG, dims="reaction", optional=True),
-    Variable(
-        "reaction_reverse_of",
-        INTEGER,
-        -1,
-        index_of="reaction",
-        dims="reaction",
-        optional=True,
-        meaning="another reaction's index, or -1",
-    ),
+    _REVERSE_OF,
     Variable("metabolite_label", TEXT, dims="metabolite", optional=True),
     Variable("reaction_label", TEXT, dims="reaction", optional=True),
     *(Variable(dim, ANY, dims=dim, empty=True, optional=True) for dim in ("metabolite", "reaction", "quantity")),
@@ -254,6 +255,7 @@ TRUTH: Schema = (
         empty=True,
         optional=lambda dataset: _rate_law(dataset) != "convenience",
     ),
+    _REVERSE_OF,
     Variable("flux", dims="run time reaction", optional=lambda dataset: _rate_law(dataset) != RECORDED),
     Variable("unmeasured_concentration", dims="run frame unmeasured", optional=True),
     Variable("unmeasured_time", dims="run frame", optional=lambda dataset: "unmeasured_concentration" not in dataset),

@@ -4,7 +4,7 @@ from stoirec.config.fit import GraphModel
 from stoirec.kinetics.mechanistic import ConvenienceKinetics, MassAction
 from stoirec.kinetics.pde_m1 import PdeM1
 from stoirec.kinetics.rate_law import LearnableLaw
-from stoirec.network.graph import Graph
+from stoirec.network.columns import ColumnSpace
 
 LAWS: dict[str, type[LearnableLaw]] = {
     "pde_m1": PdeM1,
@@ -14,6 +14,6 @@ LAWS: dict[str, type[LearnableLaw]] = {
 }
 
 
-def rate_law(graph: Graph, shape: GraphModel) -> LearnableLaw:
-    """The law `shape` names, on `graph`."""
-    return LAWS[shape.rate_law].of(graph, shape)
+def rate_law(space: ColumnSpace, shape: GraphModel) -> LearnableLaw:
+    """The law `shape` names, on the graph of `space`."""
+    return LAWS[shape.rate_law].of(space, shape)

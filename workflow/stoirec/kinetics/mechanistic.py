@@ -1,13 +1,14 @@
-"""Textbook rate laws, irreversible: mass action, without parameters, and convenience kinetics with a K per edge."""
+"""Textbook rate laws: mass action, without parameters, and convenience kinetics with a K per edge."""
 
 import math
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stoirec.config.fit import GraphModel
 from stoirec.kinetics.rate_law import LearnableLaw, Parameters
+from stoirec.network.columns import ColumnSpace, side_by_side
 from stoirec.network.graph import Graph
 
 LOG_HALF_SATURATION = "log_half_saturation"
@@ -18,8 +19,6 @@ _NEAR_ZERO = 1e-3  # below which a difference is taken from its series
 
 class MassAction(LearnableLaw):
     """F_j = product over substrates of c^|S|; of a coefficient that may have either sign, as far as it consumes.
-
-    A law by factors: a subclass says what one is.
 
     Args:
         graph: candidate edges.
@@ -36,33 +35,27 @@ class MassAction(LearnableLaw):
         self.register_buffer("reaction", reaction, persistent=False)  # (S,)
 
     @classmethod
-    def of(cls, graph: Graph, shape: GraphModel) -> "MassAction":
-        return cls(graph, shape.substrate_gate)
+    def of(cls, space: ColumnSpace, shape: GraphModel) -> "MassAction":
+        return cls(space.graph, shape.substrate_gate)
 
     def part(self, edges: np.ndarray) -> "MassAction":
         return MassAction(self.graph.part(edges), self.allows_zero).to(self.ptr.device)
 
     def copies(self, number: int) -> "MassAction":
-        return type(self)(self.graph.copies(number), self.allows_zero)
+        return MassAction(self.graph.copies(number), self.allows_zero)
 
     def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
-        own = slice(0, len(self.metabolite))
-        log_factor = self._log_factor(self._log_c(parameters, concentration, own), size[:, None])
-        return self._summed(log_factor).exp()
+        log_c = self._log_c(parameters, concentration, slice(0, len(self.metabolite)))
+        return self._summed(size[:, None] * log_c).exp()
 
     def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
         log_c = self._log_c(parameters, concentration, self.substrates_of(reactions, sizes.shape[1]))
-        log_rate = log_c.new_zeros(len(reactions), len(sizes), concentration.shape[0])
-        for place, of_edge in enumerate(sizes.T):
-            levels, level = of_edge.unique(return_inverse=True)
-            log_rate += self._log_factor(log_c[:, place, None], levels[:, None])[:, level]
-        return log_rate.exp()
+        return (sizes @ log_c).exp()
 
     def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        log_c, size = self._log_c(parameters, concentration, slice(0, len(self.metabolite))), size[:, None]
-        rate = self._summed(self._log_factor(log_c, size)).exp()
-        own = rate[self.reaction]
-        return self._on_parameters(rate, log_c, size), own * self._on_size(log_c, size)
+        log_c = self._log_c(parameters, concentration, slice(0, len(self.metabolite)))
+        rate = self._summed(size[:, None] * log_c).exp()
+        return rate.new_zeros(*rate.shape, 0), rate[self.reaction] * log_c
 
     def order(self, size: Tensor) -> Tensor:
         return self._summed(size[:, None])[:, 0]
@@ -72,51 +65,65 @@ class MassAction(LearnableLaw):
         least = torch.finfo(concentration.dtype).tiny
         return concentration.T[self.metabolite[edges]].clamp(min=least).log()
 
-    def _log_factor(self, log_c: Tensor, size: Tensor) -> Tensor:
-        """Log of the factor of an edge."""
-        return size * log_c
-
-    def _on_size(self, log_c: Tensor, size: Tensor) -> Tensor:
-        """Its derivative by the size."""
-        return log_c
-
-    def _on_parameters(self, rate: Tensor, log_c: Tensor, size: Tensor) -> Tensor:
-        """(R, frames, P) derivatives of rates (R, frames) by the parameters: there are none."""
-        return rate.new_zeros(*rate.shape, 0)
-
     def _summed(self, values: Tensor) -> Tensor:
         """(R, frames) sums over the substrates of each reaction of (S, frames); 0 without any."""
         return torch.zeros_like(values[:1]).expand(len(self.ptr) - 1, -1).index_add(0, self.reaction, values)
 
 
 class ConvenienceKinetics(MassAction):
-    """F_j = product over substrates of x^|S| / (1 + x + ... + x^|S|), x = c / K; Michaelis-Menten for |S| = 1.
+    """F_j = product over substrates of x^|S| / (A + C - 1), x = c / K.
 
-    Liebermeister and Klipp 2006, Theor. Biol. Med. Model. 3:41, without products. The denominator is
+    A is the product over substrates of 1 + x + ... + x^|S|, C that over products of 1 + x where the reaction runs both
+    ways, and 1 where it does not: Michaelis-Menten for |S| = 1. Liebermeister and Klipp 2006, Theor. Biol. Med. Model.
+    3:41, a product taken to be in the way of the substrates by one molecule. The factors of A are
     (x^(|S| + 1) - 1) / (x - 1), which real |S| have as well.
 
     Parameters:
-        log_half_saturation: (S,) log10 of K [concentration], of each substrate edge; of a part of a graph, those of the
-            whole.
+        log_half_saturation: (S,) log10 of K [concentration], of each substrate edge; a product has that which it has as
+            the other direction's substrate. Of a part of a graph, those of the whole.
 
     Args:
+        reverse_of: (R,) the reaction that a reaction is the other direction of, -1 for none; None: none is.
         place: (S,) where the K of each substrate edge stands; None: in order.
+        n_constants: of the whole graph; None: S.
     """
 
     place: Tensor
+    product: Tensor
+    product_of: Tensor
 
     def __init__(
-        self, graph: Graph, allows_zero: bool = False, place: np.ndarray | None = None, n_constants: int | None = None
+        self,
+        graph: Graph,
+        allows_zero: bool = False,
+        reverse_of: np.ndarray | None = None,
+        place: np.ndarray | None = None,
+        n_constants: int | None = None,
     ) -> None:
         super().__init__(graph, allows_zero)
+        self.reverse_of = np.full(graph.n_reactions, -1) if reverse_of is None else reverse_of
+        backward = np.flatnonzero(self.reverse_of >= 0)
+        other = np.full(graph.n_reactions, -1)
+        other[backward], other[self.reverse_of[backward]] = self.reverse_of[backward], backward
+        product_of = other[self.reaction.numpy()]
+        product = np.flatnonzero(product_of >= 0)
         place = np.arange(len(self.metabolite)) if place is None else place
-        self.register_buffer("place", torch.as_tensor(place), persistent=False)
+        # which substrate edges are products of the other direction, and of which reaction
+        for name, values in (("place", place), ("product", product), ("product_of", product_of[product])):
+            self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
         self.shapes = {LOG_HALF_SATURATION: (len(place) if n_constants is None else n_constants,)}
+
+    @classmethod
+    def of(cls, space: ColumnSpace, shape: GraphModel) -> "ConvenienceKinetics":
+        return cls(space.graph, shape.substrate_gate, space.reverse_of)
 
     def part(self, edges: np.ndarray) -> "ConvenienceKinetics":
         kept = np.isin(self.graph.substrate_edges, edges)
-        own = self.place.cpu().numpy()[kept], self.shapes[LOG_HALF_SATURATION][0]
+        own = self.reverse_of, self.place.cpu().numpy()[kept], self.shapes[LOG_HALF_SATURATION][0]
         return ConvenienceKinetics(self.graph.part(edges), self.allows_zero, *own).to(self.ptr.device)
+
+    def copies(self, number: int) -> "ConvenienceKinetics":
+        return ConvenienceKinetics(self.graph.copies(number), self.allows_zero, side_by_side(self.reverse_of, number))
 
     def initial(self, name: str, rng: np.random.Generator, typical: np.ndarray | None = None) -> np.ndarray:
         """Log-uniform within a decade about the typical concentrations (M,) of the metabolites."""
@@ -129,43 +136,66 @@ class ConvenienceKinetics(MassAction):
     def order(self, size: Tensor) -> Tensor:
         return torch.zeros_like(super().order(size))
 
+    def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
+        log_x, size = self._log_c(parameters, concentration, slice(0, len(self.metabolite))), size[:, None]
+        free, products = self._summed(_log_geometric(log_x, size + 1)), self._products(log_x)
+        return (self._summed(size * log_x) - _log_less_one(free, products)).exp()
+
+    def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
+        own = self.own(reactions, sizes.shape[1], parameters)
+        return self.rates_by_own(reactions, parameters, concentration, sizes, own[:, None].expand(-1, len(sizes), -1))
+
     def own(self, reactions: Tensor, number: int, parameters: Parameters) -> Tensor:
         return parameters[LOG_HALF_SATURATION][self.place[self.substrates_of(reactions, number)]]
 
     def rates_by_own(
         self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor, own: Tensor
     ) -> Tensor:
-        edges = self.substrates_of(reactions, sizes.shape[1])
+        edges, size = self.substrates_of(reactions, sizes.shape[1]), sizes[..., None]
         log_x = super()._log_c(parameters, concentration, edges)[:, None] - _LN10 * own[..., None]
-        return self._log_factor(log_x, sizes[..., None]).sum(2).exp()
+        every = self._log_c(parameters, concentration, slice(0, len(self.metabolite)))
+        free, products = _log_geometric(log_x, size + 1).sum(2), self._products(every)[reactions, None]
+        return ((size * log_x).sum(2) - _log_less_one(free, products)).exp()
+
+    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        log_x, size = self._log_c(parameters, concentration, slice(0, len(self.metabolite))), size[:, None]
+        free, products = self._summed(_log_geometric(log_x, size + 1)), self._products(log_x)
+        log_all = _log_less_one(free, products)
+        rate = (self._summed(size * log_x) - log_all).exp()
+        of_free, of_products = (free - log_all).exp()[self.reaction], (products - log_all).exp()[self.product_of]
+        by_log_x = size - of_free * _geometric_slope(log_x, size + 1)
+        found = rate.new_zeros(*rate.shape, *self.shapes[LOG_HALF_SATURATION])
+        found[self.reaction, :, self.place] = -_LN10 * rate[self.reaction] * by_log_x
+        in_the_way = _LN10 * rate[self.product_of] * of_products * torch.sigmoid(log_x[self.product])
+        found[self.product_of, :, self.place[self.product]] = in_the_way
+        # d/dn log (x^n - 1) = log x + n log x / (x^n - 1) / n, n = |S| + 1; 1 / n at x = 1
+        n = size + 1
+        by_size = (1 - of_free) * log_x - of_free * _over_expm1(n * log_x) / n
+        return found, rate[self.reaction] * by_size
 
     def _log_c(self, parameters: Parameters, concentration: Tensor, edges: slice | Tensor) -> Tensor:
         constant = _LN10 * parameters[LOG_HALF_SATURATION][self.place[edges]][..., None]
         return super()._log_c(parameters, concentration, edges) - constant
 
-    def _log_factor(self, log_c: Tensor, size: Tensor) -> Tensor:
-        return size * log_c - _log_geometric(log_c, size + 1)
+    def _products(self, log_x: Tensor) -> Tensor:
+        """(R, frames) log C from log x (S, frames) of all substrate edges."""
+        found = log_x.new_zeros(len(self.ptr) - 1, log_x.shape[1])
+        return found.index_add(0, self.product_of, nn.functional.softplus(log_x[self.product]))
 
-    def _on_size(self, log_c: Tensor, size: Tensor) -> Tensor:
-        # log x - d/dn log (x^n - 1), n = |S| + 1; -1 / n at x = 1
-        n = size + 1
-        return -_over_expm1(n * log_c) / n
 
-    def _on_parameters(self, rate: Tensor, log_c: Tensor, size: Tensor) -> Tensor:
-        found = rate.new_zeros(*rate.shape, *self.shapes[LOG_HALF_SATURATION])
-        found[self.reaction, :, self.place] = rate[self.reaction] * self._on_constant(log_c, size)
-        return found
+def _log_less_one(one: Tensor, other: Tensor) -> Tensor:
+    """log (e^one + e^other - 1) of numbers that are not negative; the one if the other is 0."""
+    most, least = torch.maximum(one, other), torch.minimum(one, other)
+    return most + torch.log1p((least - most).exp() - (-most).exp())
 
-    @staticmethod
-    def _on_constant(log_c: Tensor, size: Tensor) -> Tensor:
-        """Derivative of the log factor of an edge by its log10 K."""
-        # by log x: |S| - n e^(nL) / (e^(nL) - 1) + e^L / (e^L - 1), and z e^z / (e^z - 1) = z + z / (e^z - 1)
-        n = size + 1
-        small = log_c.abs() < _NEAR_ZERO
-        safe = torch.where(small, _NEAR_ZERO, log_c)
-        by_log = (_over_expm1(safe) - _over_expm1(n * safe)) / safe
-        by_log = torch.where(small, (n - 1) / 2 + log_c * (1 - n.square()) / 12, by_log)
-        return -_LN10 * by_log
+
+def _geometric_slope(log_x: Tensor, n: Tensor) -> Tensor:
+    """Derivative of log (1 + x + ... + x^(n - 1)) by log x, n real."""
+    # n e^(nL) / (e^(nL) - 1) - e^L / (e^L - 1), and z e^z / (e^z - 1) = z + z / (e^z - 1)
+    small = log_x.abs() < _NEAR_ZERO
+    safe = torch.where(small, _NEAR_ZERO, log_x)
+    found = n - 1 + (_over_expm1(n * safe) - _over_expm1(safe)) / safe
+    return torch.where(small, (n - 1) / 2 + log_x * (n.square() - 1) / 12, found)
 
 
 def _log_geometric(log_x: Tensor, n: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from stoirec.config.fit import GraphModel
 from stoirec.kinetics.mlp import backward, forward, outputs, pulled_back, shapes, values
 from stoirec.kinetics.rate_law import LearnableLaw, OnRates, Parameters
 from stoirec.kinetics.segments import pointed_sum, segment_sum
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 
 EMBEDDING, REACTION_EMBEDDING = EMBEDDINGS = "embedding", "reaction_embedding"
@@ -85,9 +86,9 @@ class PdeM1(LearnableLaw):
             self.register_buffer(name, torch.as_tensor(each, dtype=torch.int64), persistent=False)
 
     @classmethod
-    def of(cls, graph: Graph, shape: GraphModel) -> "PdeM1":
+    def of(cls, space: ColumnSpace, shape: GraphModel) -> "PdeM1":
         embeddings = shape.embedding_dim, shape.enzyme_dim
-        return cls(graph, shape.hidden_dim, shape.output_size, shape.n_layers, *embeddings, shape.substrate_gate)
+        return cls(space.graph, shape.hidden_dim, shape.output_size, shape.n_layers, *embeddings, shape.substrate_gate)
 
     def part(self, edges: np.ndarray) -> "PdeM1":
         return PdeM1(self.graph.part(edges), *self.architecture).to(self.ptr.device)

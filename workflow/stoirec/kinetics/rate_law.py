@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stoirec.config.fit import GraphModel
 from stoirec.kinetics.pullback import automatic
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 
 Parameters = Mapping[str, Tensor]
@@ -63,8 +64,8 @@ class LearnableLaw(RateLaw):
 
     @classmethod
     @abstractmethod
-    def of(cls, graph: Graph, shape: GraphModel) -> "LearnableLaw":
-        """The law on `graph` as a configuration asks for it."""
+    def of(cls, space: ColumnSpace, shape: GraphModel) -> "LearnableLaw":
+        """The law on the graph of `space` as a configuration asks for it."""
 
     def linearised(
         self, parameters: Parameters, concentration: Tensor, size: Tensor, by_concentration: bool = False

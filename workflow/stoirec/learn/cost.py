@@ -37,7 +37,7 @@ class Cost:
 def expected(data: Data, config: FitConfig) -> Cost:
     """What recovering S from `data` takes."""
     graph = data.graph
-    n_weights = sum(math.prod(shape) for shape in rate_law(graph, config.graph_model).shapes.values())
+    n_weights = sum(math.prod(shape) for shape in rate_law(data.space, config.graph_model).shapes.values())
     n_unknowns = n_weights + graph.n_edges + graph.n_reactions
     step = _STEP + _PER_MESSAGE * n_weights * config.batch_size * graph.n_edges
     start = _START + config.n_steps(data.n_frames) * step

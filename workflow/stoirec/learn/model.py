@@ -64,7 +64,7 @@ class MetabolismPropagation(nn.Module):
         copies: int | None = None,
     ) -> None:
         super().__init__()
-        self.law = rate_law(space.graph, config.graph_model)
+        self.law = rate_law(space, config.graph_model)
         if copies is not None:
             self.law, space = self.law.copies(copies), space.copies(copies)
         graph = space.graph

@@ -113,10 +113,6 @@ class ColumnSpace:
 
     def copies(self, number: int) -> "ColumnSpace":
         """The space of so many copies of the graph side by side."""
-        reverse = self.reverse_of
-        if reverse is not None:
-            shift = self.graph.n_reactions * np.arange(number)[:, None]
-            reverse = np.where(reverse < 0, -1, reverse + shift).ravel()
         return replace(
             self,
             graph=self.graph.copies(number),
@@ -125,7 +121,7 @@ class ColumnSpace:
             known=np.tile(self.known, number),
             conserved=np.tile(self.conserved, number),
             is_open=np.tile(self.is_open, number),
-            reverse_of=reverse,
+            reverse_of=None if self.reverse_of is None else side_by_side(self.reverse_of, number),
             real=None if self.real is None else np.tile(self.real, number),
         )
 
@@ -456,3 +452,9 @@ def _best_paths(
         cost = np.pad(cost, ((0, 0), (0, short)), constant_values=np.inf)
         column = np.pad(column, ((0, 0), (0, short), (0, 0)))
     return np.where(np.isfinite(cost)[..., None], column, 0), cost
+
+
+def side_by_side(reverse_of: np.ndarray, number: int) -> np.ndarray:
+    """(number * R,) `reverse_of` (R,) of so many copies of the reactions."""
+    shift = len(reverse_of) * np.arange(number)[:, None]
+    return np.where(reverse_of < 0, -1, reverse_of + shift).ravel()

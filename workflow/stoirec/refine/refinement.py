@@ -171,7 +171,7 @@ class Refinement:
     def conclude(self, state: State, steps: int) -> tuple[State, Evidence]:
         """The end: integers, the shorter ones where the data leave lengths open, and what each column explains.
 
-        Columns are weighed before there are integers in the functions, which these disturb.
+        Columns are weighed before there are integers in learned functions, which these disturb.
         """
         state = self._likelier(state, steps)
         column = in_integers(self.equations, state).integers
@@ -179,7 +179,9 @@ class Refinement:
         column = in_integers(self.equations, state).integers
         found, convention = shortest(self.equations, state, column, lambda trial: self._descend(trial, steps))
         column, final = in_integers(self.equations, found).integers, self.finish(found, steps)
-        evidence = self.evidence(replace(found, cost=min(found.cost, final.cost)))
+        with_integers = final.cost < found.cost and not self.functions.learns_sizes
+        at = replace(final, integers=None) if with_integers else replace(found, cost=min(found.cost, final.cost))
+        evidence = self.evidence(at)
         return final, split(evidence, column, convention, self.functions.space)
 
     def _likelier(self, state: State, steps: int) -> State:

@@ -83,13 +83,19 @@ def true_graph(stoichiometry: np.ndarray) -> Graph:
     return from_pairs(*stoichiometry.shape, metabolite, reaction, stoichiometry[metabolite, reaction] < 0)
 
 
-def true_law(name: str, stoichiometry: np.ndarray, hidden: int, out: int, enzyme_dim: int) -> RateLaw:
-    """The rate law of that name on the graph of (M, R).
+def true_law(
+    name: str, stoichiometry: np.ndarray, reverse_of: np.ndarray | None, hidden: int, out: int, enzyme_dim: int
+) -> RateLaw:
+    """The rate law of that name on the graph of (M, R), of which `reverse_of` says which run both ways.
 
     `hidden`, `out`: sizes of PDE_M1's functions, `enzyme_dim`: numbers per reaction of pde_m1_enzymes.
     """
     graph = true_graph(stoichiometry)
-    own = {"pde_m1": (hidden, out), "pde_m1_enzymes": (hidden, out, 3, 0, enzyme_dim)}
+    own = {
+        "pde_m1": (hidden, out),
+        "pde_m1_enzymes": (hidden, out, 3, 0, enzyme_dim),
+        "convenience": (False, reverse_of),
+    }
     return LAWS[name](graph, *own.get(name, ()))
 
 
@@ -148,7 +154,7 @@ def _vanishes(law: PdeM1, parameters: dict[str, np.ndarray], largest: int) -> bo
     return bool(max(highest) < np.logaddexp(0.0, _STOPPED))
 
 
-def random_kinetics(regime: Regime, stoichiometry: np.ndarray) -> TrueKinetics:
+def random_kinetics(regime: Regime, stoichiometry: np.ndarray, reverse_of: np.ndarray | None = None) -> TrueKinetics:
     """The regime's kinetics on `stoichiometry`: log-uniform rate constants and a rate law with random parameters.
 
     Those of lumped reactions, such as biomass, are as much smaller as their coefficients are larger.
@@ -164,7 +170,8 @@ def random_kinetics(regime: Regime, stoichiometry: np.ndarray) -> TrueKinetics:
     log_k = log_k - np.where(lumped, np.log10(size / regime.max_coefficient), 0.0)
     rng = generator_stream("mlps", regime.seeds.mlps)
     own = regime.kinetics
-    law = true_law(own.rate_law, stoichiometry, own.hidden_dim, own.output_size, own.reaction_embedding_dim)
+    sizes = own.hidden_dim, own.output_size, own.reaction_embedding_dim
+    law = true_law(own.rate_law, stoichiometry, reverse_of, *sizes)
     if not isinstance(law, PdeM1) or own.initialisation == "default":
         parameters = {name: law.initial(name, rng) for name in law.shapes}
     else:

@@ -34,6 +34,7 @@ _VARIABLES = {
     "mass_action": {},
     "convenience": {LOG_HALF_SATURATION: LOG_HALF_SATURATION},
 }  # by rate law
+_REVERSE_OF = "reaction_reverse_of"
 _UNMEASURED, _TIME, _DEGREE = "unmeasured_concentration", "unmeasured_time", 5
 
 
@@ -161,6 +162,7 @@ def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None
                 {"long_name": "1 true edge, 0 decoy", "units": "1"},
             ),
             **_parameter_variables(kinetics.parameters),
+            **_pairs(simulation.space.reverse_of),
         },
         attrs={
             # from these S can be simulated again: a learner must not have them either
@@ -173,6 +175,11 @@ def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None
             "rate_law": regime.kinetics.rate_law,
         },
     )
+
+
+def _pairs(reverse_of: np.ndarray | None) -> dict[str, tuple]:
+    text = {"long_name": "the reaction that it is the other direction of; -1: of none", "units": "1"}
+    return {} if reverse_of is None else {_REVERSE_OF: ("reaction", reverse_of, text)}
 
 
 def _unmeasured_variables(simulation: Simulation, regime: Regime, time: np.ndarray) -> dict[str, tuple]:
@@ -199,7 +206,8 @@ def _rate_law(
         parameters[bias].size if bias in parameters else 0
         for bias in ("substrate_func_0_bias", "substrate_func_2_bias")
     )
-    return true_law(name, stoichiometry, *sizes, dataset.sizes.get("enzyme_number", 0)), parameters
+    reverse_of = dataset[_REVERSE_OF].values.astype(int) if _REVERSE_OF in dataset else None
+    return true_law(name, stoichiometry, reverse_of, *sizes, dataset.sizes.get("enzyme_number", 0)), parameters
 
 
 def _parameter_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:
