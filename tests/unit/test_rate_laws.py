@@ -13,12 +13,12 @@ from scipy.integrate import solve_ivp
 from stoirec import cli
 from stoirec.answer.recovery import recover
 from stoirec.config.fit import FitConfig, GraphModel
-from stoirec.config.regime import load_regime
+from stoirec.config.regime import Kinetics, load_regime
 from stoirec.data.data_file import network_dataset, with_trajectories
 from stoirec.data.dataset import Data, read_data
 from stoirec.files import netcdf
 from stoirec.kinetics.laws import LAWS, rate_law
-from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION, ConvenienceKinetics, MassAction
+from stoirec.kinetics.mechanistic import HILL, LOG_HALF_SATURATION, ConvenienceKinetics, MassAction
 from stoirec.kinetics.pde_m1 import EMBEDDINGS, REACTION_EMBEDDING
 from stoirec.learn import recipe
 from stoirec.learn.comparison import best_predicting, possible, starts, stuck
@@ -41,28 +41,37 @@ BOTH_WAYS = replace(
     ColumnSpace.of_roles(from_pairs(3, 4, [0, 1, 2] * 4, np.repeat(range(4), 3), [1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 0, 1])),
     reverse_of=np.array([-1, 0, 3, -1]),
 )
-SPACES = {"both ways": BOTH_WAYS}
+# B drives the first reaction of the graph, and stays
+CATALYSED = replace(ColumnSpace.of_roles(GRAPH), known=np.where(np.arange(9) == 1, 0.0, np.nan))
+# rate law, column space
+SPACES = {
+    "both ways": ("convenience", BOTH_WAYS),
+    "catalysed": ("pde_m1", CATALYSED),
+    "catalysed mass action": ("mass_action", CATALYSED),
+    "regulated": ("convenience", CATALYSED),
+}
 SHAPE = {"hidden_dim": 5, "output_size": 3}
 GATED = [("pde_m1", False), ("pde_m1", True), *((name, False) for name in LAWS if name != "pde_m1")]
 # (name, gate, embeddings)
 KINDS = [
     *((*kind, {}) for kind in GATED),
-    ("both ways", False, {}),
+    *((name, False, {}) for name in SPACES),
+    ("catalysed", True, {}),
     ("pde_m1", True, {"embedding_dim": 2}),
     ("pde_m1_enzymes", True, {"embedding_dim": 1, "reaction_embedding_dim": 2}),
 ]
 
 
 def law_of(name, gate, shape=SHAPE):
-    """The law of that name on the graph above; or convenience kinetics both ways."""
-    space = SPACES.get(name, ColumnSpace.of_roles(GRAPH))
-    return rate_law(space, GraphModel(rate_law="convenience" if name in SPACES else name, substrate_gate=gate, **shape))
+    """The law of that name on the graph above, or one of SPACES."""
+    law, space = SPACES.get(name, (name, ColumnSpace.of_roles(GRAPH)))
+    return rate_law(space, GraphModel(rate_law=law, substrate_gate=gate, **shape))
 
 
 def law_and_parameters(name, rng, gate=False, embeddings=None):
     law = law_of(name, gate, SHAPE | (embeddings or {}))
     return law, {
-        own: torch.as_tensor(rng.normal(size=law.shapes[own]) if own in EMBEDDINGS else law.initial(own, rng))
+        own: torch.as_tensor(rng.normal(size=law.shapes[own]) if own in (*EMBEDDINGS, HILL) else law.initial(own, rng))
         for own in law.shapes
     }
 
@@ -179,7 +188,7 @@ def test_rates_by_parameters_of_their_own_are_those_of_a_law_that_has_them(name,
     sizes = torch.as_tensor(rng.uniform(0.6, 2.2, (5, 2)))
     own = law.own(reactions, 2, parameters)
     if own is None:
-        assert name in ("pde_m1", "mass_action")
+        assert name in ("pde_m1", "mass_action", "catalysed", "catalysed mass action")
         return
     found = law.rates_by_own(reactions, parameters, c, sizes, own[:, None].expand(-1, 5, -1))
     assert torch.allclose(found, law.rates_of(reactions, parameters, c, sizes), rtol=1e-12)
@@ -206,6 +215,15 @@ def test_rates_are_made_alike_by_what_each_reaction_has_for_itself(rng):
         assert torch.allclose(found.square().sum(2), first.square().sum(2))
         assert (unlike[:, which] < 1e-6).all()  # that size was it, with other constants
         assert (unlike[:, [other for other in range(3) if other != which]] > 1e-5).all()
+
+
+def test_a_source_has_nothing_of_its_own_to_be_fitted():
+    law = ConvenienceKinetics(GRAPH)
+    parameters = {LOG_HALF_SATURATION: torch.zeros(5, dtype=torch.float64)}
+    c, source, sizes = torch.ones(7, 3, dtype=torch.float64), torch.tensor([2]), torch.zeros(1, 0, dtype=torch.float64)
+    own = law.own(source, 0, parameters)[:, None]
+    rates = most_alike(lambda of: law.rates_by_own(source, parameters, c, sizes, of), own, torch.ones(1, 1, 7))
+    assert torch.equal(rates, torch.ones(1, 1, 7, dtype=torch.float64))
 
 
 def test_a_rate_of_nothing_is_like_nothing():
@@ -257,6 +275,30 @@ def test_products_are_in_the_way_where_a_reaction_runs_both_ways(rng):
     twice = law.copies(2)
     both = twice.rates({LOG_HALF_SATURATION: parameters[LOG_HALF_SATURATION].repeat(2)}, c.repeat(1, 2), size.repeat(2))
     assert torch.allclose(both, law.rates(parameters, c, size).repeat(2, 1), rtol=1e-12)
+
+
+def test_a_catalyst_is_felt_though_nothing_of_it_is_used_up(rng):
+    for name, gate in (
+        ("catalysed", True),
+        ("catalysed", False),
+        ("catalysed mass action", False),
+        ("regulated", False),
+    ):
+        law, parameters = law_and_parameters(name, rng, gate)
+        c, size = states(law, rng)
+        size[1] = 0.0
+        more = c.clone()
+        more[:, 1] *= 3
+        rate, other = law.rates(parameters, c, size), law.rates(parameters, more, size)
+        assert not torch.isclose(rate[0], other[0]).any() and torch.equal(rate[1], other[1])
+        if name == "catalysed mass action":
+            assert torch.allclose(other[0], 3 * rate[0]) and law.order(size)[0] == size[0] + 1
+        if name == "regulated":
+            without = ConvenienceKinetics(GRAPH).rates(parameters, c, size)  # a size of 0 alone is silent
+            x, h = c[:, 1] / 10 ** parameters[LOG_HALF_SATURATION][1], parameters[HILL]
+            assert torch.allclose(rate[0], without[0] / (1 + x**h), rtol=1e-12)
+            parameters[HILL] = torch.zeros(1, dtype=torch.float64)
+            assert torch.allclose(law.rates(parameters, c, size)[0], without[0] / 2)
 
 
 @pytest.mark.parametrize("law", [MassAction(GRAPH), ConvenienceKinetics(GRAPH)])
@@ -323,9 +365,9 @@ def crnn():
     )
 
 
-def fitted(data: Data, law: str):
-    recipe = load(choose(data)[0]).with_rate_law(law).model_copy(update={"n_runs": data.n_training_runs})
-    return train(data, recipe, torch.device("cpu"))
+def fitted(data: Data, law: str, **changed):
+    recipe = load(choose(data)[0]).with_rate_law(law)
+    return train(data, recipe.model_copy(update={"n_runs": data.n_training_runs, **changed}), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
@@ -400,16 +442,35 @@ def test_michaelis_menten_is_exact_by_its_law_and_not_sure_of_what_is_wrong_by_a
 
 
 def test_enzymes_that_run_both_ways_come_out_exactly(tmp_path):
-    regime = load_regime(ROOT / "config/regimes/enzymes_both_ways.yaml").with_master_seed(1)
-    regime = regime.model_copy(update={"n_frames": 300, "dt": 0.06})
-    simulation = simulate(regime)
-    write_simulation(tmp_path / "data.nc", simulation, regime)
-    data = read_data(tmp_path / "data.nc")
-    truth = read_truth(tmp_path / "data.nc", data.graph)  # the same enzymes
-    assert truth.kinetics.derivative(truth.flux(data.concentration)) == pytest.approx(data.dcdt, rel=1e-9, abs=1e-12)
-    found = recover(fitted(data, "convenience"), "fit.nc")
+    data, truth = of_regime("enzymes_both_ways", {}, tmp_path / "data.nc")
+    found = recover(fitted(data, "convenience", n_epochs=6), "fit.nc")
     assert np.array_equal(found["stoichiometry"].values, truth.stoichiometry)
     assert found["confidence"].values.min() > 0.99
+
+
+def test_what_drives_without_a_change_is_part_of_the_rates(tmp_path):
+    changed = {"kinetics": Kinetics(rate_law="mass_action"), "log_k": (-2.0, -1.0)}
+    data, truth = of_regime("enzymes_regulated", changed, tmp_path / "data.nc")
+    space = data.space
+    assert space.catalyses.sum() == 4 and choose(data)[0] == "reversible"
+    assert (space.sign[space.catalyses] == 0).all() and (space.opposite_edge >= 0).sum() == 18
+    fit = fitted(data, "mass_action", n_epochs=3)
+    assert (fit["coefficient"].values[space.catalyses] == 0).all() and fit["val_loss"] < 1e-6
+    found = recover(fit, "fit.nc")
+    assert np.array_equal(found["stoichiometry"].values, truth.stoichiometry)
+    assert found["confidence"].values.min() > 0.99
+
+
+def of_regime(name, changed, path):
+    """Data of a regime of the project, fewer frames of it, and their truth."""
+    regime = load_regime(ROOT / f"config/regimes/{name}.yaml").with_master_seed(1)
+    regime = regime.model_copy(update={"n_frames": 300, "dt": 0.06, **changed})
+    write_simulation(path, simulate(regime), regime)
+    data = read_data(path)
+    truth = read_truth(path, data.graph)
+    # by the same enzymes
+    assert truth.kinetics.derivative(truth.flux(data.concentration)) == pytest.approx(data.dcdt, rel=1e-9, abs=1e-12)
+    return data, truth
 
 
 def test_the_constants_are_those_of_the_truth_whatever_the_unit(enzymes):

@@ -55,8 +55,10 @@ def _side(side: str, text: str) -> tuple[tuple[float | None, str], ...]:
 def parse_equation(text: str) -> tuple[dict[str, float], bool]:
     """Signed coefficients by metabolite of `A + 2 B -> C`, and whether the arrow has two heads.
 
+    That of a catalyst, which stands on both sides alike, is 0.
+
     Raises:
-        ValueError: as parse_sides; a coefficient that is not said, or a metabolite that stands there twice.
+        ValueError: as parse_sides; a coefficient that is not said, or a metabolite that stands there twice otherwise.
     """
     equation = parse_sides(text)
     found: dict[str, float] = {}
@@ -64,7 +66,7 @@ def parse_equation(text: str) -> tuple[dict[str, float], bool]:
         for size, name in side:
             if size is None:
                 raise ValueError(f"{text!r}: {name} has no coefficient")
-            if name in found:
+            if name in found and (sign < 0 or found[name] != -size):
                 raise ValueError(f"{text!r}: {name} stands there twice")
-            found[name] = sign * size
+            found[name] = 0.0 if name in found else sign * size
     return found, equation.reversible

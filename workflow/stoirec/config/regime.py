@@ -148,8 +148,10 @@ class Regime(Strict):
                 column, _ = parse_equation(equation)
             except ValueError as error:
                 raise ValueError(f"reactions: {name}: {error}") from None
-            if not column:
-                raise ValueError(f"reactions: {name}: {equation!r} has no metabolite")
+            if not any(column.values()):
+                raise ValueError(f"reactions: {name}: {equation!r} changes no metabolite")
+            if self.candidates == "all" and 0 in column.values():
+                raise ValueError(f"reactions: {name}: candidates: all leaves no place for catalysts")
             if name not in self.known and any(size != round(size) for size in column.values()):
                 raise ValueError(f"reactions: {name}: coefficients are whole numbers, but of `known` reactions")
         for name in self.known:

@@ -218,6 +218,11 @@ def _functions_fit(dataset: xr.Dataset) -> None:
 
 def _constants_fit(dataset: xr.Dataset) -> None:
     constants, substrates = dataset.get("log_half_saturation"), int((dataset["stoichiometry"] < 0).sum())
+    catalysts = int(dataset["edge_catalyses"].sum()) if "edge_catalyses" in dataset else 0
+    hill = dataset.sizes.get("catalyst", 0)
+    if _rate_law(dataset) == "convenience" and hill != catalysts:
+        raise Unsuitable("hill_coefficient", f"{hill} entries", f"{catalysts}, one for each catalyst")
+    substrates += catalysts
     if constants is not None and constants.size != substrates:
         raise Unsuitable("log_half_saturation", f"{constants.size} entries", f"{substrates}, one for each substrate")
 
@@ -256,6 +261,8 @@ TRUTH: Schema = (
         optional=lambda dataset: _rate_law(dataset) != "convenience",
     ),
     _REVERSE_OF,
+    Variable("edge_catalyses", one_of=FLAG, dims="edge", optional=True),
+    Variable("hill_coefficient", dims="catalyst", optional=True),
     Variable("flux", dims="run time reaction", optional=lambda dataset: _rate_law(dataset) != RECORDED),
     Variable("unmeasured_concentration", dims="run frame unmeasured", optional=True),
     Variable("unmeasured_time", dims="run frame", optional=lambda dataset: "unmeasured_concentration" not in dataset),

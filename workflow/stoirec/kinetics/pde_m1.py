@@ -32,6 +32,7 @@ class PdeM1(LearnableLaw):
         hidden_dim, output_size, n_layers: of substrate_func and rate_func; layers of units, input and output counted.
         embedding_dim, enzyme_dim: learnable numbers per metabolite, and per reaction.
         gate: whether messages are multiplied by g(|S|): then a coefficient of 0 silences a substrate.
+        catalyses: (E,) bool, edges that no gate silences.
         copies: of the graph side by side, see `copies`; None: it is one.
     """
 
@@ -39,6 +40,7 @@ class PdeM1(LearnableLaw):
     reaction: Tensor
     message_row: Tensor
     message_ptr: Tensor
+    _is_catalyst: Tensor
 
     def __init__(
         self,
@@ -49,9 +51,10 @@ class PdeM1(LearnableLaw):
         embedding_dim: int = 0,
         enzyme_dim: int = 0,
         gate: bool = False,
+        catalyses: np.ndarray | None = None,
         copies: int | None = None,
     ) -> None:
-        super().__init__(graph)
+        super().__init__(graph, catalyses)
         self.architecture = (hidden_dim, output_size, n_layers, embedding_dim, enzyme_dim, gate)
         self.allows_zero = gate
         n_features = 2 + embedding_dim + enzyme_dim
@@ -84,17 +87,19 @@ class PdeM1(LearnableLaw):
         }
         for name, each in buffers.items():
             self.register_buffer(name, torch.as_tensor(each, dtype=torch.int64), persistent=False)
+        is_catalyst = torch.as_tensor(self.catalyses[graph.substrate_edges])
+        self.register_buffer("_is_catalyst", is_catalyst, persistent=False)
 
     @classmethod
     def of(cls, space: ColumnSpace, shape: GraphModel) -> "PdeM1":
-        embeddings = shape.embedding_dim, shape.enzyme_dim
-        return cls(space.graph, shape.hidden_dim, shape.output_size, shape.n_layers, *embeddings, shape.substrate_gate)
+        sizes = shape.hidden_dim, shape.output_size, shape.n_layers, shape.embedding_dim, shape.enzyme_dim
+        return cls(space.graph, *sizes, shape.substrate_gate, space.catalyses)
 
     def part(self, edges: np.ndarray) -> "PdeM1":
-        return PdeM1(self.graph.part(edges), *self.architecture).to(self.ptr.device)
+        return PdeM1(self.graph.part(edges), *self.architecture, self.catalyses[edges]).to(self.ptr.device)
 
     def copies(self, number: int) -> "PdeM1":
-        return PdeM1(self.graph, *self.architecture, copies=number)
+        return PdeM1(self.graph, *self.architecture, self.catalyses, copies=number)
 
     def rates(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> Tensor:
         c = concentration.mT[..., self.metabolite, :]
@@ -111,7 +116,8 @@ class PdeM1(LearnableLaw):
         features = self._features(parameters, c, size, slice(None))
         of_edges = values(substrate_func, features.flatten(-2))
         message = of_edges[-1].view(*copies, -1, *c.shape[-2:])
-        silence = gate(size).unsqueeze(-3) if self.allows_zero else None
+        gated = self._gated(size, slice(None)) if self.allows_zero else None
+        silence = None if gated is None else gate(gated).unsqueeze(-3)
         rows = (message if silence is None else message * silence).view(-1, n_frames)
         summed = pointed_sum(rows, self.message_row, self.message_ptr)
         of_reactions = values(rate_func, summed.view(*message.shape[:-2], -1))
@@ -129,8 +135,8 @@ class PdeM1(LearnableLaw):
                 return (substrate_func[0][..., feature].unsqueeze(-2) @ on_first).view(c.shape)
 
             on_size = by_edge(1).sum(-1)
-            if silence is not None:
-                on_size += gate_slope(size[..., 0]) * (message * on_gated).sum((-3, -1))
+            if gated is not None:
+                on_size += gate_slope(gated[..., 0]) * (message * on_gated).sum((-3, -1))
             found = dict(zip(self.shapes, (*on_substrate_func, *on_rate_func)))
             feature = 2
             for name, place in self._embeddings.items():
@@ -194,14 +200,15 @@ class PdeM1(LearnableLaw):
         features = features.unflatten(1, edges.shape).permute(1, 3, 2, 0)
         substrates = forward(self._own("substrate_func", parameters), features)
         message = substrates[-1].output
-        silence = gate(sizes) if self.allows_zero else torch.ones_like(sizes)
+        gated = self._gated(size[edges][..., None], edges).mT if self.allows_zero else torch.ones_like(sizes)
+        silence = gate(gated)
         responses = forward(self._own("rate_func", parameters), (silence[..., None] * message).sum(-2))
 
         on_rate, on_summed = backward(responses, torch.sigmoid(responses[-1].output))
         on_substrate, on_features = backward(substrates, silence[..., None] * on_summed[..., None, :])
         on_size = on_features[..., 1]
         if self.allows_zero:
-            on_size = on_size + gate_slope(sizes) * (message @ on_summed[..., None])[..., 0]
+            on_size = on_size + gate_slope(gated) * (message @ on_summed[..., None])[..., 0]
         on_embeddings = self._on_embeddings(parameters, on_features[..., 2:], edges)
         return torch.cat([*on_substrate, *on_rate, *on_embeddings], dim=-1), on_size.transpose(1, 2)
 
@@ -247,7 +254,11 @@ class PdeM1(LearnableLaw):
         features = self._features(parameters, concentration, size, edges, own)
         message = outputs(self._own("substrate_func", parameters), features.flatten(-2))
         message = message.unflatten(-1, concentration.shape[-2:])
-        return message * gate(size).unsqueeze(-3) if self.allows_zero else message
+        return message * gate(self._gated(size, edges)).unsqueeze(-3) if self.allows_zero else message
+
+    def _gated(self, size: Tensor, edges: Tensor | slice) -> Tensor:
+        """Sizes (..., edges, n) as gates take them: of a catalyst one that opens its gate."""
+        return torch.where(self._is_catalyst[edges][..., None], 1.0, size) if len(self.catalyst) else size
 
     def _features(
         self,

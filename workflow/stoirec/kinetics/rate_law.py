@@ -25,6 +25,8 @@ class RateLaw(nn.Module, ABC):
 
     Args:
         graph: candidate edges; substrate edges drive the rates.
+        catalyses: (E,) bool, those of them that drive a rate without a change, catalysts and inhibitors: their size is
+            0, and they are felt all the same. None: none.
 
     Attributes:
         shapes: name -> shape of each parameter, in the order in which a vector holds them.
@@ -33,14 +35,18 @@ class RateLaw(nn.Module, ABC):
     shapes: dict[str, tuple[int, ...]]
     metabolite: Tensor
     ptr: Tensor
+    catalyst: Tensor
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, catalyses: np.ndarray | None = None) -> None:
         super().__init__()
         self.graph = graph
+        self.catalyses = np.zeros(graph.n_edges, bool) if catalyses is None else catalyses
         self.shapes = {}
         substrates = graph.substrate_edges
         self.register_buffer("metabolite", _index(graph.edge_metabolite[substrates]), persistent=False)  # (S,)
         reaction = graph.edge_reaction[substrates]
+        catalyst = np.flatnonzero(self.catalyses[substrates])
+        self.register_buffer("catalyst", _index(catalyst), persistent=False)  # positions among the substrate edges
         ptr = np.searchsorted(reaction, np.arange(graph.n_reactions + 1))
         self.register_buffer("ptr", _index(ptr), persistent=False)  # (R + 1,) substrate edges by reaction
 

@@ -33,7 +33,7 @@ class MetabolismPropagation(nn.Module):
 
     Parameters:
         sto_all: (E,) signed stoichiometric coefficient of each edge; a backward reaction has those of the forward one
-            with the other sign, see `coefficient`, and its own say nothing.
+            with the other sign, see `coefficient`, and its own say nothing. That of a catalyst stays 0.
         log_k: (R,) log10 rate constants [1/time unit].
         rate_parameters: those of the rate law, by its names.
 
@@ -53,6 +53,7 @@ class MetabolismPropagation(nn.Module):
     by_metabolite: Tensor
     stands_in: Tensor
     metabolite_ptr: Tensor
+    catalyses: Tensor
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class MetabolismPropagation(nn.Module):
 
         self.turns, own = bool((space.opposite_edge >= 0).any()), np.arange(graph.n_edges)
         self.register_buffer("is_turned", torch.as_tensor(space.opposite_edge >= 0), persistent=False)
+        self.register_buffer("catalyses", torch.as_tensor(np.flatnonzero(space.catalyses)), persistent=False)
         order = np.argsort(graph.edge_metabolite, kind="stable")
         buffers = {
             "metabolite": graph.edge_metabolite,
@@ -112,6 +114,7 @@ class MetabolismPropagation(nn.Module):
         if not sign.all():
             start = np.where(sign == 0, rng.normal(0.0, config.initial_magnitude, len(sign)), start)
         self.sto_all.copy_(torch.as_tensor(start))
+        self.sto_all[self.catalyses] = 0.0
         for embedding in (self.rate_parameters[name] for name in EMBEDDINGS if name in self.rate_parameters):
             embedding.copy_(torch.as_tensor(rng.normal(0.0, 0.1, embedding.shape)))
 
@@ -180,6 +183,8 @@ class MetabolismPropagation(nn.Module):
 
     def _on_sto_all(self, on_coefficient: Tensor) -> Tensor:
         """(E,) derivatives by `sto_all` from those by `coefficient`."""
+        if len(self.catalyses):
+            on_coefficient = on_coefficient.index_fill(0, self.catalyses, 0.0)
         if not self.turns:
             return on_coefficient
         turned = torch.where(self.is_turned, -on_coefficient, on_coefficient)

@@ -38,7 +38,7 @@ def configured(name: str, data: Data, rate_law: RateLawName, seed: int) -> FitCo
 def choose(data: Data) -> tuple[str, str]:
     """(name of the recipe for `data`, why), from what a learner may see."""
     crowded, limited = n_crowded(data), euler_steps(data)
-    unsigned = int((data.space.sign == 0).sum())
+    unsigned = int(((data.space.sign == 0) & ~data.space.catalyses).sum())
     doubtful = 0 if data.space.real is None else int((~data.space.real & np.isnan(data.space.known)).sum())
     if doubtful:
         reason = f"{doubtful} of {data.graph.n_edges} edges may not be real"
@@ -70,7 +70,7 @@ def n_crowded(data: Data) -> int:
     if data.space.real is not None:
         return 0
     sides = (
-        np.bincount(graph.edge_reaction[of], minlength=graph.n_reactions)
+        np.bincount(graph.edge_reaction[of & ~data.space.catalyses], minlength=graph.n_reactions)
         for of in (graph.edge_is_substrate, ~graph.edge_is_substrate)
     )
     return int((np.maximum(*sides) > PER_SIDE).sum())

@@ -25,7 +25,7 @@ def most_alike(rates: Callable[[Tensor], Tensor], own: Tensor, target: Tensor) -
         target: (..., frames).
     """
     rate = first = rates(own)
-    unlike, damping = _unlike(rate, target), torch.full_like(own[..., 0], _DAMPING)
+    unlike, damping = _unlike(rate, target), own.new_full(own.shape[:-1], _DAMPING)
     for _ in range(_STEPS if own.shape[-1] else 0):
         trial = own + _step(rates, own, rate, target, damping)
         found = rates(trial)

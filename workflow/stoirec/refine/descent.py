@@ -138,9 +138,9 @@ def _turning(functions: Functions, state: State) -> Tensor:
 def _held(functions: Functions, state: State) -> Tensor:
     """(E,) bool: edges that do not move by themselves.
 
-    Their column says 0, they are closed, or they move along their tied column.
+    Their column says 0, as that of a catalyst does, they are closed, or they move along their tied column.
     """
-    held = torch.zeros_like(functions.reaction, dtype=torch.bool)
+    held = functions.catalyses.clone()
     if state.integers is not None:
         held |= state.integers == 0
     if state.closed is not None:

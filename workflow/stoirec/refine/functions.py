@@ -71,6 +71,7 @@ class Functions:
         )
         self.amounts = torch.as_tensor(space.amounts, dtype=torch.float64, device=device)  # (quantities, E)
         opposite = space.opposite_edge
+        self.catalyses = torch.as_tensor(space.catalyses, device=device)  # (E,)
         # (n,) edges of backward reactions, and those of the forward ones
         self.backward = torch.as_tensor(np.flatnonzero(opposite >= 0), device=device)
         self.forward = torch.as_tensor(opposite[opposite >= 0], device=device)
@@ -182,7 +183,7 @@ class Functions:
     def relaxed_size(self, state: State) -> tuple[Tensor, Tensor]:
         """(E,) q for real coefficients s = B / k, signs taken off, and dq/ds; q is s where zeros are allowed."""
         s = self.signs(state) * state.linear / 10 ** state.log_k[self.reaction]
-        feels = self.sizes(torch.where(state.linear > 0, 1.0, -1.0))  # 0 where the rate does not
+        feels = self.sizes(torch.where(state.linear > 0, 1.0, -1.0)).masked_fill(self.catalyses, 0.0)  # else 1
         if self.allows_zero:
             return feels * s, feels
         size, slope = relaxed(s) if self.learns_sizes else exact_from_one(s)

@@ -106,7 +106,7 @@ def _opened(equations: Equations, state: State, evidence: Evidence) -> State:
     faint = by_reaction(equations, torch.where(likely, size, torch.inf), "min") < judgement.faint
     largest = by_reaction(equations, size, "max")
     released = ((largest < judgement.faint) | (largest > judgement.run_away) | faint) & ~state.outside
-    closed = (evidence.probability < judgement.unlikely) & ~state.outside[reaction]
+    closed = (evidence.probability < judgement.unlikely) & ~state.outside[reaction] & ~equations.functions.catalyses
     linear = torch.where(closed, 0.0, torch.where(released[reaction], evidence.linear, state.linear))
     return replace(state, linear=linear, log_k=torch.where(released, evidence.log_k, state.log_k), closed=closed)
 
@@ -123,7 +123,8 @@ def _tied(
     """`state` with the reactions `tied` to columns (E,); those `kept` keep their rate constants."""
     reaction = equations.reaction
     k = torch.where(kept, state.log_k + evidence.unit.log10(), log_k)
-    closed = column == 0 if state.closed is None else torch.where(tied[reaction], column == 0, state.closed)
+    silent = (column == 0) & ~equations.functions.catalyses
+    closed = silent if state.closed is None else torch.where(tied[reaction], silent, state.closed)
     linear = torch.where(tied[reaction], column * 10 ** k[reaction], state.linear)
     return replace(
         state,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ import torch
 from stoirec.config.regime import Regime
 from stoirec.kinetics.laws import LAWS
 from stoirec.kinetics.limiter import FluxLimiter
+from stoirec.kinetics.mechanistic import HILL
 from stoirec.kinetics.pde_m1 import REACTION_EMBEDDING, PdeM1
 from stoirec.kinetics.rate_law import RateLaw
 from stoirec.network.columns import LUMPED
@@ -77,26 +79,37 @@ class TrueKinetics:
         return None if self.dt is None else FluxLimiter(self.law.graph, self.dt)
 
 
-def true_graph(stoichiometry: np.ndarray) -> Graph:
-    """The graph of the nonzero entries of (M, R), in the roles of their signs."""
-    metabolite, reaction = np.nonzero(stoichiometry)
-    return from_pairs(*stoichiometry.shape, metabolite, reaction, stoichiometry[metabolite, reaction] < 0)
+def true_graph(stoichiometry: np.ndarray, catalyses: np.ndarray | None = None) -> Graph:
+    """The graph of the nonzero entries of (M, R), in the roles of their signs, and of catalysts, which drive."""
+    catalyses = np.zeros(stoichiometry.shape, bool) if catalyses is None else catalyses
+    metabolite, reaction = np.nonzero((stoichiometry != 0) | catalyses)
+    drives = (stoichiometry < 0) | catalyses
+    return from_pairs(*stoichiometry.shape, metabolite, reaction, drives[metabolite, reaction])
 
 
 def true_law(
-    name: str, stoichiometry: np.ndarray, reverse_of: np.ndarray | None, hidden: int, out: int, enzyme_dim: int
+    name: str,
+    stoichiometry: np.ndarray,
+    hidden: int,
+    out: int,
+    enzyme_dim: int,
+    reverse_of: np.ndarray | None = None,
+    catalyses: np.ndarray | None = None,
 ) -> RateLaw:
-    """The rate law of that name on the graph of (M, R), of which `reverse_of` says which run both ways.
+    """The rate law of that name on the graph of (M, R).
 
-    `hidden`, `out`: sizes of PDE_M1's functions, `enzyme_dim`: numbers per reaction of pde_m1_enzymes.
+    Args:
+        hidden, out: sizes of PDE_M1's functions; enzyme_dim: numbers per reaction of pde_m1_enzymes.
+        reverse_of: (R,) whose other direction a reaction is; catalyses: (M, R) bool, what drives without a change.
     """
-    graph = true_graph(stoichiometry)
-    own = {
-        "pde_m1": (hidden, out),
-        "pde_m1_enzymes": (hidden, out, 3, 0, enzyme_dim),
-        "convenience": (False, reverse_of),
+    graph = true_graph(stoichiometry, catalyses)
+    of_edges = None if catalyses is None else graph.on_edges(catalyses)
+    own: dict[str, dict[str, Any]] = {
+        "pde_m1": {"hidden_dim": hidden, "output_size": out},
+        "pde_m1_enzymes": {"hidden_dim": hidden, "output_size": out, "enzyme_dim": enzyme_dim},
+        "convenience": {"reverse_of": reverse_of},
     }
-    return LAWS[name](graph, *own.get(name, ()))
+    return LAWS[name](graph, catalyses=of_edges, **own.get(name, {}))
 
 
 def monotone_substrate_func(
@@ -154,8 +167,15 @@ def _vanishes(law: PdeM1, parameters: dict[str, np.ndarray], largest: int) -> bo
     return bool(max(highest) < np.logaddexp(0.0, _STOPPED))
 
 
-def random_kinetics(regime: Regime, stoichiometry: np.ndarray, reverse_of: np.ndarray | None = None) -> TrueKinetics:
+def random_kinetics(
+    regime: Regime,
+    stoichiometry: np.ndarray,
+    reverse_of: np.ndarray | None = None,
+    catalyses: np.ndarray | None = None,
+) -> TrueKinetics:
     """The regime's kinetics on `stoichiometry`: log-uniform rate constants and a rate law with random parameters.
+
+    `reverse_of` and `catalyses` as of `true_law`; half of the catalysts of convenience kinetics inhibit.
 
     Those of lumped reactions, such as biomass, are as much smaller as their coefficients are larger.
 
@@ -171,9 +191,11 @@ def random_kinetics(regime: Regime, stoichiometry: np.ndarray, reverse_of: np.nd
     rng = generator_stream("mlps", regime.seeds.mlps)
     own = regime.kinetics
     sizes = own.hidden_dim, own.output_size, own.reaction_embedding_dim
-    law = true_law(own.rate_law, stoichiometry, reverse_of, *sizes)
+    law = true_law(own.rate_law, stoichiometry, *sizes, reverse_of, catalyses)
     if not isinstance(law, PdeM1) or own.initialisation == "default":
         parameters = {name: law.initial(name, rng) for name in law.shapes}
+        if HILL in parameters:
+            parameters[HILL] = rng.permutation(np.where(np.arange(len(parameters[HILL])) % 2, -1.0, 1.0))
     else:
         parameters = _monotone(rng, law)
         largest = max(regime.max_coefficient, *np.abs(stoichiometry[:, ~lumped]).max(0, initial=1))

@@ -127,11 +127,13 @@ class OwnNetwork:
 
     Attributes:
         matrix: (M, R), int8 where all coefficients are whole.
+        catalyses: (M, R) bool, metabolites that drive a reaction and stand on both of its sides alike.
         metabolites: names, in the order in which they come first; reactions: names.
         reversible, known, is_open: (R,) bool.
     """
 
     matrix: np.ndarray
+    catalyses: np.ndarray
     metabolites: tuple[str, ...]
     reactions: tuple[str, ...]
     reversible: np.ndarray
@@ -156,19 +158,20 @@ def own_network(regime: Regime) -> OwnNetwork:
     if regime.conserved == "elements":
         _refuse_unbalanced(regime, columns)
     metabolites = tuple(dict.fromkeys(metabolite for column in columns.values() for metabolite in column))
-    matrix = np.zeros((len(metabolites), len(columns)))
+    matrix = np.full((len(metabolites), len(columns)), np.nan)
     for reaction, column in enumerate(columns.values()):
         for metabolite, coefficient in column.items():
             matrix[metabolites.index(metabolite), reaction] = coefficient
-    of_each = (
+    catalyses, matrix = matrix == 0, np.nan_to_num(matrix)
+    of_each = [
         (regime.both_ways or reversible[name], name in regime.known, name in regime.known or _one_sided(column))
         for name, column in columns.items()
-    )
-    return OwnNetwork(small_integers(matrix), metabolites, tuple(columns), *np.array(list(of_each), bool).T)
+    ]
+    return OwnNetwork(small_integers(matrix), catalyses, metabolites, tuple(columns), *np.array(of_each, bool).T)
 
 
 def _one_sided(column: dict[str, float]) -> bool:
-    return len(set(np.sign(list(column.values())))) < 2
+    return len(set(np.sign(list(column.values()))) - {0.0}) < 2
 
 
 def candidate_space(regime: Regime) -> tuple[np.ndarray, ColumnSpace, np.ndarray]:
@@ -182,7 +185,8 @@ def candidate_space(regime: Regime) -> tuple[np.ndarray, ColumnSpace, np.ndarray
     if regime.candidates == "all":
         graph, is_true = every_candidate(stoichiometry)
     else:
-        graph, is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network)
+        catalyses = None if own is None else own.catalyses
+        graph, is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network, catalyses)
     space = ColumnSpace.of_roles(graph)
     if own is not None:
         space = _of_own(space, own, stoichiometry)
@@ -203,11 +207,13 @@ def candidate_space(regime: Regime) -> tuple[np.ndarray, ColumnSpace, np.ndarray
 
 def _of_own(space: ColumnSpace, own: OwnNetwork, stoichiometry: np.ndarray) -> ColumnSpace:
     graph = replace(space.graph, metabolite_names=own.metabolites, reaction_names=own.reactions)
-    coefficient, known = graph.on_edges(stoichiometry).astype(float), own.known[graph.edge_reaction]
+    coefficient, catalyses = graph.on_edges(stoichiometry).astype(float), graph.on_edges(own.catalyses)
+    known = own.known[graph.edge_reaction] | catalyses
     largest = np.abs(coefficient[~known]).max(initial=LARGEST)
     return replace(
         space,
         graph=graph,
+        sign=np.where(catalyses, 0, space.sign).astype(np.int8),
         known=np.where(known, coefficient, np.nan),
         bound=np.maximum(int(largest), np.ceil(np.where(known, np.abs(coefficient), 0)).astype(int)),
         is_open=own.is_open,
@@ -228,7 +234,7 @@ def both_ways(space: ColumnSpace, reversible: np.ndarray) -> tuple[ColumnSpace, 
         len(origin),
         graph.edge_metabolite[edges],
         reaction,
-        graph.edge_is_substrate[edges] ^ turned,
+        graph.edge_is_substrate[edges] ^ (turned & ~space.catalyses[edges]),
         graph.metabolite_names,
         names,
     )
@@ -269,30 +275,34 @@ def every_candidate(stoichiometry: np.ndarray) -> tuple[Graph, np.ndarray]:
     return graph, graph.on_edges(stoichiometry) != 0
 
 
-def candidate_graph(stoichiometry: np.ndarray, decoy_edges: float, seed: int) -> tuple[Graph, np.ndarray]:
+def candidate_graph(
+    stoichiometry: np.ndarray, decoy_edges: float, seed: int, catalyses: np.ndarray | None = None
+) -> tuple[Graph, np.ndarray]:
     """The graph a learner sees, and (E,) bool `edge_is_true`.
 
     `decoy_edges` is the number of decoys per true edge. Decoys have the same mix of roles as the true edges and
-    a true coefficient of zero.
+    a true coefficient of zero. `catalyses`: (M, R) bool, edges beside these that drive their reaction.
 
     Raises:
         ValueError: more decoys asked for than there are free (metabolite, reaction) pairs.
     """
     n_metabolites, n_reactions = stoichiometry.shape
+    catalyses = np.zeros(stoichiometry.shape, bool) if catalyses is None else catalyses
     metabolite, reaction = np.nonzero(stoichiometry)
     is_substrate = stoichiometry[metabolite, reaction] < 0
     n_decoys = round(decoy_edges * len(metabolite))
-    free = np.flatnonzero(stoichiometry.ravel() == 0)
+    free = np.flatnonzero((stoichiometry == 0) & ~catalyses)
     if n_decoys > len(free):
         raise ValueError(f"decoy_edges: {n_decoys} decoys asked for, {len(free)} pairs are free")
     rng = generator_stream("decoys", seed)
     decoys = rng.choice(free, n_decoys, replace=False)
     decoy_roles = rng.permutation(np.arange(n_decoys) < round(n_decoys * is_substrate.mean()))
+    catalyst, catalysed = np.nonzero(catalyses)
     graph = from_pairs(
         n_metabolites,
         n_reactions,
-        np.concatenate([metabolite, decoys // n_reactions]),
-        np.concatenate([reaction, decoys % n_reactions]),
-        np.concatenate([is_substrate, decoy_roles]),
+        np.concatenate([metabolite, decoys // n_reactions, catalyst]),
+        np.concatenate([reaction, decoys % n_reactions, catalysed]),
+        np.concatenate([is_substrate, decoy_roles, np.ones(len(catalyst), bool)]),
     )
     return graph, graph.on_edges(stoichiometry) != 0

@@ -51,7 +51,7 @@ def simulate(regime: Regime, progress: Callable[[str], None] = lambda _: None) -
         ValueError: the regime admits no network, or a concentration became negative or not finite.
     """
     stoichiometry, space, edge_is_true = candidate_space(regime)
-    kinetics = random_kinetics(regime, stoichiometry, space.reverse_of)
+    kinetics = random_kinetics(regime, stoichiometry, space.reverse_of, space.graph.matrix(space.catalyses))
     if regime.measured is not None and regime.measured.unmeasured >= (number := space.graph.n_metabolites):
         raise ValueError(f"measured.unmeasured: {regime.measured.unmeasured} of {number} metabolites")
 

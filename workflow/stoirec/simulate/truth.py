@@ -13,9 +13,10 @@ from stoirec.data.dataset import Data
 from stoirec.errors import BadInput, Unsuitable
 from stoirec.files import netcdf
 from stoirec.files.contents import CONCENTRATION, FUNCTIONS, RECORDED, TRUTH
-from stoirec.kinetics.mechanistic import LOG_HALF_SATURATION
+from stoirec.kinetics.mechanistic import HILL, LOG_HALF_SATURATION
 from stoirec.kinetics.pde_m1 import REACTION_EMBEDDING
 from stoirec.kinetics.rate_law import RateLaw
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 from stoirec.simulate.kinetics import TrueKinetics, true_law
 from stoirec.simulate.measurement import measure, unmeasured
@@ -32,9 +33,9 @@ _VARIABLES = {
     "pde_m1": _FUNCTIONS,
     "pde_m1_enzymes": _FUNCTIONS | {REACTION_EMBEDDING: REACTION_EMBEDDING},
     "mass_action": {},
-    "convenience": {LOG_HALF_SATURATION: LOG_HALF_SATURATION},
+    "convenience": {LOG_HALF_SATURATION: LOG_HALF_SATURATION, HILL: HILL},
 }  # by rate law
-_REVERSE_OF = "reaction_reverse_of"
+_REVERSE_OF, _CATALYSES = "reaction_reverse_of", "edge_catalyses"
 _UNMEASURED, _TIME, _DEGREE = "unmeasured_concentration", "unmeasured_time", 5
 
 
@@ -162,7 +163,7 @@ def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None
                 {"long_name": "1 true edge, 0 decoy", "units": "1"},
             ),
             **_parameter_variables(kinetics.parameters),
-            **_pairs(simulation.space.reverse_of),
+            **_drivers(simulation.space),
         },
         attrs={
             # from these S can be simulated again: a learner must not have them either
@@ -177,9 +178,16 @@ def _truth_group(simulation: Simulation, regime: Regime, master_seed: int | None
     )
 
 
-def _pairs(reverse_of: np.ndarray | None) -> dict[str, tuple]:
-    text = {"long_name": "the reaction that it is the other direction of; -1: of none", "units": "1"}
-    return {} if reverse_of is None else {_REVERSE_OF: ("reaction", reverse_of, text)}
+def _drivers(space: ColumnSpace) -> dict[str, tuple]:
+    """What else than substrates rates depend on."""
+    found: dict[str, tuple] = {}
+    if space.reverse_of is not None:
+        text = {"long_name": "the reaction that it is the other direction of; -1: of none", "units": "1"}
+        found[_REVERSE_OF] = ("reaction", space.reverse_of, text)
+    if space.catalyses.any():
+        text = {"long_name": "1: drives its reaction without a change", "units": "1"}
+        found[_CATALYSES] = ("edge", space.catalyses.astype(np.int8), text)
+    return found
 
 
 def _unmeasured_variables(simulation: Simulation, regime: Regime, time: np.ndarray) -> dict[str, tuple]:
@@ -196,25 +204,33 @@ def _unmeasured_variables(simulation: Simulation, regime: Regime, time: np.ndarr
     }
 
 
-def _rate_law(
-    dataset: xr.Dataset, stoichiometry: np.ndarray, path: str | Path
-) -> tuple[RateLaw, dict[str, np.ndarray]]:
+def _rate_law(dataset: xr.Dataset, stoichiometry: np.ndarray, graph: Graph) -> tuple[RateLaw, dict[str, np.ndarray]]:
     """The true rate law and its parameters by its names."""
     name = dataset.attrs.get("rate_law", "pde_m1")
-    parameters = {own: dataset[variable].values.astype(float) for variable, own in _VARIABLES[name].items()}
+    parameters = {
+        own: dataset[variable].values.astype(float)
+        for variable, own in _VARIABLES[name].items()
+        if variable != HILL or HILL in dataset
+    }
     sizes = (
         parameters[bias].size if bias in parameters else 0
         for bias in ("substrate_func_0_bias", "substrate_func_2_bias")
     )
     reverse_of = dataset[_REVERSE_OF].values.astype(int) if _REVERSE_OF in dataset else None
-    return true_law(name, stoichiometry, reverse_of, *sizes, dataset.sizes.get("enzyme_number", 0)), parameters
+    catalyses = graph.matrix(dataset[_CATALYSES].values.astype(bool)) if _CATALYSES in dataset else None
+    sizes = *sizes, dataset.sizes.get("enzyme_number", 0)
+    return true_law(name, stoichiometry, *sizes, reverse_of, catalyses), parameters
 
 
 def _parameter_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:
     """The weights of PDE_M1's two functions as variables `substrate_func_weight1` ...; constants of other laws."""
     if LOG_HALF_SATURATION in parameters:
         text = {"long_name": "log10 half-saturation constant", "units": "log10(concentration unit)"}
-        return {LOG_HALF_SATURATION: ("substrate_edge", parameters[LOG_HALF_SATURATION], text)}
+        constants: dict[str, tuple] = {LOG_HALF_SATURATION: ("substrate_edge", parameters[LOG_HALF_SATURATION], text)}
+        if HILL in parameters:
+            text = {"long_name": "Hill coefficient, of an activator below 0", "units": "1"}
+            constants[HILL] = ("catalyst", parameters[HILL], text)
+        return constants
     found = {}
     for variable, name in _FUNCTIONS.items() if parameters else ():
         function, part = variable.rsplit("_", 1)
@@ -249,7 +265,7 @@ def read_truth(path: str | Path, graph: Graph) -> Truth:
     log_k = dataset["log_k"].values
     if dataset.attrs.get("rate_law") == RECORDED:
         return Truth(stoichiometry, log_k, is_true, _recorded(dataset, path))
-    law, parameters = _rate_law(dataset, stoichiometry, path)
+    law, parameters = _rate_law(dataset, stoichiometry, graph)
     dt = float(dataset.attrs["dt"]) if float(dataset.attrs["flux_limiter"]) else None
     kinetics = TrueKinetics(stoichiometry, log_k, law, parameters, dt)
     left_out = [dataset[name].values for name in (_UNMEASURED, _TIME)] if _UNMEASURED in dataset else []
