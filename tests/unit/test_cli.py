@@ -72,6 +72,31 @@ def test_quiet_leaves_the_answer_and_json_is_for_programs(tiny_path, tmp_path, m
     ]
 
 
+def test_what_is_written_is_said_as_json(tiny_path, tmp_path, monkeypatch, capsys):
+    def said(*arguments):
+        monkeypatch.setattr(sys, "argv", ["stoirec", *map(str, arguments), "--json"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        return json.loads(capsys.readouterr().out)
+
+    config, fit, matrix, model = (tmp_path / name for name in ("fit.yaml", "fit.nc", "recovery.nc", "model.csv"))
+    config.write_text("{n_epochs: 1, epoch_steps: 5, n_runs: 1}")
+    (trained,) = said("train", tiny_path, "--config", config, "--device", "cpu", "-o", fit)["fits"]
+    assert (trained["fit"], trained["status"]) == (str(fit), "ok") and trained["val_loss"] > 0 < trained["train_loss"]
+    rounded = said("round", fit, "-o", matrix)
+    assert rounded == {
+        "matrix": str(matrix),
+        "status": "ok",
+        "method": "mass_balanced",
+        "val_loss": trained["val_loss"],
+    }
+    model.write_text("reaction,equation\none,A + 2 B <-> C\ntwo,C -> D\n")
+    posed = said("import", model, "-o", tmp_path / "data.nc")
+    assert [posed[name] for name in ("species", "reactions", "both_ways", "sought", "open")] == [4, 2, 1, 8, 0]
+    assert posed["data"] == str(tmp_path / "data.nc") and posed["remarks"] == ["no formulas: nothing is conserved"]
+
+
 def test_plan_as_json(tmp_path):
     found = json.loads(stoirec("plan", "config/studies/default.yaml", "--store", tmp_path, "--json").stdout)
     assert (found["study"], found["fits"], found["left"]) == ("default", 9, 9)

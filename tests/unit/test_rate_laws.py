@@ -301,6 +301,19 @@ def test_a_catalyst_is_felt_though_nothing_of_it_is_used_up(rng):
             assert torch.allclose(law.rates(parameters, c, size)[0], without[0] / 2)
 
 
+def test_a_constant_stays_where_concentrations_can_tell_it(rng):
+    law, parameters = law_and_parameters("regulated", rng)
+    c, _ = states(law, rng)
+    vector = law.pack(parameters)
+    assert torch.equal(law.within(vector, c), vector)
+    far = law.part(np.array([0, 1, 2, 3, 4, 7, 8]))  # without one that drives the last reaction
+    asked = torch.tensor([300.0, -300.0, 1.0, 1.0, 300.0, 2.0], dtype=torch.float64)
+    held = far.within(asked, c * torch.tensor([1.0, 1.0, 0.0]))
+    most = c.amax(0).log10().numpy()
+    assert held.tolist() == pytest.approx([most[0] + 6, most[1] - 6, 1.0, 1.0, most[:2].max() + 6, 2.0])
+    assert torch.equal(law_of("pde_m1", False).within(vector, c), vector)
+
+
 @pytest.mark.parametrize("law", [MassAction(GRAPH), ConvenienceKinetics(GRAPH)])
 def test_textbook_laws_silence_zeros_and_hold_at_any_concentration(law, rng):
     parameters = {name: torch.as_tensor(law.initial(name, rng)) for name in law.shapes}

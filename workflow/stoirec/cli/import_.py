@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stoirec.cli.options import Output, Quiet
+from stoirec.cli.options import Json, Output, Quiet
+from stoirec.cli.printing import print_json
 from stoirec.cli.progress import Bar
 from stoirec.config.bounds import MOST
 from stoirec.errors import BadInput, from_file
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 app = typer.Typer()
+_Validation = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Run of the tables that nothing is trained on; default: the last of three."),
+]
+_Variation = Annotated[
+    float, typer.Option(min=0.0, max=1e6, help="Initial amounts: those of the model within 1 + this.")
+]
 
 
 @app.command("import", epilog="Example: stoirec import model.xml --table runs.csv -o data.nc")
@@ -43,10 +51,7 @@ def import_(
         list[Path] | None,
         typer.Option(metavar="TABLE", help="Time courses: .csv, .tsv or .xlsx, wide or long; can be given again."),
     ] = None,
-    validation: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Run of the tables that nothing is trained on; default: the last of three."),
-    ] = None,
+    validation: _Validation = None,
     template: Annotated[
         bool, typer.Option("--template", help="Write a table for --table to --output (.csv), to be filled in.")
     ] = False,
@@ -54,10 +59,9 @@ def import_(
     runs: Annotated[int, typer.Option(min=1, max=MOST, help="Training runs; one more is for validation.")] = 5,
     duration: Annotated[float, typer.Option(help="Of a run [time unit of the model].")] = 100.0,
     frames: Annotated[int, typer.Option(min=5, max=MOST, help="Per run, equally spaced.")] = 1000,
-    variation: Annotated[
-        float, typer.Option(min=0.0, max=1e6, help="Initial amounts: those of the model within 1 + this.")
-    ] = 0.5,
+    variation: _Variation = 0.5,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the initial amounts.")] = 0,
+    json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Pose a model as a question: its reactions as candidate edges, elements and charge as what is conserved.
@@ -85,6 +89,8 @@ def import_(
         dataset = with_courses(dataset, posed.space.graph, measured, validation)
     dataset, groups = (dataset, {}) if trajectories is None else trajectories.beside(dataset, posed)
     netcdf.write(output, dataset, **groups)
+    if json_:
+        print_json({"data": str(output)} | posed.counts | {"remarks": list(posed.remarks)})
 
 
 def _posed(path: Path, model: "Model", known: Sequence[str]) -> "Posed":

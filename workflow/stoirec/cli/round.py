@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from stoirec.cli.options import Output, Quiet
+from stoirec.cli.options import Json, Output, Quiet
+from stoirec.cli.printing import print_json
 from stoirec.config.fit import Decoder
 from stoirec.errors import from_file
 from stoirec.files import outputs
@@ -29,6 +30,7 @@ def round_(
             metavar="DATA.nc", help="What the fit was trained on, to integrate its held-out runs: rollout_error."
         ),
     ] = None,
+    json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Decode a fit to integer stoichiometric coefficients by every rounding method, with a confidence per entry."""
@@ -51,3 +53,6 @@ def round_(
         with from_file(data):
             found = with_rollout_errors(found, trained, content)
     netcdf.write(output, found)
+    if json_:
+        answer = {name: found.attrs[name] for name in ("status", "method")}
+        print_json({"matrix": str(output)} | answer | {"val_loss": float(found["val_loss"])})

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from stoirec.cli.options import Device, Outputs, Quiet, Threads
+from stoirec.cli.options import Device, Json, Outputs, Quiet, Threads
+from stoirec.cli.printing import print_json
 from stoirec.cli.training import fit_files, until_all_is_written, write_fits
 from stoirec.errors import BadInput, from_file
 from stoirec.files import outputs
@@ -28,6 +29,7 @@ def train(
     device: Device = "auto",
     threads: Threads = 1,
     checkpoint_seconds: Annotated[float, typer.Option(min=0.0, help="Least time between checkpoints [s].")] = 30.0,
+    json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Fit the graph neural network; resumes from its checkpoint (FIT.ckpt beside the output). Never reads /truth."""
@@ -44,4 +46,8 @@ def train(
             if value != first[key]:
                 raise BadInput(path, key, value, f"{first[key]}, as in {config[0]}: a pack has one")
     with from_file(data), until_all_is_written(*output):
-        write_fits(read_data(data), configs, device, threads, output, checkpoint_seconds)
+        fits = write_fits(read_data(data), configs, device, threads, output, checkpoint_seconds)
+    if json_:
+        losses = [{name: float(fit[name]) for name in ("train_loss", "val_loss")} for fit in fits]
+        statuses = ({"fit": str(path), "status": fit.attrs["status"]} for path, fit in zip(output, fits))
+        print_json({"fits": [status | of_fit for status, of_fit in zip(statuses, losses)]})

@@ -11,6 +11,8 @@ from stoirec.signals import UNBROKEN, Stopped
 from stoirec.study.store import checkpoint_of
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from stoirec.config.fit import FitConfig
     from stoirec.data.dataset import Data
 
@@ -42,8 +44,8 @@ def write_fits(
     threads: int,
     paths: Sequence[Path],
     checkpoint_seconds: float,
-) -> None:
-    """Train, as one pack, and write the fit.nc of each configuration."""
+) -> "list[xr.Dataset]":
+    """Train, as one pack, and write the fit.nc of each configuration, which are returned."""
     import torch
 
     from stoirec.files import netcdf
@@ -62,6 +64,8 @@ def write_fits(
                 bar.note(f"L_pred {record['prediction']:.2e}, val_loss {record['val_loss']:.2e}")
 
         saved = [checkpoint_of(path) for path in paths]
-        fits = train_all(data, configs, chosen, saved, checkpoint_seconds, progress, UNBROKEN)
-        for path, fit in zip(paths, fits):
+        written = []
+        for path, fit in zip(paths, train_all(data, configs, chosen, saved, checkpoint_seconds, progress, UNBROKEN)):
             netcdf.write(path, fit)
+            written.append(fit)
+    return written

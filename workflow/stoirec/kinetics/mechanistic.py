@@ -14,6 +14,7 @@ from stoirec.network.graph import Graph
 LOG_HALF_SATURATION, HILL = "log_half_saturation", "hill_coefficient"
 _LN10 = math.log(10)
 _TYPICAL = 10**0.5  # concentration, where nothing says another
+_FARTHEST = 6.0  # decades of a K from concentrations, beyond which a rate is linear in them, or constant
 _NEAR_ZERO = 1e-3  # below which a difference is taken from its series
 
 
@@ -154,6 +155,13 @@ class ConvenienceKinetics(MassAction):
 
     def with_unit(self, parameters: Parameters, unit: float) -> dict[str, Tensor]:
         return dict(parameters) | {LOG_HALF_SATURATION: parameters[LOG_HALF_SATURATION] + math.log10(unit)}
+
+    def within(self, vector: Tensor, concentration: Tensor) -> Tensor:
+        most = concentration.amax(0)[self.metabolite]
+        log_c = torch.where(most > 0, most, most.amax()).log10()
+        constants, rest = vector.tensor_split([self.shapes[LOG_HALF_SATURATION][0]])
+        own = constants[self.place].clamp(log_c - _FARTHEST, log_c + _FARTHEST)
+        return torch.cat([constants.index_copy(0, self.place, own), rest])
 
     def order(self, size: Tensor) -> Tensor:
         return torch.zeros_like(super().order(size))

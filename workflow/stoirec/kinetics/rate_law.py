@@ -139,6 +139,10 @@ class LearnableLaw(RateLaw):
         """Parameters that make of concentrations c what `parameters` make of c / unit, up to unit^order."""
         return dict(parameters)
 
+    def within(self, vector: Tensor, concentration: Tensor) -> Tensor:
+        """(P,) parameters as near to `vector` as concentrations (frames, M) can tell apart."""
+        return vector
+
     def order(self, size: Tensor) -> Tensor:
         """(R,) power of the unit of concentration that rates are in, at sizes (S,)."""
         return size.new_zeros(len(self.ptr) - 1)

@@ -31,17 +31,31 @@ class Posed:
     remarks: tuple[str, ...]
 
     @property
+    def counts(self) -> dict[str, int | list[str]]:
+        """What there is, and what is sought; both directions of a reaction are one."""
+        space, graph = self.space, self.space.graph
+        n_backward = 0 if space.reverse_of is None else int((space.reverse_of >= 0).sum())
+        return {
+            "species": graph.n_metabolites,
+            "reactions": graph.n_reactions - n_backward,
+            "both_ways": n_backward,
+            "sought": int(np.isnan(space.known).sum()),
+            "coefficients": graph.n_edges,
+            "largest": space.largest,
+            "conserved": list(space.quantities),
+            "open": int(space.is_open.sum()),
+        }
+
+    @property
     def summary(self) -> str:
-        """What there is, and what is sought, in a line."""
-        graph, sought = self.space.graph, np.isnan(self.space.known)
-        n_backward = 0 if self.space.reverse_of is None else int((self.space.reverse_of >= 0).sum())
-        both_ways = f", {n_backward} of them both ways, each a column of its own" if n_backward else ""
-        n_open = int(self.space.is_open.sum())
+        """The same in a line."""
+        n = self.counts
+        both_ways = f", {n['both_ways']} of them both ways, each a column of its own" if n["both_ways"] else ""
         return (
-            f"{graph.n_metabolites} species, {graph.n_reactions - n_backward} reactions{both_ways}; "
-            f"{int(sought.sum())} of {graph.n_edges} coefficients are sought, up to {self.space.largest}; "
+            f"{n['species']} species, {n['reactions']} reactions{both_ways}; "
+            f"{n['sought']} of {n['coefficients']} coefficients are sought, up to {n['largest']}; "
             f"conserved: {', '.join(self.space.quantities) or 'nothing'}; "
-            f"{n_open or 'no'} reaction{'s' * (n_open != 1)} open"
+            f"{n['open'] or 'no'} reaction{'s' * (n['open'] != 1)} open"
         )
 
 

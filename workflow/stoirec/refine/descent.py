@@ -254,7 +254,9 @@ def _moved(equations: Equations, state: State, step: Tensor) -> State:
     if len(backward):
         ratio = 10 ** (log_k[equations.reaction[backward]] - log_k[equations.reaction[forward]])
         linear = linear.index_copy(0, backward, -ratio * linear[forward])
-    return replace(state, weights=state.weights - on_weights, linear=linear, log_k=log_k)
+    concentration = equations.windows.concentration.flatten(0, 1)
+    weights = equations.functions.law.within(state.weights - on_weights, concentration)
+    return replace(state, weights=weights, linear=linear, log_k=log_k)
 
 
 def _sparse(parts: list[tuple[Tensor, Tensor, Tensor]], shape: tuple[int, int]) -> csr_array:

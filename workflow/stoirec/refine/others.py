@@ -13,6 +13,7 @@ from stoirec.refine.state import State
 # of the square of a rate: what is left beside the other rates of its row is not less, or its k would be anything
 _BESIDE = 1e-6
 _NOISE = 1e-9  # mean squared residual of a row, at least
+_NOTHING = 1e-200  # square of an effect: less is none, and the inverse of its square would overflow
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Others:
         reaction, per_unknown = functions.reaction[edges], self.scale[self.row] * amount[edges]
         square = self.linear.new_zeros(len(unknowns))
         square.index_add_(0, self.of_entry, per_unknown.square() * self.rate.square().sum(1)[reaction])
-        self.size = size = square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
+        self.size = size = square.clamp(min=_NOTHING).sqrt()
         per_unknown = per_unknown / size[self.of_entry]
         self.effect = per_unknown[:, None] * self.rate[reaction]
         self.right = torch.zeros_like(size).index_add(0, self.of_entry, (self.effect * self.left[self.row]).sum(1))

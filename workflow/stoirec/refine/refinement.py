@@ -12,7 +12,7 @@ from stoirec.data.windows import Windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.rate_law import LearnableLaw
 from stoirec.network.columns import ColumnSpace
-from stoirec.refine.descent import HARDLY_LESS, SCORE_DAMPING, damped, descend, free_equations
+from stoirec.refine.descent import HARDLY_LESS, SCORE_DAMPING, damp, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence, weigh
 from stoirec.refine.functions import Functions
@@ -225,10 +225,12 @@ class Refinement:
         n_weights, n_edges = len(state.weights), len(state.linear)
         free = free_equations(self.equations, replace(state, tied=None), opposite=False)
         free = free.only(torch.arange(len(free.moves)) < n_weights + n_edges)
-        factor, failed = torch.linalg.cholesky_ex(damped(free.matrix, SCORE_DAMPING))
+        # in place: a network of thousands of reactions has gigabytes of them
+        factor, failed = torch.linalg.cholesky_ex(damp(free.matrix, SCORE_DAMPING))
         if failed:
             return torch.full_like(state.linear, math.inf)
-        variance = free.on_all(torch.cholesky_inverse(factor).diagonal())[n_weights : n_weights + n_edges]
+        inverse = torch.cholesky_inverse(factor, out=factor)
+        variance = free.on_all(inverse.diagonal())[n_weights : n_weights + n_edges]
         variance = variance * state.cost / self.equations.n_residuals
         return variance.sqrt() / 10 ** state.log_k[self.functions.reaction]
 
