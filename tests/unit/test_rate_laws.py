@@ -314,6 +314,21 @@ def test_a_constant_stays_where_concentrations_can_tell_it(rng):
     assert torch.equal(law_of("pde_m1", False).within(vector, c), vector)
 
 
+def test_a_catalyst_that_does_nothing_starts_anew(rng):
+    law, parameters = law_and_parameters("regulated", rng)
+    c, _ = states(law, rng)
+    middle = float(c[:, 1].log10().mean())
+    for constant, hill, idle in ((-4.0, -2.0, True), (5.0, 1.0, True), (middle, 1.0, False), (-4.0, 1.0, False)):
+        parameters[LOG_HALF_SATURATION][1], parameters[HILL][0] = constant, hill
+        vector = law.pack(parameters)
+        expected = dict(parameters) | {HILL: torch.zeros(1), LOG_HALF_SATURATION: vector[:5].clone()}
+        expected[LOG_HALF_SATURATION][1] = middle
+        assert torch.allclose(law.roused(vector, c), law.pack(expected) if idle else vector, rtol=1e-12)
+    for name in ("both ways", "catalysed"):
+        other, own = law_and_parameters(name, rng)
+        assert torch.equal(other.roused(other.pack(own), c), other.pack(own))
+
+
 @pytest.mark.parametrize("law", [MassAction(GRAPH), ConvenienceKinetics(GRAPH)])
 def test_textbook_laws_silence_zeros_and_hold_at_any_concentration(law, rng):
     parameters = {name: torch.as_tensor(law.initial(name, rng)) for name in law.shapes}

@@ -15,6 +15,7 @@ LOG_HALF_SATURATION, HILL = "log_half_saturation", "hill_coefficient"
 _LN10 = math.log(10)
 _TYPICAL = 10**0.5  # concentration, where nothing says another
 _FARTHEST = 6.0  # decades of a K from concentrations, beyond which a rate is linear in them, or constant
+_IDLE = 0.02  # standard deviation of the log of a factor that changes no rate
 _NEAR_ZERO = 1e-3  # below which a difference is taken from its series
 
 
@@ -162,6 +163,18 @@ class ConvenienceKinetics(MassAction):
         constants, rest = vector.tensor_split([self.shapes[LOG_HALF_SATURATION][0]])
         own = constants[self.place].clamp(log_c - _FARTHEST, log_c + _FARTHEST)
         return torch.cat([constants.index_copy(0, self.place, own), rest])
+
+    def roused(self, vector: Tensor, concentration: Tensor) -> Tensor:
+        """A catalyst that does nothing is back at h = 0, among its concentrations: there it has a slope, either way."""
+        if HILL not in self.shapes:
+            return vector
+        constants, hill = (part.clone() for part in vector.tensor_split([self.shapes[LOG_HALF_SATURATION][0]]))
+        log_c = super()._log_c({}, concentration, self.catalyst)
+        log_x = log_c - _LN10 * constants[self.place[self.catalyst], None]
+        idle = nn.functional.softplus(hill[:, None] * log_x).std(1) < _IDLE
+        hill[idle] = 0.0
+        constants[self.place[self.catalyst[idle]]] = log_c[idle].mean(1) / _LN10
+        return torch.cat([constants, hill])
 
     def order(self, size: Tensor) -> Tensor:
         return torch.zeros_like(super().order(size))

@@ -143,6 +143,10 @@ class LearnableLaw(RateLaw):
         """(P,) parameters as near to `vector` as concentrations (frames, M) can tell apart."""
         return vector
 
+    def roused(self, vector: Tensor, concentration: Tensor) -> Tensor:
+        """(P,) parameters as `vector`, but for those that have come where they change no rate at all."""
+        return vector
+
     def order(self, size: Tensor) -> Tensor:
         """(R,) power of the unit of concentration that rates are in, at sizes (S,)."""
         return size.new_zeros(len(self.ptr) - 1)

@@ -74,10 +74,13 @@ class Refinement:
     def round(self, state: State, steps: int, stage: Stage) -> State:
         """Weigh all columns, keep what the evidence says at this stage, then descend if that is not all.
 
-        Ties that do not help are released for a round, and closed edges with them: a wrong one holds up the residual,
-        and the functions grow around it. When no ties helped, and the descent without them does not any more either,
-        all are tied in the next round: together they show which are wrong.
+        What came where it changes no rate starts anew. Ties that do not help are released for a round, and closed edges
+        with them: a wrong one holds up the residual, and the functions grow around it. When no ties helped, and the
+        descent without them does not any more either, all are tied in the next round: together they show which are
+        wrong.
         """
+        concentration = self.equations.windows.concentration.flatten(0, 1)
+        state = replace(state, weights=self.functions.law.roused(state.weights, concentration))
         if state.stalled and stage == "tie":
             found = self._descend(self._released(state), steps)
             return replace(found, stalled=False, spent=found.cost > HARDLY_LESS * state.loose_cost)
