@@ -90,6 +90,8 @@ def test_the_held_out_error_is_that_of_the_recovery(answered):
     found = float(recovery[f"rollout_error_{recovery.attrs['method']}"])
     assert [run.relative for run in held_out] == pytest.approx([found], rel=0.05)
     assert any(line.startswith(f"{found:6.3f} ") for line in page.summary(data, recovery))
+    lost = recovery.assign({f"rollout_error_{recovery.attrs['method']}": np.inf})
+    assert page.summary(data, lost)[-1].strip() == "the held-out courses cannot be predicted from their first frame"
     assert f"predicted with {found:.2g} of the error" in page.render("own.nc", data, fit, recovery, "best")
 
 

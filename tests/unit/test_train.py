@@ -9,9 +9,11 @@ import pytest
 import torch
 import xarray as xr
 
+from stoirec.answer.recovery import read_fit
 from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import read_data
 from stoirec.errors import Unsuitable
+from stoirec.files import netcdf
 from stoirec.learn import checkpoint
 from stoirec.learn.comparison import stuck
 from stoirec.learn.evaluation import val_loss
@@ -142,6 +144,24 @@ def test_equations_without_a_solution_in_numbers_are_a_fit_that_diverged(tiny_da
     fit = train(tiny_data, tiny_fit.model_copy(update={"role_prior": True, "refinement_rounds": 2}), CPU)
     assert fit.attrs["status"] == "diverged" and "diverged in round 1 of refinement" in caplog.text
     assert stuck(fit) == "the fit diverged"
+
+
+@pytest.mark.parametrize("factor", [1e60, 1e120, 1e200])
+def test_a_fit_that_reached_numbers_no_file_has_is_one_that_diverged(
+    factor, tiny_data, tiny_fit, tmp_path, monkeypatch
+):
+    """Of rate constants of 1e60 the loss is 1e120: finite, and more than readers take."""
+
+    def astray(*arguments):
+        state = a_round(*arguments)
+        return replace(state, linear=factor * state.linear)
+
+    a_round = Refinement.round
+    monkeypatch.setattr(Refinement, "round", astray)
+    fit = train(tiny_data, tiny_fit.model_copy(update={"role_prior": True, "refinement_rounds": 1}), CPU)
+    netcdf.write(tmp_path / "fit.nc", fit)
+    found = read_fit(tmp_path / "fit.nc")
+    assert found.attrs["status"] == "diverged" and np.isnan(found["val_loss"]) and stuck(found) == "the fit diverged"
 
 
 def test_the_learner_sees_nothing_of_the_truth(fit, tiny_path, tiny_fit, tmp_path):

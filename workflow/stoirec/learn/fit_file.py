@@ -13,6 +13,7 @@ from stoirec.config.fit import FitConfig
 from stoirec.data.dataset import Data
 from stoirec.data.graph_variables import space_variables
 from stoirec.errors import Unsuitable
+from stoirec.files.schema import LARGEST
 from stoirec.learn.evaluation import flux_gram, residual_square, val_loss
 from stoirec.learn.history import VAL_LOSS, History
 from stoirec.learn.losses import PREDICTION, REGULARISERS
@@ -38,27 +39,27 @@ def fit_content(
     rounds: RefinementRounds,
     costs: dict[str, Any],
 ) -> xr.Dataset:
-    """The dataset of fit.nc; values of a diverged fit are whatever it reached, NaN included.
+    """The dataset of fit.nc; values of a diverged fit are whatever it reached, NaN where no file has such.
 
     Args:
         data: in the learner's unit of concentration; `unit`: that in the unit of the file, in which results are.
         costs: attributes that say what it took: n_steps, wall_time_s, threads, device.
     """
     loss = math.nan if history.diverged else val_loss(model, observed.validation)
-    ended = math.isfinite(loss)  # the curve is of a part of the frames
+    ended = loss <= LARGEST  # the curve is of a part of the frames
     attributes = {
         "title": "trained graph neural network",
         "status": "ok" if ended else "diverged",
         "config": config.model_dump_json(),
     }
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             **space_variables(data.space),
             **_coefficients(data, unit, model, _standard_errors(data, model, observed, rounds, ended)),
             **_curves(history),
             "val_loss": (
                 (),
-                loss,
+                loss if ended else math.nan,
                 {"long_name": "mean squared residual over variance of dc/dt, validation", "units": "1"},
             ),
             "train_loss": (
@@ -76,6 +77,12 @@ def fit_content(
         },
         attrs=attributes | costs,
     )
+    return found if ended else found.assign({name: _in_a_file(each) for name, each in found.data_vars.items()})
+
+
+def _in_a_file(values: xr.DataArray) -> xr.DataArray:
+    """NaN for numbers that are larger than any in a file."""
+    return values.where(~(np.isfinite(values) & (np.abs(values) > LARGEST))) if values.dtype.kind == "f" else values
 
 
 def _standard_errors(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stoirec.files.schema import LARGEST
 from stoirec.learn import losses
 
 _log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ class History:
 
     Attributes:
         records: by snapshot: step, coefficient (E,) in single precision, each loss component, val_loss.
-        diverged: whether one of them was not finite.
+        diverged: whether one of them was not finite, or larger than any number in a file.
         sums, n_summed: losses since the last snapshot, and of how many steps.
     """
 
@@ -38,6 +39,7 @@ class History:
         """Record the mean loss components since the last snapshot, or `components` where there were no steps."""
         means = (self.sums / self.n_summed if self.n_summed else components).tolist()
         record = dict(zip(losses.COMPONENTS, means)) | {VAL_LOSS: val_loss}
+        record = {name: math.inf if value > LARGEST else value for name, value in record.items()}
         coefficient = sto_all.detach().to("cpu", torch.float32, copy=True)
         self.records.append({"step": step, "coefficient": coefficient, **record})
         self.sums.zero_()

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -96,6 +97,8 @@ def summary(data: Data, recovery: xr.Dataset) -> list[str]:
         _line(others, "reactions unsure, as other columns may be right"),
         _line(none, "reactions of which no allowed column seems right"),
     ]
+    if not math.isfinite(float(found[ROLLOUT])):
+        return [*lines, "       the held-out courses cannot be predicted from their first frame"]
     what = "of the error of constants, where the held-out courses are predicted from their first frame"
     return [*lines, f"{found[ROLLOUT]:6.3f} {what}"]
 
