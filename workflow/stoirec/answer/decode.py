@@ -34,6 +34,8 @@ class Decoded:
     scale: np.ndarray
 
 
+# coefficients of a fit that describes nothing may be of any size
+@np.errstate(over="ignore", invalid="ignore")
 def decode(space: ColumnSpace, coefficient: np.ndarray, weight: np.ndarray, method: str) -> Decoded:
     """Round `coefficient` (E,) by one of METHODS; `weight` (E,) > 0, inverse variances, is used by the balanced ones.
 

@@ -17,6 +17,7 @@ NAMES = (
 )
 
 
+@np.errstate(over="ignore")  # coefficients of a fit that describes nothing may be of any size
 def r2(learned: np.ndarray, true: np.ndarray) -> float:
     """1 - SSE/SST: the coefficient of determination of `learned` itself, no line refitted; can be negative."""
     spread = ((true - true.mean()) ** 2).sum()
