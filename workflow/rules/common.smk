@@ -155,6 +155,10 @@ _running = FileLock(".snakemake/running.lock")
 
 
 onstart:
+    if workflow.local_exec:
+        # Snakemake 9.27 looks for new jobs once more a second for every job that is done, to hold a limit of jobs a
+        # second: after hundreds of them it is busy with nothing else. Here cores are the limit.
+        workflow.scheduler.job_rate_limiter = None
     try:
         _running.acquire(timeout=0)
     except Timeout:
