@@ -72,7 +72,7 @@ class Regime(Strict):
 
     name: Name
     # a network of its own: "A + 2 B -> C" by the name of the reaction, "A <-> B" where it runs both ways, "A -> " where
-    # it is open; else one is drawn, of the sizes below
+    # it is open, "A + E -> B + E" where E activates or inhibits; else one is drawn, of the sizes below
     reactions: dict[str, str] = {}
     known: list[str] = []  # names of `reactions` whose columns a learner is told; they may be fractional, or unbalanced
     both_ways: bool = False  # whether all `reactions` run both ways
