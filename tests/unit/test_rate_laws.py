@@ -528,6 +528,7 @@ def test_recover_compares_the_laws_and_says_which_it_took(enzymes, tmp_path, cap
     assert "convenience, start 1, is taken: it predicts the validation runs best (val_loss: pde_m1 1: " in caplog.text
     with xr.open_dataset(tmp_path / "answer.nc") as answer:
         assert np.array_equal(answer["stoichiometry"].values, ENZYMES)
+    assert "--rate-law auto" not in caplog.text
     for law in LAWS:
         with xr.open_dataset(tmp_path / f"answer.{law}.fit.nc") as fit:
             assert f'"rate_law":"{law}"' in fit.attrs["config"]
@@ -537,6 +538,7 @@ def test_recover_takes_the_best_of_several_starts(enzymes, tmp_path, caplog, mon
     written_for_a_quick_fit(enzymes, tmp_path / "data.nc", monkeypatch, 1)
     caplog.set_level("INFO")
     cli.recover.recover(tmp_path / "data.nc", tmp_path / "answer.nc", rate_law="mass_action", starts=2, device="cpu")
+    assert "--rate-law auto compares other rate laws with mass_action" in caplog.text
     losses, curves = [], []
     for seed, name in ((1, "answer.fit.nc"), (2, "answer.2.fit.nc")):
         with xr.open_dataset(tmp_path / name) as fit:

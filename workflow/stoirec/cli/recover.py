@@ -88,6 +88,8 @@ def recover(
                 write_fits(content, [config], device, threads, [paths[start]], checkpoint_seconds)
             fits[start] = read_fit(paths[start])
         best = _best(fits)
+        if len(laws) == 1 and (why := comparison.stuck(fits[best])):
+            _log.info("%s: --rate-law auto compares other rate laws with %s", why, rate_law)
         found = _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
     _print_answer(content, found, {"matrix": str(output), "page": str(page), "fit": str(paths[best])}, json_)
 
