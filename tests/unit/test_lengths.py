@@ -19,6 +19,7 @@ from stoirec.refine.lengths import (
     exchanged,
     fitted,
     halved_where_faint,
+    of_any_length,
     primitive,
     shortest,
     split,
@@ -89,6 +90,23 @@ def test_an_open_length_is_shared_by_the_column_and_its_double():
     assert torch.equal(found.columns[:3, :2], torch.stack([column[:2], 2 * column[:2], 3 * column[:2]]))
     assert found.chances[:, 0].numpy() == pytest.approx([0.45, 0.45, 0.1, 0, 0])
     assert torch.equal(found.columns[:, 2:], columns[:, 2:]) and torch.equal(found.chances[:, 1], chances[:, 1])
+
+
+def test_where_a_reactions_own_parameters_may_do_what_sizes_do_all_lengths_that_are_allowed_are_open():
+    """A -> B and 2 B -> 2 C, but not 2 A -> C + D, whose double is beyond the bounds; nor a column that is known."""
+    equations, _, column = problem(COLUMNS[:, [0, 1, 3]])
+    space = equations.functions.space
+    columns, chances, nothing = torch.zeros(4, 7).double(), torch.zeros(4, 3).double(), torch.zeros(0)
+    columns[0], chances[0] = column, torch.tensor([0.9, 0.8, 1.0])
+    parts = (nothing, nothing, nothing, columns, chances, nothing, nothing, nothing, nothing)
+    evidence = Evidence(*parts, convention=torch.zeros(3, dtype=torch.bool))
+    found = of_any_length(evidence, column, space)
+    assert found.chances[:2].T.numpy() == pytest.approx(np.array([[0.45, 0.45], [0.4, 0.4], [1.0, 0.0]]))
+    assert found.columns[1].tolist() == [-2, 2, -1, 1, 0, 0, 0]
+    known = replace(space, known=np.where(np.arange(7) < 2, column.numpy(), np.nan))
+    assert of_any_length(evidence, column, known).chances[0].tolist() == pytest.approx([0.9, 0.4, 1.0])
+    convention = replace(evidence, convention=torch.tensor([True, True, False]))
+    assert torch.equal(of_any_length(convention, column, space).chances, chances)
 
 
 @pytest.mark.parametrize("unclear, n_trials", [([0, 1], 1), ([2], 0), ([0, 1, 2], 1), ([], 0)])

@@ -85,6 +85,12 @@ def test_copies_of_a_reversible_reaction_are_turned_within_themselves():
     space = replace(ColumnSpace.of_roles(graph), reverse_of=np.array([-1, 0]))
     assert space.opposite_edge.tolist() == [-1, -1, 0, 1]
     assert space.copies(2).opposite_edge.tolist() == [-1, -1, 0, 1, -1, -1, 4, 5]
+    # what drives both directions and stays has the sign of a role in both
+    graph = from_pairs(3, 2, [0, 1, 2, 0, 1, 2], [0, 0, 0, 1, 1, 1], [True, False, True, False, True, True])
+    regulated = replace(
+        ColumnSpace.of_roles(graph), reverse_of=np.array([-1, 0]), known=np.array([np.nan, np.nan, 0] * 2)
+    )
+    assert regulated.opposite_edge.tolist() == [-1, -1, -1, 0, 1, 2]
 
 
 def test_refinement_goes_on_from_the_pack_one_by_one(tiny_data):

@@ -100,6 +100,8 @@ def test_repeated_values_count_by_their_mean_and_those_below_detection_by_half_t
         ("time,A,A se\n0,1,-1\n", "row 2: standard error of A: found -1"),
         ("time,species,value\n0,,1\n", "row 2: species: found nothing"),
         ("time,A\n", "table: found no values"),
+        ("exp,time,A\n1,0,1\n1,5,2\n2,0,3\n", "row 4: time: found 0 again, after 5; allowed: times that rise, or a"),
+        ("time,species,value\n0,A,1\n5,A,2\n0,B,1\n0,A,3\n", "row 5: time: found 0 again, after 5"),
         ("", "table: found no values"),
         ("time,A\n0,1\n1,2,3,4\n", "runs.csv, row 3: cells: found 4; allowed: at most 2"),
         ("# a\n\ntime,A\n0,1\n1,#DIV/0!\n", "row 5: A: found #DIV/0!"),
@@ -207,7 +209,7 @@ def test_tables_of_several_runs_become_data(imported, tmp_path, caplog):
     assert imported("--table", "a.csv", "--table", "b.csv", "--table", "c.csv") == 0
     said = caplog.text
     assert "not measured in every run, as if held from outside: E" in said
-    assert "3 runs of 12 to 15 values, c of these for validation; 0.0 %" in said
+    assert "3 runs of 12 to 15 values, run c for validation; 0.0 %" in said
     assert "missing; times end at 11 to 14 h" in said
     file = netcdf.read("data.nc", ())
     assert list(file["run"].values) == ["a", "b", "c"] and file["time"].attrs["units"] == "h"

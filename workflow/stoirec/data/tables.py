@@ -251,7 +251,11 @@ def _add(run: MeasuredRun, where: str, row: int, time: float, species: str, text
     if text.startswith("<"):
         run.below += 1
         value /= 2
-    run.values.setdefault(species, {}).setdefault(time, []).append(value)
+    of_species = run.values.setdefault(species, {})
+    if not run.own and time in of_species and time < next(reversed(of_species)):  # replicates stand side by side
+        found = f"{time:g} again, after {next(reversed(of_species)):g}"
+        raise BadInput(f"{where}, row {row}", "time", found, "times that rise, or a column run that tells runs apart")
+    of_species.setdefault(time, []).append(value)
 
 
 def _add_error(run: MeasuredRun, where: str, row: int, time: float, species: str, text: str) -> None:

@@ -104,6 +104,7 @@ class ConvenienceKinetics(MassAction):
         n_constants: of the whole graph; None: S.
     """
 
+    has_own = True
     place: Tensor
     product: Tensor
     product_of: Tensor

@@ -68,6 +68,7 @@ class PdeM1(LearnableLaw):
         self._names = {function: [f"{function}_{name}" for name in own] for function, own in functions.items()}
         if embedding_dim:
             self.shapes[EMBEDDING] = (graph.n_metabolites, embedding_dim)
+        self.has_own = enzyme_dim > 0
         if enzyme_dim:
             self.shapes[REACTION_EMBEDDING] = (graph.n_reactions, enzyme_dim)
         # by the names of the buffers that say whose each substrate edge is

@@ -62,11 +62,13 @@ class LearnableLaw(RateLaw):
         allows_zero: whether a substrate of size 0 leaves its reaction alone, as if it were none.
         learns_sizes: whether sizes are inputs of learned functions, to which other numbers could stand for 1, 2, ...
         by_consumption: whether an edge whose sign is not known drives the rate only as far as it consumes.
+        has_own: whether a reaction has parameters that no others have.
     """
 
     allows_zero: bool = False
     learns_sizes: bool = False
     by_consumption: bool = False
+    has_own: bool = False
 
     @classmethod
     @abstractmethod

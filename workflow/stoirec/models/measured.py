@@ -120,7 +120,7 @@ def with_courses(network: xr.Dataset, graph: Graph, measured: MeasuredRuns, vali
     text = "%d run%s of %s values, %s for validation; %.1f %% of the values are missing; times end at %s %s"
     number, end = _range(np.isfinite(time).sum(1)), _range(np.nanmax(time, axis=1))
     missing = np.isnan(value[np.isfinite(time)]).mean()
-    held_out = f"{validation} of these" if validation else "none"
+    held_out = f"run {validation}" if validation else "none"
     runs = (len(names), "s" * (len(names) > 1), number)
     _log.info(text, *runs, held_out, 100 * missing, end, units["time_unit"])
     return found

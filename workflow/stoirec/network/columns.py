@@ -172,8 +172,9 @@ class ColumnSpace:
             own, other = graph.edges_of(backward), graph.edges_of(self.reverse_of[backward])
             if not np.array_equal(graph.edge_metabolite[own], graph.edge_metabolite[other]):
                 continue
+            sought = np.isnan(self.known[own])  # a sign that goes without saying may be anything
             turned = (
-                np.array_equal(self.sign[own], -self.sign[other])
+                np.array_equal(self.sign[own][sought], -self.sign[other][sought])
                 and np.array_equal(self.bound[own], self.bound[other])
                 and np.array_equal(self.known[own], -self.known[other], equal_nan=True)
             )

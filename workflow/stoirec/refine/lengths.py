@@ -163,18 +163,40 @@ def split(evidence: Evidence, column: Tensor, convention: Tensor, space: ColumnS
 
     Of a double beyond the bounds of its edges nothing is known but that it was not asked for: it gets the same share.
     """
+    return replace(_shared(evidence, column, 2.0 * convention, space), convention=convention)
+
+
+def of_any_length(evidence: Evidence, column: Tensor, space: ColumnSpace) -> Evidence:
+    """`evidence` in which the half of a doubled column (E,), or the double of another, is as likely, if it is allowed.
+
+    Where functions do not hold, and a reaction's own parameters can do what |S| does.
+    """
+    factor = torch.zeros(space.graph.n_reactions, dtype=column.dtype)
+    for reaction in torch.nonzero(~evidence.convention)[:, 0].tolist():
+        edges = space.graph.edges_of(reaction)
+        own, sought = column[edges].cpu().numpy(), np.isnan(space.known[edges])
+        if sought[own != 0].all() and own.any():
+            doubled = (own % 2 == 0).all()
+            allowed = doubled or (2 * np.abs(own) <= space.bound[edges]).all()
+            factor[reaction] = 0.5 if doubled else 2.0 * allowed
+    return _shared(evidence, column, factor, space)
+
+
+def _shared(evidence: Evidence, column: Tensor, factor: Tensor, space: ColumnSpace) -> Evidence:
+    """`evidence` in which a column (E,) and its multiple are as likely; `factor`: (R,) which, 0 for none."""
     columns, chances = evidence.columns.clone(), evidence.chances.clone()
-    for reaction in torch.nonzero(convention)[:, 0].tolist():
+    for reaction in torch.nonzero(factor)[:, 0].tolist():
         edges = space.graph.edges_of(reaction)
         own = column[edges]
-        is_either = (columns[:, edges] == own).all(1) | (columns[:, edges] == 2 * own).all(1)
+        other = factor[reaction] * own
+        is_either = (columns[:, edges] == own).all(1) | (columns[:, edges] == other).all(1)
         share = chances[is_either, reaction].sum() / 2
         others = torch.nonzero(~is_either)[:, 0][: len(columns) - 2]
         n = 2 + len(others)
-        columns[:n, edges] = torch.cat([own[None], 2 * own[None], columns[others][:, edges]])
+        columns[:n, edges] = torch.cat([own[None], other[None], columns[others][:, edges]])
         chances[:n, reaction] = torch.cat([share.expand(2), chances[others, reaction]])
         columns[n:, edges], chances[n:, reaction] = 0.0, 0.0
-    return replace(evidence, columns=columns, chances=chances, convention=convention)
+    return replace(evidence, columns=columns, chances=chances)
 
 
 def _may_be_shorter(equations: Equations, state: State, columns: np.ndarray) -> tuple[list[np.ndarray], bool]:

@@ -21,6 +21,7 @@ from stoirec.refine.lengths import (
     exchanged,
     fitted,
     halved_where_faint,
+    of_any_length,
     primitive,
     shortest,
     split,
@@ -184,8 +185,10 @@ class Refinement:
         column, final = in_integers(self.equations, found).integers, self.finish(found, steps)
         with_integers = final.cost < found.cost and not self.functions.learns_sizes
         at = replace(final, integers=None) if with_integers else replace(found, cost=min(found.cost, final.cost))
-        evidence = self.evidence(at)
-        return final, split(evidence, column, convention, self.functions.space)
+        evidence = split(self.evidence(at), column, convention, self.functions.space)
+        if self.functions.learns_sizes and self.functions.law.has_own and self._of_any(at) > 1:
+            evidence = of_any_length(evidence, column, self.functions.space)
+        return final, evidence
 
     def _likelier(self, state: State, steps: int) -> State:
         """`state` with columns that are far likelier, if they leave no more than outweighs that, fitted as often."""
@@ -204,10 +207,16 @@ class Refinement:
         alone, which wrong columns with functions of their own fit as well.
         """
         equations, judgement = self.equations.followed(state), self.equations.judgement
-        excess = of_any = _excess(equations, state.cost)
-        if self.held_out is not None:
-            of_any = max(excess, _excess(self.held_out, self.held_out.followed(state).cost(state)[1]))
-        return weigh(equations, state, judgement.alike * of_any, max(excess, judgement.own_runs / self.n_runs))
+        excess = _excess(equations, state.cost)
+        alike = judgement.alike * self._of_any(state)
+        return weigh(equations, state, alike, max(excess, judgement.own_runs / self.n_runs))
+
+    def _of_any(self, state: State) -> float:
+        """How many times more is left than noise leaves, of what was fitted or of what was held out; at least 1."""
+        excess = _excess(self.equations.followed(state), state.cost)
+        if self.held_out is None:
+            return excess
+        return max(excess, _excess(self.held_out, self.held_out.followed(state).cost(state)[1]))
 
     def _descend(self, state: State, steps: int) -> State:
         """`descend` on the open edges: a graph without the closed ones is smaller."""
