@@ -12,6 +12,7 @@ from stoirec.config.fit import FitConfig, GraphModel
 from stoirec.config.study import Choice, load_study
 from stoirec.errors import BadInput
 from stoirec.kinetics.pde_m1 import PdeM1
+from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import from_pairs
 from stoirec.study import waves
 from stoirec.study.budget import (
@@ -369,7 +370,7 @@ def test_answers_by_several_decoders_are_trained_once(trial):
 @pytest.mark.parametrize("gated, per_weight", [(False, REFINEMENT_SECONDS), (True, REFINEMENT_SECONDS_GATED)])
 def test_refinement_counts_by_its_rounds_and_weights(trial, gated, per_weight, shape):
     shape = {"substrate_gate": gated} | shape
-    law = PdeM1.of(from_pairs(2, 1, [0, 1], [0, 0], [True, False]), GraphModel(**shape))
+    law = PdeM1.of(ColumnSpace.of_roles(from_pairs(2, 1, [0, 1], [0, 0], [True, False])), GraphModel(**shape))
     seconds = 3 * per_weight * sum(math.prod(size) for size in law.shapes.values())
     refined = {"role_prior": True, "role_signs": True, "refinement_rounds": 3, "graph_model": shape}
     found = []
