@@ -474,6 +474,10 @@ def test_names_of_a_file_reach_equations_and_tables(named):
     assert equation(named, coefficient, 0) == f"atp_c + 2 {HOSTILE} → 1.5 $x_{{"
     assert column_text(named, coefficient, 1) == f"−1 {HOSTILE}, +1 _y"
     assert equation(replace(named, metabolite_names=()), coefficient, 1) == "M1 → M3"
+    drives = np.zeros(named.n_edges, bool)
+    drives[named.edges_of(1).start] = True
+    without = np.where(drives, 0.0, coefficient)
+    assert equation(replace(named, metabolite_names=()), without, 1, "⇌", drives) == "M1 ⇌ M3 + M1"
     recovery = xr.Dataset(
         {
             "stoichiometry": (("metabolite", "reaction"), named.matrix(coefficient * [1, 1, 1, 2, 2])),

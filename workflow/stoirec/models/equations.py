@@ -8,7 +8,7 @@ import xarray as xr
 
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
-from stoirec.network.notation import terms
+from stoirec.network.notation import sides
 
 _DIGITS = 12  # of fractional coefficients, which are to be read again
 _HEADER = ("reaction", "equation", "candidates", "confidence", "no_column_probability", "alternative")
@@ -16,10 +16,7 @@ _HEADER = ("reaction", "equation", "candidates", "confidence", "no_column_probab
 
 def equation(space: ColumnSpace, coefficient: np.ndarray, reaction: int) -> str:
     """`A + 2 B -> C` of a column on the edges (E,); what drives without a change stands on both sides."""
-    graph, own = space.graph, space.graph.edges_of(reaction)
-    unchanged = graph.edge_metabolite[own][space.catalyses[own]]
-    both = [graph.metabolite_name(int(metabolite)) for metabolite in unchanged]
-    left, right = (" + ".join(terms(graph, coefficient, reaction, sign, _DIGITS) + both) for sign in (-1, 1))
+    left, right = sides(space.graph, coefficient, reaction, space.catalyses, _DIGITS)
     return f"{left} -> {right}".strip()
 
 

@@ -10,11 +10,28 @@ def signed_coefficient(value: float) -> str:
     return f"{float(value):+.6g}".replace("-", "−", 1) if value else "0"
 
 
-def equation(graph: Graph, coefficient: np.ndarray, reaction: int, arrow: str = "→") -> str:
-    """A column as a chemist writes it: M3 + 2 M7 → M1. `coefficient`: (E,)."""
-
-    left, right = (" + ".join(terms(graph, coefficient, reaction, sign)) or "∅" for sign in (-1, 1))
+def equation(
+    graph: Graph, coefficient: np.ndarray, reaction: int, arrow: str = "→", catalyses: np.ndarray | None = None
+) -> str:
+    """A column as a chemist writes it: M3 + 2 M7 → M1. `coefficient`, `catalyses`: as of `sides`."""
+    left, right = (side or "∅" for side in sides(graph, coefficient, reaction, catalyses))
     return f"{left} {arrow} {right}"
+
+
+def sides(
+    graph: Graph, coefficient: np.ndarray, reaction: int, catalyses: np.ndarray | None = None, digits: int = 6
+) -> tuple[str, str]:
+    """Both sides of a column's equation: M3 + 2 M7, M1.
+
+    Args:
+        coefficient: (E,) of all edges.
+        catalyses: (E,) bool, what drives without a change, and stands on both sides; None: nothing.
+    """
+    own = graph.edges_of(reaction)
+    unchanged = [] if catalyses is None else graph.edge_metabolite[own][catalyses[own]].tolist()
+    both = [graph.metabolite_name(metabolite) for metabolite in unchanged]
+    left, right = (" + ".join(terms(graph, coefficient, reaction, sign, digits) + both) for sign in (-1, 1))
+    return left, right
 
 
 def terms(graph: Graph, coefficient: np.ndarray, reaction: int, sign: int, digits: int = 6) -> list[str]:

@@ -66,16 +66,16 @@ def _metabolites(by_metabolite: pd.DataFrame) -> Html:
 
 def _columns(space: ColumnSpace, found: Sequence[Balance]) -> Html:
     graph, rows = space.graph, {}
-    sign = np.where(space.sign == 0, np.where(graph.edge_is_substrate, -1.0, 1.0), space.sign)
+    sign = np.where(space.catalyses, 0.0, space.likely_sign)
     for reaction, each in enumerate(found):
         column = np.zeros(graph.n_edges)
         if each.column is not None:
             column[graph.edges_of(reaction)] = each.column
         rows[graph.reaction_name(reaction)] = {
-            "candidates": equation(graph, sign, reaction),
+            "candidates": equation(graph, sign, reaction, catalyses=space.catalyses),
             "before any data": SAYS[each.says],
             "numbers left open": each.n_free,
-            "balanced": equation(graph, column, reaction) if each.column is not None else None,
+            "balanced": None if each.column is None else equation(graph, column, reaction, catalyses=space.catalyses),
         }
     return table(
         pd.DataFrame.from_dict(rows, orient="index"),

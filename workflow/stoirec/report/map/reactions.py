@@ -73,13 +73,13 @@ def recovered_reactions(
                 graph.edge_metabolite[edges],
                 answer[edges],
                 space.catalyses[edges],
-                equation(graph, answer, reaction, arrow),
+                equation(graph, answer, reaction, arrow, space.catalyses),
                 reversible,
                 lowest,
                 state,
                 [] if state == SURE_OF else list(_alternatives(space, recovery, answer, reaction)),
                 None if true is None else bool((answer[edges] == true[edges]).all()),
-                None if true is None else equation(graph, true, reaction, arrow),
+                None if true is None else equation(graph, true, reaction, arrow, space.catalyses),
                 [reaction, *([back[reaction]] if reversible else [])],
             )
         )
@@ -96,7 +96,7 @@ def _alternatives(
     for place, rank in enumerate(others):
         probability = np.exp(-costs[rank] / 2)
         if place == 0 or probability >= _WORTH_NAMING:
-            yield f"{equation(graph, columns[rank], reaction)} ({probability:.2g})"
+            yield f"{equation(graph, columns[rank], reaction, catalyses=space.catalyses)} ({probability:.2g})"
 
 
 def listed(reactions: list[RecoveredReaction]) -> pd.DataFrame:
