@@ -425,7 +425,7 @@ def recovery(tmp_path):
 def test_the_answer_as_equations_can_be_imported_again(recovery, tmp_path):
     text = export_text(recovery, "recovery.nc", "equations")
     assert "HXK,atp + hxk -> adp + g6p + h + hxk,,0.9700,0.0010" in text
-    assert "PGI,g6p -> f6p,,0.9700,0.0010,2 g6p -> 2 f6p" in text
+    assert "PGI,g6p <-> f6p,,0.9700,0.0010,2 g6p -> 2 f6p" in text and "PGI_reverse" not in text
     (tmp_path / "answer.csv").write_text(text.replace(",alternative", ",remark"))
     again = pose(read_reactions(tmp_path / "answer.csv"), ["all"])
     graph = space_of(recovery, "recovery.nc").graph

@@ -14,10 +14,22 @@ _DIGITS = 12  # of fractional coefficients, which are to be read again
 _HEADER = ("reaction", "equation", "candidates", "confidence", "no_column_probability", "alternative")
 
 
-def equation(space: ColumnSpace, coefficient: np.ndarray, reaction: int) -> str:
+def opposite_columns(space: ColumnSpace, coefficient: np.ndarray) -> dict[int, int]:
+    """backward -> forward, of reactions whose columns, of `coefficient` (E,), are opposite and belong together."""
+    graph, found = space.graph, {}
+    for backward, forward in enumerate([] if space.reverse_of is None else space.reverse_of.tolist()):
+        if forward >= 0:
+            one, other = graph.edges_of(backward), graph.edges_of(forward)
+            same = np.array_equal(graph.edge_metabolite[one], graph.edge_metabolite[other])
+            if same and np.array_equal(coefficient[one], -coefficient[other]):
+                found[backward] = forward
+    return found
+
+
+def equation(space: ColumnSpace, coefficient: np.ndarray, reaction: int, arrow: str = "->") -> str:
     """`A + 2 B -> C` of a column on the edges (E,); what drives without a change stands on both sides."""
     left, right = sides(space.graph, coefficient, reaction, space.catalyses, _DIGITS)
-    return f"{left} -> {right}".strip()
+    return f"{left} {arrow} {right}".strip()
 
 
 def alternatives(recovery: xr.Dataset, space: ColumnSpace) -> list[list[str]]:
@@ -34,20 +46,28 @@ def alternatives(recovery: xr.Dataset, space: ColumnSpace) -> list[list[str]]:
 
 def equation_table(recovery: xr.Dataset, space: ColumnSpace) -> str:
     """All reactions of a recovery as comma-separated text: the least confidence of a reaction's entries, the
-    probability that no column is right, and the next best column.
+    probability that no column is right, and the next best column. Opposite columns of a reaction are one equation.
     """
     graph, text = space.graph, io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_HEADER)
     answer = graph.on_edges(recovery["stoichiometry"].values)
     others = alternatives(recovery, space)
+    backward = opposite_columns(space, answer)
+    both_ways = {forward: back for back, forward in backward.items()}
     for reaction in range(graph.n_reactions):
-        own = graph.edges_of(reaction)
+        if reaction in backward:
+            continue
+        directions = [reaction, *([both_ways[reaction]] if reaction in both_ways else [])]
+        own = np.isin(graph.edge_reaction, directions)
         confidence = recovery["confidence"].values[own].min(initial=1.0)
         none_right = (
-            float(recovery["no_column_probability"][reaction]) if "no_column_probability" in recovery else np.nan
+            recovery["no_column_probability"].values[directions].max()
+            if "no_column_probability" in recovery
+            else np.nan
         )
-        row = [graph.reaction_name(reaction), equation(space, answer, reaction), ""]
+        arrow = "<->" if reaction in both_ways else "->"
+        row = [graph.reaction_name(reaction), equation(space, answer, reaction, arrow), ""]
         row += [f"{confidence:.4f}", "" if np.isnan(none_right) else f"{none_right:.4f}"]
         table.writerow([*row, *others[reaction][:1]])
     return text.getvalue()

@@ -17,6 +17,7 @@ import libsbml
 import numpy as np
 
 from stoirec.errors import BadInput
+from stoirec.models.equations import opposite_columns
 from stoirec.models.formulas import CHARGE, MASS, elements, formula_of
 from stoirec.models.model import Model, Reaction, Species, listing
 from stoirec.network.columns import ColumnSpace
@@ -260,7 +261,7 @@ def _write_species(model: libsbml.Model, space: ColumnSpace) -> list[str]:
 
 def _write_reactions(model: libsbml.Model, recovered: Recovered, species: list[str]) -> None:
     graph, coefficient = recovered.space.graph, recovered.coefficient
-    merged = _opposite(recovered)
+    merged = opposite_columns(recovered.space, recovered.coefficient)
     ids = _ids([graph.reaction_name(j) for j in range(graph.n_reactions)], "R")
     for j in (j for j in range(graph.n_reactions) if j not in merged):
         reaction = model.createReaction()
@@ -307,19 +308,6 @@ def _describe(reaction: libsbml.Reaction, recovered: Recovered, j: int) -> None:
         reaction.setMetaId(f"meta_{reaction.getId()}")
     none = "" if math.isnan(none_right) else f' noColumnProbability="{none_right:.6g}"'
     reaction.setAnnotation(f'<recovery xmlns="{_NAMESPACE}" confidence="{confidence:.6g}"{none}/>')
-
-
-def _opposite(recovered: Recovered) -> dict[int, int]:
-    """backward -> forward, of reactions whose columns are opposite and belong together."""
-    reverse_of, graph = recovered.space.reverse_of, recovered.space.graph
-    found = {}
-    for backward, forward in enumerate([] if reverse_of is None else reverse_of.tolist()):
-        if forward >= 0:
-            one, other = graph.edges_of(backward), graph.edges_of(forward)
-            same = np.array_equal(graph.edge_metabolite[one], graph.edge_metabolite[other])
-            if same and np.array_equal(recovered.coefficient[one], -recovered.coefficient[other]):
-                found[backward] = forward
-    return found
 
 
 def _ids(names: list[str], letter: str) -> list[str]:
