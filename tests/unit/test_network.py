@@ -72,6 +72,15 @@ def test_decoys_have_the_role_mix_of_the_true_edges(ratio, seed):
     assert graph.edge_is_substrate[~is_true].sum() == round((~is_true).sum() * share)
 
 
+def test_a_reaction_that_is_known_has_no_decoys():
+    """Its zeros are known: one that drives would be taken for a catalyst, in the simulation and by a learner."""
+    matrix = np.zeros((20, 10), int)
+    matrix[:3, :5], matrix[3, :5], matrix[5, 5:], matrix[9, 5:] = -1, 2, -1, 1
+    known = np.arange(10) < 4
+    graph, is_true = candidate_graph(matrix, 1.0, 0, known=known)
+    assert (~is_true).sum() == is_true.sum() and not known[graph.edge_reaction[~is_true]].any()
+
+
 def test_more_decoys_than_free_pairs_are_refused(tiny_regime):
     with pytest.raises(ValueError, match="pairs are free"):
         candidate_graph(random_stoichiometry(tiny_regime), 10.0, 0)

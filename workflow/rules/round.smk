@@ -21,5 +21,5 @@ rule round:
     message:
         "round {wildcards.config_id} on {wildcards.data}"
     shell:
-        "exec python -m stoirec.job $PPID stoirec round {params.fit:q} --decoder {params.decoder} --data {input.data:q} "
-        "-o {output.recovery:q} > {log:q} 2>&1"
+        "exec python -m stoirec.job $PPID stoirec round {params.fit:q} --decoder {params.decoder} "
+        "--data {input.data:q} -o {output.recovery:q} > {log:q} 2>&1"

@@ -21,4 +21,5 @@ rule simulate:
     message:
         "simulate {wildcards.data}"
     shell:
-        "exec python -m stoirec.job $PPID stoirec simulate {input.regime:q} --seed {params.seed} -o {output.data:q} > {log:q} 2>&1"
+        "exec python -m stoirec.job $PPID stoirec simulate {input.regime:q} --seed {params.seed} "
+        "-o {output.data:q} > {log:q} 2>&1"

@@ -55,7 +55,7 @@ class MassAction(LearnableLaw):
 
     def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
         edges = self.substrates_of(reactions, sizes.shape[1])
-        powers = sizes + self._is_catalyst(sizes)[edges][:, None]
+        powers = sizes + self.is_catalyst[edges][:, None]
         return (powers @ self._log_c(parameters, concentration, edges)).exp()
 
     def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,11 +68,7 @@ class MassAction(LearnableLaw):
 
     def _powers(self, size: Tensor) -> Tensor:
         """(S,) powers of the concentrations."""
-        return size + self._is_catalyst(size)
-
-    def _is_catalyst(self, like: Tensor) -> Tensor:
-        """(S,) 1 for catalysts, else 0."""
-        return torch.zeros_like(self.metabolite, dtype=like.dtype).index_fill(0, self.catalyst, 1.0)
+        return size + self.is_catalyst
 
     def _log_c(self, parameters: Parameters, concentration: Tensor, edges: slice | Tensor) -> Tensor:
         """(*edges, frames) log of what the factor of a substrate edge depends on."""

@@ -40,7 +40,6 @@ class PdeM1(LearnableLaw):
     reaction: Tensor
     message_row: Tensor
     message_ptr: Tensor
-    _is_catalyst: Tensor
 
     def __init__(
         self,
@@ -88,8 +87,6 @@ class PdeM1(LearnableLaw):
         }
         for name, each in buffers.items():
             self.register_buffer(name, torch.as_tensor(each, dtype=torch.int64), persistent=False)
-        is_catalyst = torch.as_tensor(self.catalyses[graph.substrate_edges])
-        self.register_buffer("_is_catalyst", is_catalyst, persistent=False)
 
     @classmethod
     def of(cls, space: ColumnSpace, shape: GraphModel) -> "PdeM1":
@@ -154,7 +151,7 @@ class PdeM1(LearnableLaw):
         return nn.functional.softplus(before), on_rates
 
     def own(self, reactions: Tensor, number: int, parameters: Parameters) -> Tensor | None:
-        return parameters[REACTION_EMBEDDING][reactions] if REACTION_EMBEDDING in self.shapes else None
+        return parameters[REACTION_EMBEDDING][reactions] if self.has_own else None
 
     def rates_of(self, reactions: Tensor, parameters: Parameters, concentration: Tensor, sizes: Tensor) -> Tensor:
         edges = self.substrates_of(reactions, sizes.shape[1])
@@ -259,7 +256,7 @@ class PdeM1(LearnableLaw):
 
     def _gated(self, size: Tensor, edges: Tensor | slice) -> Tensor:
         """Sizes (..., edges, n) as gates take them: of a catalyst one that opens its gate."""
-        return torch.where(self._is_catalyst[edges][..., None], 1.0, size) if len(self.catalyst) else size
+        return torch.where(self.is_catalyst[edges][..., None], 1.0, size) if len(self.catalyst) else size
 
     def _features(
         self,

@@ -35,6 +35,7 @@ class RateLaw(nn.Module, ABC):
     shapes: dict[str, tuple[int, ...]]
     metabolite: Tensor
     ptr: Tensor
+    is_catalyst: Tensor
     catalyst: Tensor
 
     def __init__(self, graph: Graph, catalyses: np.ndarray | None = None) -> None:
@@ -45,8 +46,9 @@ class RateLaw(nn.Module, ABC):
         substrates = graph.substrate_edges
         self.register_buffer("metabolite", _index(graph.edge_metabolite[substrates]), persistent=False)  # (S,)
         reaction = graph.edge_reaction[substrates]
-        catalyst = np.flatnonzero(self.catalyses[substrates])
-        self.register_buffer("catalyst", _index(catalyst), persistent=False)  # positions among the substrate edges
+        is_catalyst = self.catalyses[substrates]
+        self.register_buffer("is_catalyst", torch.as_tensor(is_catalyst), persistent=False)  # (S,)
+        self.register_buffer("catalyst", _index(np.flatnonzero(is_catalyst)), persistent=False)  # their positions
         ptr = np.searchsorted(reaction, np.arange(graph.n_reactions + 1))
         self.register_buffer("ptr", _index(ptr), persistent=False)  # (R + 1,) substrate edges by reaction
 
@@ -103,7 +105,7 @@ class LearnableLaw(RateLaw):
         """
 
     def own(self, reactions: Tensor, number: int, parameters: Parameters) -> Tensor | None:
-        """(reactions, n) parameters that no others have, of some with `number` substrates; None: the law has none."""
+        """(reactions, n) parameters that no others have, of some with `number` substrates; None unless `has_own`."""
         return None
 
     def rates_by_own(

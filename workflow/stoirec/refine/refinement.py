@@ -186,7 +186,7 @@ class Refinement:
         with_integers = final.cost < found.cost and not self.functions.learns_sizes
         at = replace(final, integers=None) if with_integers else replace(found, cost=min(found.cost, final.cost))
         evidence = split(self.evidence(at), column, convention, self.functions.space)
-        if self.functions.learns_sizes and self.functions.law.has_own and self._of_any(at) > 1:
+        if self.functions.learns_sizes and self.functions.law.has_own and self._most_excess(at) > 1:
             evidence = of_any_length(evidence, column, self.functions.space)
         return final, evidence
 
@@ -208,11 +208,11 @@ class Refinement:
         """
         equations, judgement = self.equations.followed(state), self.equations.judgement
         excess = _excess(equations, state.cost)
-        alike = judgement.alike * self._of_any(state)
+        alike = judgement.alike * self._most_excess(state)
         return weigh(equations, state, alike, max(excess, judgement.own_runs / self.n_runs))
 
-    def _of_any(self, state: State) -> float:
-        """How many times more is left than noise leaves, of what was fitted or of what was held out; at least 1."""
+    def _most_excess(self, state: State) -> float:
+        """`_excess` of what was fitted or of what was held out, whichever is more."""
         excess = _excess(self.equations.followed(state), state.cost)
         if self.held_out is None:
             return excess

@@ -185,8 +185,8 @@ def candidate_space(regime: Regime) -> tuple[np.ndarray, ColumnSpace, np.ndarray
     if regime.candidates == "all":
         graph, is_true = every_candidate(stoichiometry)
     else:
-        catalyses = None if own is None else own.catalyses
-        graph, is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network, catalyses)
+        told = () if own is None else (own.catalyses, own.known)
+        graph, is_true = candidate_graph(stoichiometry, regime.decoy_edges, regime.seeds.network, *told)
     space = ColumnSpace.of_roles(graph)
     if own is not None:
         space = _of_own(space, own, stoichiometry)
@@ -276,12 +276,20 @@ def every_candidate(stoichiometry: np.ndarray) -> tuple[Graph, np.ndarray]:
 
 
 def candidate_graph(
-    stoichiometry: np.ndarray, decoy_edges: float, seed: int, catalyses: np.ndarray | None = None
+    stoichiometry: np.ndarray,
+    decoy_edges: float,
+    seed: int,
+    catalyses: np.ndarray | None = None,
+    known: np.ndarray | None = None,
 ) -> tuple[Graph, np.ndarray]:
     """The graph a learner sees, and (E,) bool `edge_is_true`.
 
     `decoy_edges` is the number of decoys per true edge. Decoys have the same mix of roles as the true edges and
-    a true coefficient of zero. `catalyses`: (M, R) bool, edges beside these that drive their reaction.
+    a true coefficient of zero.
+
+    Args:
+        catalyses: (M, R) bool, edges beside these that drive their reaction.
+        known: (R,) bool, reactions that have no decoys: what is known to be 0 and drives would be a catalyst.
 
     Raises:
         ValueError: more decoys asked for than there are free (metabolite, reaction) pairs.
@@ -291,7 +299,8 @@ def candidate_graph(
     metabolite, reaction = np.nonzero(stoichiometry)
     is_substrate = stoichiometry[metabolite, reaction] < 0
     n_decoys = round(decoy_edges * len(metabolite))
-    free = np.flatnonzero((stoichiometry == 0) & ~catalyses)
+    taken = catalyses if known is None else catalyses | known
+    free = np.flatnonzero((stoichiometry == 0) & ~taken)
     if n_decoys > len(free):
         raise ValueError(f"decoy_edges: {n_decoys} decoys asked for, {len(free)} pairs are free")
     rng = generator_stream("decoys", seed)
