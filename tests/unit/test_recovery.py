@@ -187,6 +187,20 @@ def test_oracle_with_balance_is_exact_and_beats_the_baselines(tiny_data, tiny_tr
     assert np.bincount(graph.edge_reaction, balanced) == pytest.approx(np.zeros(16), abs=1e-5)
 
 
+def test_what_the_true_fluxes_leave_open_stays_what_roles_and_balance_say(rng):
+    """Of two reactions with one flux and the same metabolites only the sum of the columns can be told."""
+    graph = from_pairs(3, 2, [0, 1, 2] * 2, [0] * 3 + [1] * 3, [True, False, False] * 2)
+    space = ColumnSpace.of_roles(graph)
+    flux = rng.uniform(1, 2, (50, 1)) * [1.0, 2.0]
+    sums = np.array([-2.0, 1.0, 1.0]) * 1.0 + np.array([-3.0, 2.0, 1.0]) * 2.0
+    _, balanced = least_squares(space, flux, flux[:, :1] * sums)
+    assert balanced[:3] + 2 * balanced[3:] == pytest.approx(sums)
+    assert balanced[:3].sum() == pytest.approx(0) and balanced[3:].sum() == pytest.approx(0)
+    roles = np.array([-4 / 3, 2 / 3, 2 / 3])
+    moved = balanced.reshape(2, 3) - roles
+    assert moved[1] == pytest.approx(2 * moved[0])  # the least change that explains the sum
+
+
 def test_scale_blind_oracle_has_lost_the_scale_of_every_column(tiny_data, frames):
     blind = oracle_coefficients(tiny_data.space, *frames)["oracle_scale_blind"]
     size = np.bincount(tiny_data.graph.edge_reaction, np.abs(blind)) / np.bincount(tiny_data.graph.edge_reaction)

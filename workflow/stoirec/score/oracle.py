@@ -1,14 +1,16 @@
 """Ceilings: what a learner could reach on a data set, computed from the truth.
 
 Row least squares regresses each dc_i/dt on the true fluxes of the reactions that touch metabolite i; balanced least
-squares adds that columns conserve what is conserved, which tells reactions with collinear fluxes apart. The scale-blind
-oracle knows each flux only up to a factor, as a learner does whose functions can absorb it.
+squares is of columns that conserve what is conserved, which tells reactions with collinear fluxes apart. The
+scale-blind oracle knows each flux only up to a factor, as a learner does whose functions can absorb it.
 """
 
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
+from scipy.linalg import null_space
 
 from stoirec.data.dataset import Data
 from stoirec.data.windows import integrals
@@ -16,7 +18,8 @@ from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import Graph
 from stoirec.simulate.truth import Truth
 
-_SUM_WEIGHT = 10.0  # of a column-sum equation, against flux columns of length at most 1
+_HELD = 1e-8  # weight of a coefficient that stays as it was, against the largest of a flux
+_EXACT, _STEPS = 1e-14, 100_000  # LSMR's: tolerance, and iterations at most
 _SAME = 1 - 1e-9  # absolute cosine above which two fluxes are the same up to a factor
 
 
@@ -40,7 +43,7 @@ def oracle_coefficients(space: ColumnSpace, flux: np.ndarray, dcdt: np.ndarray) 
     """(E,) coefficients of the oracles, to be decoded like a learner's.
 
     oracle_least_squares: row least squares on the true fluxes.
-    oracle_balanced: the same with column sums of zero of all that is conserved.
+    oracle_balanced: the same of columns that conserve what is conserved.
     oracle_scale_blind: the balanced columns, each divided by its mean absolute entry.
     """
     graph = space.graph
@@ -51,29 +54,33 @@ def oracle_coefficients(space: ColumnSpace, flux: np.ndarray, dcdt: np.ndarray) 
 
 
 def least_squares(space: ColumnSpace, flux: np.ndarray, dcdt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(E,) coefficients of dc/dt (frames, M) on the true fluxes (frames, R): by row, and with zero column sums.
+    """(E,) coefficients of dc/dt (frames, M) on the true fluxes (frames, R): by row, and of balanced columns.
 
-    By row they have minimum norm where fluxes are collinear. With zero sums, the rows' triangular factors and the sum
-    constraints (with a large weight) make one least-squares problem of E + R equations in E unknowns (more with more
-    conserved quantities).
+    By row they have minimum norm where fluxes are collinear. Balanced ones are what roles and balance alone say, and
+    combinations of each reaction's balanced directions beside it: what fluxes leave open stays as it was. The rows'
+    triangular factors make one sparse problem of them (LSMR: Fong and Saunders, SIAM J. Sci. Comput. 33, 2011).
     """
     graph = space.graph
-    n_edges, n_reactions = graph.n_edges, graph.n_reactions
-    by_row = np.empty(n_edges)
+    by_row, factors, values = np.empty(graph.n_edges), [], []
     scale = np.maximum(np.linalg.norm(flux, axis=0), 1e-300)
-    equations = np.zeros((n_edges + len(space.amounts) * n_reactions, n_edges))
-    values = np.zeros(len(equations))
-    for metabolite, edges, reactions in _rows(graph):
+    rows = list(_rows(graph))
+    for metabolite, edges, reactions in rows:
         q, r = np.linalg.qr(flux[:, reactions] / scale[reactions])
-        projected = q.T @ dcdt[:, metabolite]
-        by_row[edges] = np.linalg.lstsq(r, projected, rcond=1e-10)[0] / scale[reactions]
-        own = edges[: len(r)]  # fewer than these where there are fewer frames
-        equations[np.ix_(own, edges)] = r * scale[reactions] / scale.max()
-        values[own] = projected / scale.max()
-    for quantity, amounts in enumerate(space.amounts):
-        sums = n_edges + quantity * n_reactions + graph.edge_reaction
-        equations[sums, np.arange(n_edges)] = _SUM_WEIGHT * amounts
-    return by_row, np.linalg.lstsq(equations, values, rcond=1e-14)[0]
+        factors.append(r)
+        values.append(q.T @ dcdt[:, metabolite])
+        by_row[edges] = np.linalg.lstsq(r, values[-1], rcond=1e-10)[0] / scale[reactions]
+    size = scale[graph.edge_reaction]  # of an edge's part in dc/dt, over its coefficient
+    by_edge = np.argsort(np.concatenate([edges for _, edges, _ in rows]))
+    of_parts = sparse.block_diag(factors, format="csc")[:, by_edge]
+    balanced = sparse.block_diag([null_space(space.amounts[:, graph.edges_of(j)]) for j in range(graph.n_reactions)])
+    roles = np.where(np.isnan(space.known), np.where(space.catalyses, 0.0, space.likely_sign), space.known)
+    start = balanced @ (balanced.T @ roles)
+    left = np.concatenate(values) - of_parts @ (start * size)
+    equations = sparse.vstack([of_parts @ sparse.diags(size) @ balanced, _HELD * size.max() * balanced]).tocsc()
+    lengths = np.maximum(sparse.linalg.norm(equations, axis=0), 1e-300)
+    scaled, target = equations @ sparse.diags(1 / lengths), np.concatenate([left, np.zeros(graph.n_edges)])
+    moved = sparse.linalg.lsmr(scaled, target, atol=_EXACT, btol=_EXACT, conlim=0, maxiter=_STEPS)[0] / lengths
+    return by_row, start + balanced @ moved
 
 
 def conditioning(graph: Graph, flux: np.ndarray) -> np.ndarray:
