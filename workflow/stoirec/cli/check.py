@@ -48,6 +48,7 @@ def check(
         columns = {name: each.as_dict(space.graph, j) for j, (name, each) in enumerate(found.items())}
         print_json({"columns": columns, "time_courses": None if courses is None else courses.as_dict()})
         return
+    print("columns of S, by what is known of them before anything is trained:")
     for says, text in SAYS.items():
         names = [name for name, each in found.items() if each.says == says]
         shown = f": {listing(names)}" if says in (NONE, SOME) else ""

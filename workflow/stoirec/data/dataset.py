@@ -103,7 +103,8 @@ class Data:
     def training_frames(self, n_runs: int) -> Frames:
         """Those of the first `n_runs` training runs. Raises Unsuitable if there are fewer."""
         if n_runs > self.n_training_runs:
-            raise Unsuitable("n_runs", n_runs, f"1..{self.n_training_runs} (the file's training trajectories)")
+            allowed = f"1..{self.n_training_runs}, the file's training runs: set n_runs in the fit's configuration"
+            raise Unsuitable("n_runs", n_runs, allowed)
         runs = np.flatnonzero(self.run_role == TRAINING)[:n_runs]
         return self._frames(runs, ~self._held_out())
 

@@ -9,12 +9,12 @@ from stoirec.network.graph import Graph
 
 KNOWN, ONE, LENGTH, SOME, NONE, FREE = "known", "one", "length", "some", "none", "free"
 SAYS = {
-    KNOWN: "columns are known",
-    ONE: "have one balanced column beside what is known of them",
-    LENGTH: "have one balanced column but for its length",
-    SOME: "have several, which data must tell apart",
-    FREE: "are held to no balance, so that data must tell all",
-    NONE: "have no balanced column with these edges, signs and bounds",
+    KNOWN: "known",
+    ONE: "one balanced column beside what is known of it",
+    LENGTH: "one balanced column but for its length",
+    SOME: "several balanced columns, which data must tell apart",
+    FREE: "held to no balance: data must tell all",
+    NONE: "no balanced column with these edges, signs and bounds",
 }
 _SMALL = 1e-9  # singular values, of the largest: below, a combination of edges is balanced
 

@@ -77,7 +77,7 @@ def recovered_reactions(
                 reversible,
                 lowest,
                 state,
-                [] if state == SURE_OF else list(_alternatives(space, recovery, answer, reaction)),
+                [] if state == SURE_OF else list(_alternatives(space, recovery, answer, reaction, lowest > 0)),
                 None if true is None else bool((answer[edges] == true[edges]).all()),
                 None if true is None else equation(graph, true, reaction, arrow, space.catalyses),
                 [reaction, *([back[reaction]] if reversible else [])],
@@ -87,16 +87,17 @@ def recovered_reactions(
 
 
 def _alternatives(
-    space: ColumnSpace, recovery: xr.Dataset, answer: np.ndarray, reaction: int, most: int = 2
+    space: ColumnSpace, recovery: xr.Dataset, answer: np.ndarray, reaction: int, holds: bool, most: int = 2
 ) -> Iterator[str]:
-    """The likeliest columns that are not the answer's."""
+    """The likeliest columns that are not the answer's, with their probabilities if the functions `holds` at all."""
     graph, edges = space.graph, space.graph.edges_of(reaction)
     columns, costs = recovery["alternative"].values, recovery["alternative_cost"].values[:, reaction]
     others = np.flatnonzero((columns[:, edges] != answer[edges]).any(axis=1) & np.isfinite(costs))[:most]
     for place, rank in enumerate(others):
         probability = np.exp(-costs[rank] / 2)
         if place == 0 or probability >= _WORTH_NAMING:
-            yield f"{equation(graph, columns[rank], reaction, catalyses=space.catalyses)} ({probability:.2g})"
+            text = equation(graph, columns[rank], reaction, catalyses=space.catalyses)
+            yield f"{text} ({probability:.2g})" if holds else text
 
 
 def listed(reactions: list[RecoveredReaction]) -> pd.DataFrame:

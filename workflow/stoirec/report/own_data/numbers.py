@@ -135,7 +135,10 @@ def _described(fit: xr.Dataset, names: list[str]) -> list[str]:
     text = "of the variance of dc/dt, or of measured changes, is left by the fit in training runs"
     found = [f"{trained:.2g} {text}, {left:.2g} in what was held out."]
     if names and left >= _POOR:
-        found.append("So little is described that columns can hardly be told apart by it.")
+        cause = (
+            "So little is described" if trained >= _POOR else "The functions hold so little outside the training runs"
+        )
+        found.append(f"{cause} that columns can hardly be told apart by them.")
     elif names:
         found.append(f"Other columns explain the data nearly as well for {named(names)}: the list has the next best.")
     return found
