@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +52,18 @@ SHARED = {
     "convenience": {"graph_model": {"rate_law": "convenience"}},
     "another optimiser": {"optimiser": "nadam", "graph_model": {"hidden_dim": 6}},
 }
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "nadam", "radam"])
+def test_no_step_waits_for_the_compiler_to_be_imported(optimiser):
+    """2 seconds of each job, for what nothing here uses."""
+    code = (
+        "import sys, torch; from stoirec.learn.pack import _OPTIMISERS; p = torch.nn.Parameter(torch.ones(1)); "
+        f"o = _OPTIMISERS[{optimiser!r}]([p], lr=0.1); p.grad = torch.ones(1); "
+        "torch.set_grad_enabled(False); o.step(); o.load_state_dict(o.state_dict()); assert p.item() < 1; "
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("kind", SHARED)

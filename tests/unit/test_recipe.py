@@ -9,7 +9,7 @@ import xarray as xr
 
 from stoirec.config.fit import RecipeName
 from stoirec.data.dataset import read_data
-from stoirec.learn.recipe import PER_SIDE, choose, euler_steps, load, n_crowded
+from stoirec.learn.recipe import PER_SIDE, choose, configured, euler_steps, load, n_crowded
 from stoirec.network.columns import ColumnSpace
 from stoirec.network.graph import from_pairs
 from stoirec.simulate.trajectories import simulate
@@ -37,6 +37,13 @@ def test_the_best_recipe_is_for_smooth_trajectories_of_real_edges(tiny_data):
     name, reason = choose(tiny_data)
     assert name == "best" and "no Euler steps" in reason and "no reaction has" in reason
     assert n_crowded(tiny_data) == 0 and not euler_steps(tiny_data)
+
+
+def test_gradient_descent_ends_early_only_where_runs_differ(tiny_data):
+    """Runs that start alike look like the one that was held out, whatever was learned of them."""
+    assert configured("best", tiny_data, "pde_m1", 1).enough_val_loss == load("best").enough_val_loss > 0
+    alike = tiny_data.concentration[:1] * np.linspace(1, 1.01, len(tiny_data.run_role))[:, None, None]
+    assert configured("best", replace(tiny_data, concentration=alike), "pde_m1", 1).enough_val_loss == 0
 
 
 def test_euler_steps_call_for_the_limiter(limited_regime, data_of):
@@ -79,7 +86,8 @@ def test_reactions_both_ways_call_for_more_gradient_descent(tiny_data):
     name, reason = choose(replace(tiny_data, space=replace(tiny_data.space, reverse_of=reverse_of)))
     assert name == "reversible" and "1 of the reactions" in reason
     best, found = load("best"), load(name)
-    assert found == best.model_copy(update={"n_epochs": found.n_epochs}) and found.n_epochs > best.n_epochs
+    assert found.n_epochs > best.n_epochs and not found.enough_val_loss
+    assert found == best.model_copy(update={"n_epochs": found.n_epochs, "enough_val_loss": 0.0})
 
 
 def test_a_few_large_reactions_are_taken_as_they_are(tiny_data):

@@ -850,7 +850,7 @@ def test_decode_finds_the_zeros_of_decoys():
 
 
 @pytest.mark.parametrize("held_is_right", [False, True])
-def test_a_column_that_is_held_gives_way_to_a_far_likelier_one_that_leaves_no_more(setup, monkeypatch, held_is_right):
+def test_a_column_that_is_held_gives_way_to_a_far_likelier_one_that_leaves_no_more(setup, held_is_right):
     """What the evidence says of reaction 5 is made up: it may be wrong."""
     refinement, truth = setup
     equations, edges = refinement.equations, refinement.equations.graph.edges_of(5)
@@ -868,8 +868,7 @@ def test_a_column_that_is_held_gives_way_to_a_far_likelier_one_that_leaves_no_mo
     about_as_likely = torch.where(columns.any(1)[:, None], 0.5, chances)
     assert likelier(equations, state, replace(found, chances=about_as_likely)) is None
     assert torch.equal(in_integers(equations, likelier(equations, state, found)).integers, likely)
-    monkeypatch.setattr("stoirec.refine.refinement.weigh", lambda *_: found)
-    end = refinement._likelier(state, 10)
+    end = refinement._likelier(state, found, 10)
     assert torch.equal(in_integers(equations, end).integers, truth.integers)
 
 

@@ -131,6 +131,19 @@ def test_a_checkpoint_from_before_a_change_of_meaning_is_started_over(tiny_data,
     assert checkpoint.fingerprint(tiny_data, tiny_fit) != today
 
 
+def test_gradient_descent_ends_at_the_first_snapshot_that_is_good_enough(fit, tiny_data, tiny_fit, tmp_path):
+    """And no sooner; a checkpoint of it leads to the same fit."""
+    losses = fit["val_loss_history"].values
+    place = len(losses) // 2
+    config = tiny_fit.model_copy(update={"enough_val_loss": float(losses[: place + 1].min()) * (1 + 1e-9)})
+    first = int(np.argmax(losses < config.enough_val_loss))
+    path = tmp_path / "checkpoint.pt"
+    ended, again = (train(tiny_data, config, CPU, path) for _ in range(2))
+    assert np.array_equal(ended["step"], fit["step"][: first + 1])
+    assert np.array_equal(ended["coefficient_history"], fit["coefficient_history"][: first + 1])
+    assert ended["coefficient"].equals(again["coefficient"]) and ended.attrs["n_steps"] == ended["step"][-1]
+
+
 def test_divergence_is_recorded_with_its_history(tiny_data, tiny_fit):
     fit = train(tiny_data, tiny_fit.model_copy(update={"learning_rate_start": 1e8, "schedule": "constant"}), CPU)
     assert fit.attrs["status"] == "diverged"

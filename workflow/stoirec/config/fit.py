@@ -11,7 +11,7 @@ from stoirec.config.reading import Strict, parse, read_yaml
 from stoirec.config.regime import Integration, Kinetics, RateLawName, Regime
 
 # What the same keys mean today. Names of fits follow from the first two: raise the one whose results change.
-TRAINING_MEANING = 12  # a changed default, another descent or another checkpoint: all fits are trained anew
+TRAINING_MEANING = 13  # a changed default, another descent or another checkpoint: all fits are trained anew
 REFINEMENT_MEANING = 13  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
 ROUNDING_MEANING = 4  # another decoder or confidence: all fits are rounded anew, none is trained
 
@@ -75,6 +75,11 @@ class FitConfig(Strict):
     )
     epoch_steps: int | None = Field(
         None, ge=1, le=MOST, description="steps per epoch, whatever the data (default: as above)"
+    )
+    enough_val_loss: float = Field(
+        0.0,
+        ge=0,
+        description="gradient descent ends at the first snapshot whose val_loss is below; 0: after all epochs",
     )
     n_runs: int = Field(5, ge=1, le=MOST, description="how many of the training trajectories are used")
     seed: Seed = Field(1, description="initial weights and batches")

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+ENOUGH_RUNS = 2.0  # on networks of the default kind two that start apart give nearly all of S, one does not
+
 
 @dataclass(frozen=True)
 class Frames:

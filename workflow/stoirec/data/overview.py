@@ -9,11 +9,10 @@ import pandas as pd
 
 from stoirec.data.consistency import contradiction
 from stoirec.data.dataset import TRAINING, VALIDATION, Data
-from stoirec.data.frames import effective_runs
+from stoirec.data.frames import ENOUGH_RUNS, effective_runs
 
 _SHOWN = 8  # names in a sentence
 _RESTS = 1e-9  # of its largest value: a metabolite that moves less stands still
-_ENOUGH_RUNS = 2.0  # on networks of the default kind two that start apart give nearly all of S, one does not
 _NOISY = 0.02  # of a standard deviation: more, and a part of S stays unsure
 _UNITS = ((90, "s", 1), (5400, "min", 60), (np.inf, "h", 3600))  # up to how many seconds, and how long each is
 MOVING, STILL, UNMEASURED = "moves", "hardly moves", "not measured"
@@ -129,7 +128,7 @@ def advice(told: dict[str, Any], table: pd.DataFrame) -> list[str]:
         found.append(
             "formulas of the species (--species of import, or in SBML): balance leaves few columns to the data"
         )
-    if told["effective_runs"] < _ENOUGH_RUNS:
+    if told["effective_runs"] < ENOUGH_RUNS:
         found.append(
             f"runs that start elsewhere: those there are say as much as {told['effective_runs']:.2g} of their own, and "
             "along one trajectory wrong columns with functions of their own fit as well"

@@ -47,6 +47,7 @@ def fit_content(
     """
     loss = math.nan if history.diverged else val_loss(model, observed.validation)
     ended = loss <= LARGEST  # the curve is of a part of the frames
+    as_many = max(1, len(observed.training) // len(observed.validation))  # frames of the one as of the other
     attributes = {
         "title": "trained graph neural network",
         "status": "ok" if ended else "diverged",
@@ -64,7 +65,7 @@ def fit_content(
             ),
             "train_loss": (
                 (),
-                val_loss(model, observed.training) if ended else math.nan,
+                val_loss(model, observed.training, as_many) if ended else math.nan,
                 {"long_name": "mean squared residual over variance of dc/dt, training", "units": "1"},
             ),
             **(

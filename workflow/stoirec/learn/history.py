@@ -61,6 +61,10 @@ class History:
         """Whether there were no steps since the last snapshot."""
         return self.n_summed == 0
 
+    def fell_below(self, val_loss: float) -> bool:
+        """Whether it did at a snapshot."""
+        return any(record[VAL_LOSS] < val_loss for record in self.records)
+
     def state(self) -> dict[str, Any]:
         return {
             "records": self.records,

@@ -5,6 +5,7 @@ stand side by side as one that falls apart into copies, each with functions of i
 batches, learning rates, loss weights and end, and leaves the numbers of the others alone.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,21 @@ if TYPE_CHECKING:
     from stoirec.learn.gradient_descent import GradientDescent
 
 INFERRED = "inferred"  # courses, among the parameters
+
+
+def _uncompiled(optimiser: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """The same without torch's compiler, to be called under no_grad.
+
+    To keep the compiler off these methods torch imports it, which takes as long as a thousand steps.
+    """
+    kept_off = ("add_param_group", "state_dict", "load_state_dict", "step")
+    return type(optimiser.__name__, (optimiser,), {name: inspect.unwrap(getattr(optimiser, name)) for name in kept_off})
+
+
 _OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": partial(torch.optim.Adam, fused=True),  # all tensors of a step at once
-    "nadam": torch.optim.NAdam,
-    "radam": torch.optim.RAdam,
+    "adam": partial(_uncompiled(torch.optim.Adam), fused=True),  # all tensors of a step at once
+    "nadam": _uncompiled(torch.optim.NAdam),
+    "radam": _uncompiled(torch.optim.RAdam),
 }
 
 

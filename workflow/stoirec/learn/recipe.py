@@ -7,6 +7,7 @@ import numpy as np
 from stoirec.config.fit import FitConfig, load_fit_config
 from stoirec.config.regime import RateLawName
 from stoirec.data.dataset import Data
+from stoirec.data.frames import ENOUGH_RUNS, effective_runs
 from stoirec.errors import Unsuitable
 from stoirec.network.columns import PER_SIDE
 
@@ -26,13 +27,19 @@ def load(name: str) -> FitConfig:
 
 
 def configured(name: str, data: Data, rate_law: RateLawName, seed: int) -> FitConfig:
-    """The bundled recipe of that name for all training runs of `data`, with a rate law, from a random start."""
+    """The bundled recipe of that name for all training runs of `data`, with a rate law, from a random start.
+
+    Gradient descent ends early only where runs differ: else what was held out is like what was trained on.
+    """
     config = load(name).with_rate_law(rate_law)
     if config.graph_model.enzyme_dim:
         wider = config.graph_model.model_copy(update=_WIDER)
         rate = config.learning_rate_start  # numbers of reactions are learned as the functions are
         config = config.model_copy(update={"graph_model": wider, "learning_rate_embedding_start": rate})
-    return config.model_copy(update={"n_runs": data.n_training_runs, "seed": seed})
+    n_runs = data.n_training_runs
+    differ = effective_runs(data.training_frames(n_runs)) >= ENOUGH_RUNS
+    enough = config.enough_val_loss if differ else 0.0
+    return config.model_copy(update={"n_runs": n_runs, "seed": seed, "enough_val_loss": enough})
 
 
 def choose(data: Data) -> tuple[str, str]:

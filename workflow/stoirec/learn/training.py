@@ -195,8 +195,9 @@ class Training:
         return self.descent.step + self.rounds.steps
 
     def steps_left(self) -> int:
-        """Of gradient descent; none once it diverged."""
-        return 0 if self.history.diverged else self.descent.schedule.n_steps - self.descent.step
+        """Of gradient descent; none once it diverged, or told enough."""
+        over = self.history.diverged or self.history.fell_below(self.config.enough_val_loss)
+        return 0 if over else self.descent.schedule.n_steps - self.descent.step
 
     def refine(self) -> None:
         """A round of refinement, or its end; a fit whose equations have no solution in numbers diverged."""

@@ -177,9 +177,11 @@ class Refinement:
 
         Columns are weighed before there are integers in learned functions, which these disturb.
         """
-        state = self._likelier(state, steps)
+        asked, weighed = state, weigh(self.equations, state)
+        state = self._likelier(state, weighed, steps)
+        weighed = weighed if state is asked else weigh(self.equations, state)
         column = in_integers(self.equations, state).integers
-        state = halved_where_faint(self.equations, state, column, weigh(self.equations, state))
+        state = halved_where_faint(self.equations, state, column, weighed)
         column = in_integers(self.equations, state).integers
         found, convention = shortest(self.equations, state, column, lambda trial: self._descend(trial, steps))
         column, final = in_integers(self.equations, found).integers, self.finish(found, steps)
@@ -190,9 +192,9 @@ class Refinement:
             evidence = of_any_length(evidence, column, self.functions.space)
         return final, evidence
 
-    def _likelier(self, state: State, steps: int) -> State:
+    def _likelier(self, state: State, weighed: Evidence, steps: int) -> State:
         """`state` with columns that are far likelier, if they leave no more than outweighs that, fitted as often."""
-        trial = likelier(self.equations, state, weigh(self.equations, state))
+        trial = likelier(self.equations, state, weighed)
         if trial is None:
             return state
         found, rival = self._descend(trial, steps), self._descend(state, steps)

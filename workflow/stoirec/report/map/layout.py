@@ -95,7 +95,7 @@ def _placed(network: nx.Graph) -> tuple[dict[tuple[str, int], np.ndarray], np.nd
             one: {other: steps**_COMPACT for other, steps in others.items()}
             for one, others in nx.all_pairs_shortest_path_length(own)
         }
-        found = nx.kamada_kawai_layout(own, apart) if len(nodes) > 1 else {nodes[0]: (0, 0)}
+        found = nx.kamada_kawai_layout(own, apart, _scaled(nodes, apart)) if len(nodes) > 2 else nx.circular_layout(own)
         places = np.array([found[node] for node in nodes], float)
         places -= places.mean(axis=0)
         places = places @ np.linalg.svd(places, full_matrices=False)[2].T if len(nodes) > 2 else places
@@ -112,6 +112,16 @@ def _placed(network: nx.Graph) -> tuple[dict[tuple[str, int], np.ndarray], np.nd
         result |= {node: corner + place for node, place in zip(nodes, places)}
         corner, height = corner + [room[0], 0.0], max(height, room[1])
     return result, np.array([width, corner[1] + height])
+
+
+def _scaled(
+    nodes: list[tuple[str, int]], apart: dict[tuple[str, int], dict[tuple[str, int], float]]
+) -> dict[tuple[str, int], np.ndarray]:
+    """Where to start from: classical scaling of the distances, Torgerson, Psychometrika 17, 1952."""
+    distance = np.array([[apart[one][other] for other in nodes] for one in nodes])
+    centre = np.eye(len(nodes)) - 1 / len(nodes)
+    size, direction = np.linalg.eigh(-0.5 * centre @ distance**2 @ centre)
+    return dict(zip(nodes, direction[:, -2:] * np.sqrt(np.maximum(size[-2:], 0.0))))
 
 
 def _nearest(places: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from stoirec.report.own_data.predictions import Prediction, predictions
 from stoirec.report.present import Html, figure, rendered, table
 from stoirec.report.provenance import duration
 
-_DRAWN = 6  # runs; of more, the held-out ones and those that are predicted worst
+_DRAWN = 3  # runs; of more, the held-out ones and those that are predicted worst
 _TITLE = "What these time courses say of the stoichiometric matrix"
 
 
