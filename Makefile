@@ -53,11 +53,11 @@ lint: .venv/installed
 	@c++ --version > /dev/null || { echo "error: no C++ compiler; on Debian: apt-get install g++"; exit 1; }
 	$(PYTHON) -m venv .venv
 	@printf '[build_ext]\nparallel = %s\n' $(cores) > $(DIST_EXTRA_CONFIG)
-	@echo "installing; torch-scatter is compiled on the way: 6 to 7 minutes on one core, less on several"
-	.venv/bin/pip install $(torch) setuptools wheel
-	.venv/bin/pip install --no-build-isolation -e ".[test]"
+	@echo "installing torch, then all else; torch-scatter is compiled on the way: 6 to 7 minutes on one core, 4 on two"
+	.venv/bin/pip install --quiet $(torch) setuptools wheel
+	.venv/bin/pip install --quiet --no-build-isolation -e ".[test]"
 	.venv/bin/python -c 'import torch_scatter' || \
-	  .venv/bin/pip install --no-build-isolation --no-cache-dir --no-deps --force-reinstall $(torch_scatter)
+	  .venv/bin/pip install --quiet --no-build-isolation --no-cache-dir --no-deps --force-reinstall $(torch_scatter)
 	@touch $@
 
 cores = $(shell nproc 2> /dev/null || getconf _NPROCESSORS_ONLN)

@@ -84,7 +84,7 @@ def test_make_installs_torch_first_and_in_the_pinned_version():
     shown = subprocess.run(
         ["make", "-n", "-W", "pyproject.toml", "test"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    installs = re.findall(r"pip install (.*)", shown)
+    installs = re.findall(r"pip install --quiet (.*)", shown)
     assert installs[0].split()[0] == f"torch=={PINS['torch']}"
     assert '-e ".[test]"' in installs[1]
     assert installs[2].endswith(f" torch-scatter=={PINS['torch-scatter']}")

@@ -9,6 +9,7 @@ import pytest
 
 from stoirec import cli
 from stoirec.data.dataset import TRAINING, VALIDATION, read_data
+from stoirec.data.overview import MOVING, STILL, by_metabolite
 from stoirec.data.tables import filled, read_tables
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
@@ -208,7 +209,7 @@ def test_tables_of_several_runs_become_data(imported, tmp_path, caplog):
         table(tmp_path, run_of(n_times, factor), f"{name}.csv")
     assert imported("--table", "a.csv", "--table", "b.csv", "--table", "c.csv") == 0
     said = caplog.text
-    assert "not measured in every run, as if held from outside: E" in said
+    assert "never measured, as if held from outside: E" in said
     assert "3 runs of 12 to 15 values, run c for validation; 0.0 %" in said
     assert "missing; times end at 11 to 14 h" in said
     file = netcdf.read("data.nc", ())
@@ -220,6 +221,17 @@ def test_tables_of_several_runs_become_data(imported, tmp_path, caplog):
     assert [len(course.time) for course in data.courses] == [12, 15, 12]
     assert (data.run_names, data.time_unit, data.unit) == (("a", "b", "c"), "h", "mM")
     np.testing.assert_allclose(data.courses[1].value[3], 2 * (1 + np.exp(-0.3 * np.array([1, 2, 3]))), atol=1e-5)
+
+
+def test_what_rounding_took_counts_as_noise(imported, tmp_path):
+    """An enzyme's last digit moves nothing, and values of two digits are not free of noise."""
+    times = np.arange(12)
+    rows = (f"{t},{2 * np.exp(-0.1 * t):.2f},{1 + 0.01 * (t % 2):.2f},{1 - np.exp(-0.1 * t):.2f}" for t in times)
+    table(tmp_path, "\n".join(["time,A,B,C", *rows]), "a.csv")
+    assert imported("--table", "a.csv") == 0
+    found = by_metabolite(read_data("data.nc"))
+    assert found["moves"].to_dict() == {"A": MOVING, "B": STILL, "C": MOVING}
+    assert found["relative_noise"]["A"] >= 0.01 / np.sqrt(12) / found["standard_deviation"]["A"] * (1 - 1e-9)
 
 
 def test_what_a_table_has_and_the_model_has_not_is_said(imported, tmp_path, caplog):

@@ -115,6 +115,7 @@ def _write_template(output: Path, model: "Model", more: bool) -> None:
         raise BadInput("command line", "--output", output.name, "a name with .csv, for --template")
     with replacing(output) as temporary:
         temporary.write_text(template(model), encoding="utf-8")
+    _log.info("%s: to be filled in; units in brackets, in its header: time [min], ATP [mM], one of all values", output)
 
 
 def _measured(

@@ -98,7 +98,7 @@ def by_metabolite(data: Data) -> pd.DataFrame:
     graph, training = data.graph, data.run_role == TRAINING
     c = data.concentration[training]
     spread, level = c.std(axis=(0, 1)), np.abs(c).max(axis=(0, 1))
-    noise = np.broadcast_to(data.noise, spread.shape)
+    noise = np.maximum(data.noise, _rounding(data))
     rests = spread <= _RESTS * level
     moves = np.where(spread <= np.maximum(_MOVES * noise, _RESTS * level), STILL, MOVING).astype(object)
     moves[data.unmeasured] = UNMEASURED
@@ -119,6 +119,15 @@ def by_metabolite(data: Data) -> pd.DataFrame:
     }
     names = [graph.metabolite_name(place) for place in range(graph.n_metabolites)]
     return pd.DataFrame(columns, index=names)
+
+
+def _rounding(data: Data) -> np.ndarray:
+    """(M,) standard deviation of what rounding took from each metabolite's measured values; 0 where there are none."""
+    if not data.courses:
+        return np.zeros(data.graph.n_metabolites)
+    values = np.concatenate([course.value for course in data.courses])
+    steps = (np.diff(np.unique(column[np.isfinite(column)])) for column in values.T)
+    return np.array([step.min(initial=np.inf) if len(step) else 0.0 for step in steps]) / np.sqrt(12)
 
 
 def advice(told: dict[str, Any], table: pd.DataFrame) -> list[str]:

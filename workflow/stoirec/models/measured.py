@@ -42,9 +42,11 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
     if inferred:
         _log.info("species that were never measured, to be inferred from what they drive: %s", listing(inferred))
     dropped = [id_ for id_ in followed if id_ not in taken and id_ not in inferred]
-    if dropped:
-        text = "species that were not measured in every run, as if held from outside: %s; reactions of theirs are open"
-        _log.info(text, listing(dropped))
+    text = "species that were %s, as if held from outside: %s; reactions of theirs are open"
+    if unseen := [id_ for id_ in dropped if id_ in never]:  # a slip of the pen looks like this
+        _log.warning(text, "never measured", listing(unseen))
+    if partly := [id_ for id_ in dropped if id_ not in never]:
+        _log.info(text, "not measured in every run", listing(partly))
     if others:
         _log.info("columns that are no species of the model, not taken: %s", listing(others))
     if not taken:
