@@ -138,10 +138,11 @@ def _present(time: np.ndarray, series: np.ndarray, error: np.ndarray) -> tuple[n
     there = np.isfinite(series)
     if there.sum() <= _MOST_SMOOTHED:
         return time[there], series[there], error[there]
-    return tuple(
-        np.array([part.mean() for part in np.array_split(values[there], _MOST_SMOOTHED)])
-        for values in (time, series, error)
-    )
+
+    def means(values: np.ndarray) -> np.ndarray:
+        return np.array([part.mean() for part in np.array_split(values[there], _MOST_SMOOTHED)])
+
+    return means(time), means(series), means(error)
 
 
 def _smooth(time: np.ndarray, series: np.ndarray, error: np.ndarray, early: float, at: np.ndarray) -> np.ndarray:
@@ -153,9 +154,9 @@ def _smooth(time: np.ndarray, series: np.ndarray, error: np.ndarray, early: floa
     if not error[there].any() or there.sum() < FEWEST:
         own = time[there]
         return make_interp_spline(own, series[there], k=min(_DEGREE, len(own) - 1))(np.clip(at, own[0], own[-1]))
-    own = _present(time, series, error)
-    spline, _ = _spline(*own, early)
-    return (own[1].std() or 1.0) * spline(place_in_run(at, *own[0][[0, -1]], early))
+    time, series, error = _present(time, series, error)
+    spline, _ = _spline(time, series, error, early)
+    return (series.std() or 1.0) * spline(place_in_run(at, time[0], time[-1], early))
 
 
 def _spline(time: np.ndarray, series: np.ndarray, error: np.ndarray, early: float) -> tuple[BSpline, float]:
@@ -163,9 +164,8 @@ def _spline(time: np.ndarray, series: np.ndarray, error: np.ndarray, early: floa
     unit of time and of concentration makes no difference.
     """
     weight = 1 / np.maximum(error, _SMALLEST * error.max()) ** 2
-    return smoothing_spline(
-        place_in_run(time, *time[[0, -1]], early), series / (series.std() or 1.0), weight / weight.mean()
-    )
+    place = place_in_run(time, time[0], time[-1], early)
+    return smoothing_spline(place, series / (series.std() or 1.0), weight / weight.mean())
 
 
 def place_in_run(time: np.ndarray, first: float, last: float, early: float) -> np.ndarray:

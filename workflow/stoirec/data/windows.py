@@ -63,8 +63,8 @@ class Windows:
 
     def to(self, device: torch.device) -> "Windows":
         """The same on another device."""
-        tensors = (part.to(device) for part in (self.concentration, self.weight, self.target, self.scale))
-        return Windows(*tensors, self.noise)
+        concentration, weight = self.concentration.to(device), self.weight.to(device)
+        return Windows(concentration, weight, self.target.to(device), self.scale.to(device), self.noise)
 
     def chunks(self, size: int) -> Iterator["Windows"]:
         """At most `size` points at a time."""
@@ -116,8 +116,8 @@ class Integrals:
 
     def to(self, device: torch.device) -> "Integrals":
         """The same on another device."""
-        tensors = (part.to(device) for part in (self.concentration, self.weight, self.target, self.scale))
-        return Integrals(*tensors, self.noise)
+        concentration, weight = self.concentration.to(device), self.weight.to(device)
+        return Integrals(concentration, weight, self.target.to(device), self.scale.to(device), self.noise)
 
     def chunks(self, size: int) -> Iterator["Integrals"]:
         """At most `size` points at a time, if a stretch has no more."""

@@ -40,4 +40,8 @@ def _change_square(model: MetabolismPropagation, changes: Integrals) -> Tensor:
 @torch.no_grad()
 def flux_gram(model: MetabolismPropagation, observed: Observed) -> Tensor:
     """(R, R) V'V of the model's fluxes V (frames, R)."""
-    return sum(v @ v.T for v in (model.flux(c.to(model.dtype)).double() for c in observed.concentration.split(_CHUNK)))
+    gram = model.log_k.new_zeros(len(model.log_k), len(model.log_k), dtype=torch.float64)
+    for c in observed.concentration.split(_CHUNK):
+        v = model.flux(c.to(model.dtype)).double()
+        gram += v @ v.T
+    return gram

@@ -240,7 +240,7 @@ def _rate_parameters(model: MetabolismPropagation, unit: float) -> Variables:
             _learned(parameter),
             {"long_name": f"learned {name}", "units": "1"},
         )
-        for name, parameter in model.law.with_unit(model.rate_parameters, unit).items()
+        for name, parameter in model.law.with_unit(dict(model.rate_parameters), unit).items()
     }
 
 

@@ -48,7 +48,11 @@ class MetabolismPropagation(nn.Module):
 
     is_turned: Tensor
     sign: Tensor
+    substrate_sign: Tensor
     substrates: Tensor
+    metabolite: Tensor
+    reaction: Tensor
+    reaction_by_metabolite: Tensor
     reaction_ptr: Tensor
     by_metabolite: Tensor
     stands_in: Tensor
@@ -131,7 +135,7 @@ class MetabolismPropagation(nn.Module):
         """(frames, M) concentrations -> (R, frames) fluxes, limited if the model has the limiter."""
         coefficient = self.coefficient[self.substrates]
         size = self.law.sizes(coefficient, self.substrate_sign)
-        flux = 10.0 ** self.log_k[:, None] * self.law.rates(self.rate_parameters, concentration, size)
+        flux = 10.0 ** self.log_k[:, None] * self.law.rates(self._by_name, concentration, size)
         return flux if self.limiter is None else self._limited(flux, coefficient, concentration)
 
     def _limited(self, flux: Tensor, coefficient: Tensor, concentration: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class RefinementRounds:
         model = copy.deepcopy(self.model.double()).cpu()
         fitted, held_out = self._windows(model.limiter is None)  # limited fluxes have kinks
         unmeasured = None
-        if self.inferred is not None and isinstance(fitted, Windows):
+        if self.inferred is not None and isinstance(fitted, Windows) and isinstance(held_out, Windows):
             fitted, held_out = (self.inferred.beside(model, each) for each in (fitted, held_out))
             unmeasured = self.inferred.as_unknowns.to(fitted.target.device)
         told_apart = effective_runs(self.observed.frames), self.config.judgement
@@ -128,8 +128,8 @@ class RefinementRounds:
             return changes.to(scale.device).scaled(scale), other.to(scale.device).scaled(scale)
         scale = scale_of(self.observed.training.dcdt, self.config)
         scale = unheard(scale, self.observed.training.unmeasured).cpu()
-        if self.data.courses:
-            return tuple(steps(own, self.data.courses, scale, number) for own in (frames, held_out))
+        if courses := self.data.courses:
+            return steps(frames, courses, scale, number), steps(held_out, courses, scale, number)
         return windows(frames, scale, number, self.chance, smooth), windows(held_out, scale, number, smooth=smooth)
 
     def _trained(self) -> State:
@@ -137,7 +137,7 @@ class RefinementRounds:
         model = self.model
         coefficient, log_k = model.coefficient.detach(), model.log_k.detach()
         reaction = torch.as_tensor(self.space.graph.edge_reaction, device=log_k.device)
-        state = State(model.law.pack(model.rate_parameters), coefficient * 10 ** log_k[reaction], log_k)
+        state = State(model.law.pack(dict(model.rate_parameters)), coefficient * 10 ** log_k[reaction], log_k)
         return state.to(torch.device("cpu"))
 
     @torch.no_grad()
@@ -149,7 +149,7 @@ class RefinementRounds:
 
     def checkpoint(self) -> dict[str, Any]:
         """What a checkpoint holds of it, the model aside."""
-        parts = {"state": self.state, "best": self.best, "evidence": self.evidence}
+        parts: dict[str, State | Evidence | None] = {"state": self.state, "best": self.best, "evidence": self.evidence}
         held = {name: None if part is None else asdict(part) for name, part in parts.items()}
         return {"done": self.done, "steps": self.steps, **held}
 

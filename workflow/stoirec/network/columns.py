@@ -168,7 +168,7 @@ class ColumnSpace:
         Only where both have the same metabolites and, with the other sign, the same columns.
         """
         graph, found = self.graph, np.full(self.graph.n_edges, -1)
-        for backward in np.flatnonzero(self.reverse_of >= 0) if self.reverse_of is not None else ():
+        for backward in np.flatnonzero(self.reverse_of >= 0).tolist() if self.reverse_of is not None else ():
             own, other = graph.edges_of(backward), graph.edges_of(self.reverse_of[backward])
             if not np.array_equal(graph.edge_metabolite[own], graph.edge_metabolite[other]):
                 continue
@@ -414,7 +414,8 @@ def _lattice(signature: Signature, per_side: int | None) -> list[_Step]:
             pairs = sorted(
                 (before_order[before], after_order[after]) for (before, p), after in kept.items() if p == place
             )
-            leads.append(tuple(np.array(side, dtype=int) for side in zip(*pairs)) if pairs else (np.zeros(0, int),) * 2)
+            ends = np.array(pairs, dtype=int).reshape(-1, 2)
+            leads.append((ends[:, 0], ends[:, 1]))
         steps.append(_Step(np.array(values), leads, len(before_order), len(after_order)))
         after_order = before_order
     return steps[::-1]
@@ -426,9 +427,9 @@ def _best_paths(
     """(reactions, n_best, n) columns and (reactions, n_best) costs of reactions (reactions, n) that are alike."""
     n_reactions, n_edges = coefficient.shape
     keep = n_best + 1  # one more: the zero column is dropped at the end
-    cost = np.full((n_reactions, 1, keep), np.inf)
+    cost: np.ndarray = np.full((n_reactions, 1, keep), np.inf)
     cost[:, 0, 0] = 0.0
-    column = np.zeros((n_reactions, 1, keep, n_edges))
+    column: np.ndarray = np.zeros((n_reactions, 1, keep, n_edges))
     for edge, step in enumerate(steps):
         edge_cost = weight[:, edge, None] * (coefficient[:, edge, None] - step.values) ** 2
         longer_cost = np.full((n_reactions, step.n_after, len(step.values), keep), np.inf)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from stoirec.config.judgement import DEFAULT, Judgement
-from stoirec.data.windows import Windows
+from stoirec.data.windows import Integrals, Windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.refine.functions import Functions
 from stoirec.refine.jacobian import Dense, Followers, Normal, RowWise, Slopes, with_limiter
@@ -21,13 +21,13 @@ _FRAMES_AT_ONCE = 1000  # in an evaluation of the rates alone
 class Equations:
     """Residuals of `functions` on `windows`, the rates limited by `limiter` if there is one, and their judgement.
 
-    With `unmeasured` metabolites the concentrations of these in the windows are unknowns as well.
+    With `unmeasured` metabolites the concentrations of these in the windows are unknowns as well; never in integrals.
     """
 
     def __init__(
         self,
         functions: Functions,
-        windows: Windows,
+        windows: Windows | Integrals,
         limiter: FluxLimiter | None = None,
         judgement: Judgement = DEFAULT,
         unmeasured: Unmeasured | None = None,
@@ -46,12 +46,12 @@ class Equations:
 
     def followed(self, state: State) -> "Equations":
         """The same with the unmeasured concentrations that are likeliest at `state`."""
-        if self.unmeasured is None:
+        if self.unmeasured is None or not isinstance(self.windows, Windows):
             return self
         windows = self.unmeasured.followed(self.windows, functools.partial(self._residual, state))
         return Equations(self.functions, windows, self.limiter, self.judgement, self.unmeasured)
 
-    def _residual(self, state: State, windows: Windows) -> Tensor:
+    def _residual(self, state: State, windows: Windows | Integrals) -> Tensor:
         """(windows, M)."""
         return self.predicted(self.functions.rates(state, windows), state.linear, windows).T - windows.target
 
@@ -79,14 +79,14 @@ class Equations:
         """What the limiter leaves of F (R, frames) at concentrations (frames, M), and the metabolites that limit."""
         return self.limiter(rate, -linear[self.functions.substrates].clamp(max=0), concentration)
 
-    def kept(self, rate: Tensor, linear: Tensor, windows: Windows) -> Tensor:
+    def kept(self, rate: Tensor, linear: Tensor, windows: Windows | Integrals) -> Tensor:
         """(R, windows, nodes) of F (R, windows, nodes), what the limiter leaves."""
         if self.limiter is None:
             return rate
         share, _ = self.shares(rate.flatten(1), linear, windows.concentration.flatten(0, 1))
         return rate * share.unflatten(1, rate.shape[1:])
 
-    def predicted(self, rate: Tensor, linear: Tensor, windows: Windows) -> Tensor:
+    def predicted(self, rate: Tensor, linear: Tensor, windows: Windows | Integrals) -> Tensor:
         """(M, residuals) what windows hold of dc/dt, over scale, for F (R, windows, nodes)."""
         return self.matrix(linear) @ windows.over_nodes(self.kept(rate, linear, windows))
 
@@ -111,7 +111,7 @@ class Equations:
             total.gradient.add_(part.gradient)
         return Normal(total.matrix.div_(self.n_residuals), total.gradient.div_(self.n_residuals))
 
-    def _jacobian(self, state: State, part: Windows) -> RowWise | Dense:
+    def _jacobian(self, state: State, part: Windows | Integrals) -> RowWise | Dense:
         """Residuals of some windows with their Jacobian at the windows' points."""
         matrix, scale = self.matrix(state.linear), self.windows.scale
         rate = self.functions.rates(state, part)
@@ -130,8 +130,8 @@ class Equations:
         limited = (at_centre, share, limiting)
         return with_limiter(self.functions, matrix, scale, state.linear, *limited, residual, on_weights, on_size)
 
-    def _followers(self, state: State, part: Windows) -> Followers | None:
-        if self.unmeasured is None:
+    def _followers(self, state: State, part: Windows | Integrals) -> Followers | None:
+        if self.unmeasured is None or not isinstance(part, Windows):
             return None
         residual = functools.partial(self._residual, state)
         slope = self.unmeasured.slopes(part, residual)

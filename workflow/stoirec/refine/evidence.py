@@ -217,8 +217,9 @@ def _join(equations: Equations, state: State, others: Others, level: Tensor, fou
         if not all(reaction in place for reaction in pair):
             continue
         own = [place[reaction] for reaction in pair]
-        single = tuple(of.gains.of(row) for of, row in own)
-        penalty = tuple(None if of.penalty is None else of.penalty[row] for of, row in own)
+        forward, backward = (of.gains.of(row) for of, row in own)
+        on_forward, on_backward = (None if of.penalty is None else of.penalty[row] for of, row in own)
+        single, penalty = (forward, backward), (on_forward, on_backward)
         for (of, row), joint in zip(own, joined(equations, state, others, level, pair, single, penalty)):
             of.gains.gain[row], of.gains.k[row] = joint.gain, joint.k
 

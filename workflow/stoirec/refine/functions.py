@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stoirec.data.windows import Windows
+from stoirec.data.windows import Integrals, Windows
 from stoirec.kinetics.rate_law import LearnableLaw
 from stoirec.network.columns import ColumnSpace
 from stoirec.refine.alike import most_alike
@@ -201,14 +201,14 @@ class Functions:
         return self.law.pack(self.law.with_sizes(self.law.unpack(weights), one - slope, slope))
 
     @torch.no_grad()
-    def rates(self, state: State, windows: Windows) -> Tensor:
+    def rates(self, state: State, windows: Windows | Integrals) -> Tensor:
         """(R, windows, nodes) F."""
         concentration = windows.concentration.flatten(0, 1)
         rate = self.law.rates(self.law.unpack(state.weights), concentration, self.size(state)[self.substrates])
         return rate.unflatten(1, windows.concentration.shape[:2])
 
     @torch.no_grad()
-    def rates_of(self, reactions: Tensor, state: State, sizes: Tensor, windows: Windows) -> Tensor:
+    def rates_of(self, reactions: Tensor, state: State, sizes: Tensor, windows: Windows | Integrals) -> Tensor:
         """(reactions, columns, windows, nodes) F of reactions with as many substrates.
 
         Were the sizes of these one of `sizes` (columns, n_substrates). Parameters that a reaction has for itself are

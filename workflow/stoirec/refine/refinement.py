@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stoirec.config.judgement import DEFAULT, Judgement
-from stoirec.data.windows import Windows
+from stoirec.data.windows import Integrals, Windows
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.rate_law import LearnableLaw
 from stoirec.network.columns import ColumnSpace
@@ -58,9 +58,9 @@ class Refinement:
         self,
         law: LearnableLaw,
         space: ColumnSpace,
-        windows: Windows,
+        windows: Windows | Integrals,
         limiter: FluxLimiter | None = None,
-        held_out: Windows | None = None,
+        held_out: Windows | Integrals | None = None,
         n_runs: float = math.inf,
         judgement: Judgement = DEFAULT,
         device: torch.device = _CPU,
@@ -252,4 +252,4 @@ class Refinement:
 def _excess(equations: Equations, cost: float) -> float:
     """How many times more is left than noise leaves, at least 1."""
     judgement = equations.judgement
-    return max(1.0, cost / max(judgement.times_noise * equations.windows.noise, judgement.exact))
+    return max(1.0, cost / max(judgement.times_noise * float(equations.windows.noise), judgement.exact))

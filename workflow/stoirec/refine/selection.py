@@ -137,7 +137,7 @@ def _tied(
 
 def is_noise(equations: Equations, state: State) -> bool:
     """Whether the residual is about what noise leaves."""
-    return state.cost < equations.judgement.times_noise * equations.windows.noise
+    return bool(state.cost < equations.judgement.times_noise * equations.windows.noise)
 
 
 def in_integers(equations: Equations, state: State) -> State:

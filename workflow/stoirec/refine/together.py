@@ -356,8 +356,9 @@ class _Columns:
         found = [gains(self.equations, self.state, others, self.level, reactions).of(0) for reactions in each]
         if len(directions) == 2:
             pair = directions if directions in functions.reversals else directions[::-1]
-            ordered = tuple(found[directions.index(reaction)] for reaction in pair)
-            directions, found = pair, joined(self.equations, self.state, others, self.level, pair, ordered)
+            forward, backward = (found[directions.index(reaction)] for reaction in pair)
+            both = joined(self.equations, self.state, others, self.level, pair, (forward, backward))
+            directions, found = pair, list(both)
         if found[0].gain.max() == -torch.inf:
             return None
         first = torch.tensor(directions[:1], device=self.column.device)

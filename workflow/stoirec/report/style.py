@@ -3,13 +3,14 @@
 Colours are Okabe and Ito's, told apart with any colour vision; line styles and markers repeat what they say.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
 YELLOW, BLUE, VERMILION, PURPLE = "#f0e442", "#0072b2", "#d55e00", "#cc79a7"
@@ -19,7 +20,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)
 
 TRUE, LEARNED, WRONG = BLACK, BLUE, VERMILION
 # The references of every table, as lines.
-REFERENCE_LINES = {
+REFERENCE_LINES: dict[str, dict[str, Any]] = {
     "baseline_unit": {"color": GREY, "linestyle": ":", "label": "baseline −1/+1"},
     "baseline_balanced": {"color": GREY, "linestyle": "--", "label": "baseline, balanced"},
     "oracle_scale_blind": {"color": BLACK, "linestyle": ":", "label": "oracle, scale-blind (scaled)"},
@@ -28,7 +29,7 @@ REFERENCE_LINES = {
 
 WIDTH = 9.0  # inches, as wide as the report's column
 
-_SETTINGS = {
+_SETTINGS: dict[RcKeyType, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -65,7 +66,7 @@ def panels(rows: int, columns: int, height: float, width: float = WIDTH, **optio
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def grid(axis: Axes, which: str = "y") -> None:
+def grid(axis: Axes, which: Literal["both", "x", "y"] = "y") -> None:
     axis.grid(axis=which, color="#e5e7eb", linewidth=0.7)
 
 

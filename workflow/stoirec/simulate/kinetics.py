@@ -12,7 +12,7 @@ from stoirec.kinetics.laws import LAWS
 from stoirec.kinetics.limiter import FluxLimiter
 from stoirec.kinetics.mechanistic import HILL
 from stoirec.kinetics.pde_m1 import REACTION_EMBEDDING, PdeM1
-from stoirec.kinetics.rate_law import RateLaw
+from stoirec.kinetics.rate_law import LearnableLaw, RateLaw
 from stoirec.network.columns import LUMPED
 from stoirec.network.graph import Graph, from_pairs
 from stoirec.streams import generator_stream
@@ -84,7 +84,8 @@ def true_graph(stoichiometry: np.ndarray, catalyses: np.ndarray | None = None) -
     catalyses = np.zeros(stoichiometry.shape, bool) if catalyses is None else catalyses
     metabolite, reaction = np.nonzero((stoichiometry != 0) | catalyses)
     drives = (stoichiometry < 0) | catalyses
-    return from_pairs(*stoichiometry.shape, metabolite, reaction, drives[metabolite, reaction])
+    n_metabolites, n_reactions = stoichiometry.shape
+    return from_pairs(n_metabolites, n_reactions, metabolite, reaction, drives[metabolite, reaction])
 
 
 def true_law(
@@ -95,7 +96,7 @@ def true_law(
     enzyme_dim: int,
     reverse_of: np.ndarray | None = None,
     catalyses: np.ndarray | None = None,
-) -> RateLaw:
+) -> LearnableLaw:
     """The rate law of that name on the graph of (M, R).
 
     Args:
@@ -182,10 +183,9 @@ def random_kinetics(
     Monotone functions are drawn again until every reaction stops when a substrate is gone: concentrations stay
     positive.
     """
-    log_k = generator_stream("rate constants", regime.seeds.rate_constants).uniform(
-        *regime.log_k, stoichiometry.shape[1]
-    )
     size = np.abs(stoichiometry).max(0, initial=1)
+    low, high = regime.log_k
+    log_k = generator_stream("rate constants", regime.seeds.rate_constants).uniform(low, high, len(size))
     lumped = size > LUMPED
     log_k = log_k - np.where(lumped, np.log10(size / regime.max_coefficient), 0.0)
     rng = generator_stream("mlps", regime.seeds.mlps)

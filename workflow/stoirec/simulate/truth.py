@@ -212,14 +212,14 @@ def _rate_law(dataset: xr.Dataset, stoichiometry: np.ndarray, graph: Graph) -> t
         for variable, own in _VARIABLES[name].items()
         if variable != HILL or HILL in dataset
     }
-    sizes = (
+    hidden, out = (
         parameters[bias].size if bias in parameters else 0
         for bias in ("substrate_func_0_bias", "substrate_func_2_bias")
     )
     reverse_of = dataset[_REVERSE_OF].values.astype(int) if _REVERSE_OF in dataset else None
     catalyses = graph.matrix(dataset[_CATALYSES].values.astype(bool)) if _CATALYSES in dataset else None
-    sizes = *sizes, dataset.sizes.get("enzyme_number", 0)
-    return true_law(name, stoichiometry, *sizes, reverse_of, catalyses), parameters
+    enzyme_dim = dataset.sizes.get("enzyme_number", 0)
+    return true_law(name, stoichiometry, hidden, out, enzyme_dim, reverse_of, catalyses), parameters
 
 
 def _parameter_variables(parameters: dict[str, np.ndarray]) -> dict[str, tuple]:

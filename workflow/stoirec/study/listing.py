@@ -20,7 +20,7 @@ from stoirec.study.store import Store
 from stoirec.study.tables import COSTS, read_table
 
 _ALIVE = 300.0  # [s] a job writes a line or a checkpoint more often than that
-STATES = ("done", "diverged", "trained", "running", "stopped", "failed")
+State = Literal["done", "diverged", "trained", "running", "stopped", "failed"]
 _FINITE = ConfigDict(allow_inf_nan=False)
 _OPERATORS = {
     "=": operator.eq,
@@ -167,17 +167,17 @@ def _wanted(name: str, sign: str, text: str, condition: str) -> float | str:
 def _kind(name: str) -> TypeAdapter:
     """The values a column may have."""
     if name == "state":
-        return TypeAdapter(Literal[STATES])
+        return TypeAdapter(State)
     if name in ("fit_id", "parameters", "device"):
         return TypeAdapter(str)
     if not name.startswith("param."):
         return TypeAdapter(float, config=_FINITE)
     *parents, last = name.split(".")[1:]
-    model = FitConfig
+    model: Any = FitConfig
     for parent in parents:
         model = model.model_fields[parent].annotation
     field = model.model_fields[last]
-    bounded = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    bounded: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     return TypeAdapter(bounded, config=_FINITE)
 
 

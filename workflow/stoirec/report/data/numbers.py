@@ -76,7 +76,8 @@ class Regressions:
 def regressions(graph: Graph, flux: np.ndarray) -> Regressions:
     """`flux`: (frames, R) true fluxes over the training trajectories."""
     columns = flux / np.maximum(np.linalg.norm(flux, axis=0), 1e-300)
-    triangle = np.linalg.qr(columns, mode="r")  # same singular values on every subset of columns, far fewer rows
+    # same singular values on every subset of columns, far fewer rows
+    triangle: np.ndarray = np.linalg.qr(columns, mode="r")  # type: ignore[assignment]  # its types know no other mode
     n_reactions, rank, condition = (np.zeros(graph.n_metabolites, kind) for kind in (int, int, float))
     for metabolite in range(graph.n_metabolites):
         reactions = graph.edge_reaction[graph.edge_metabolite == metabolite]

@@ -15,6 +15,8 @@ import torch
 import xarray as xr
 
 from stoirec.data.dataset import Data
+from stoirec.errors import Unsuitable
+from stoirec.files.contents import RECORDED
 from stoirec.kinetics.pde_m1 import EMBEDDINGS, PdeM1
 from stoirec.kinetics.rate_law import Parameters
 from stoirec.learn.fit_file import learned_model
@@ -59,7 +61,13 @@ def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
 
     Args:
         fit: content of fit.nc; data, truth: of the data set it was trained on.
+
+    Raises:
+        Unsuitable: of the truth nothing but fluxes is known.
     """
+    kinetics = truth.kinetics
+    if not isinstance(kinetics, TrueKinetics):
+        raise Unsuitable("truth: rate_law", RECORDED, "a law of which the functions are known")
     model = learned_model(fit, data)
     concentration = truth.completed(data).validation_frames().concentration
     concentration = concentration[:: max(1, len(concentration) // _FRAMES)]
@@ -73,15 +81,14 @@ def compare(fit: xr.Dataset, data: Data, truth: Truth) -> Compensation:
     )
     reactions["log_k_difference"] = fit["log_k"].values - truth.log_k - gauge
     low, high = np.percentile(concentration, _CONCENTRATION_RANGE)
-    curves = response_curves(model, truth.kinetics, np.linspace(low, high, _GRID), gauge)
+    curves = response_curves(model, kinetics, np.linspace(low, high, _GRID), gauge)
     learned, true = curves["learned"].values, curves["true"].values
-    has_messages = isinstance(truth.kinetics.law, PdeM1) and isinstance(model.law, PdeM1)
     return Compensation(
         reactions,
         curves,
         {int(size): r2(curve["learned"].values, curve["true"].values) for size, curve in curves.groupby("coefficient")},
         r2(learned * (learned @ true) / (learned @ learned), true),
-        message_r2(*_messages(model, truth, data.graph, concentration)) if has_messages else np.nan,
+        _compare_messages(model, kinetics, data.graph, concentration),
         gauge,
     )
 
@@ -157,8 +164,8 @@ def _messages_of(
     law: PdeM1, parameters: Parameters, concentration: np.ndarray, size: np.ndarray, edges: np.ndarray
 ) -> torch.Tensor:
     """(messages, N) of N substrates: concentration, |S| and position among the substrate edges (N,)."""
-    c, size = (torch.as_tensor(values)[:, None] for values in (concentration, size))
-    return law.messages(parameters, c, size, torch.as_tensor(edges))[..., 0]
+    c, sizes = (torch.as_tensor(values)[:, None] for values in (concentration, size))
+    return law.messages(parameters, c, sizes, torch.as_tensor(edges))[..., 0]
 
 
 def _tensors(kinetics: TrueKinetics) -> Parameters:
@@ -166,23 +173,26 @@ def _tensors(kinetics: TrueKinetics) -> Parameters:
 
 
 @torch.no_grad()
-def _messages(
-    model: MetabolismPropagation, truth: Truth, graph: Graph, concentration: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Learned and true messages (N, dim) of every true substrate edge in every frame, each at its own |S|."""
-    places = np.flatnonzero(graph.on_edges(truth.stoichiometry)[graph.substrate_edges] < 0)
+def _compare_messages(
+    model: MetabolismPropagation, kinetics: TrueKinetics, graph: Graph, concentration: np.ndarray
+) -> float:
+    """`message_r2` of every true substrate edge in every frame, each at its own |S|; NaN for laws without messages."""
+    learned_law, true_law = model.law, kinetics.law
+    if not isinstance(learned_law, PdeM1) or not isinstance(true_law, PdeM1):
+        return float("nan")
+    true_coefficient = graph.on_edges(kinetics.stoichiometry)
+    places = np.flatnonzero(true_coefficient[graph.substrate_edges] < 0)
     edges = graph.substrate_edges[places]
     c = concentration[:, graph.edge_metabolite[edges]].ravel()
     learned_size, true_size = (
         np.tile(np.abs(x[edges]).astype(float), len(concentration))
-        for x in (model.coefficient.detach().numpy(), graph.on_edges(truth.stoichiometry))
+        for x in (model.coefficient.detach().numpy(), true_coefficient)
     )
-    kinetics = truth.kinetics
     # in the truth's graph they are the only ones
     learned_edges, true_edges = (np.tile(each, len(concentration)) for each in (places, np.arange(len(places))))
-    learned = _messages_of(model.law, model.rate_parameters, c, learned_size, learned_edges)
-    true = _messages_of(kinetics.law, _tensors(kinetics), c, true_size, true_edges)
-    return learned.T.numpy(), true.T.numpy()
+    learned = _messages_of(learned_law, dict(model.rate_parameters), c, learned_size, learned_edges)
+    true = _messages_of(true_law, _tensors(kinetics), c, true_size, true_edges)
+    return message_r2(learned.T.numpy(), true.T.numpy())
 
 
 def message_r2(learned: np.ndarray, true: np.ndarray) -> float:

@@ -27,7 +27,7 @@ from stoirec.report.style import (
 )
 
 _CONSUMED, _PRODUCED = ("#b2400a", "#f0a875"), ("#7db7dd", "#00568a")  # from the largest |S| to 1, and back
-_RIGHT = (0.0, 0.3, 0.52)  # a full row of the confusion table
+_EMPTY, _RIGHT = (1.0, 1.0, 1.0), (0.0, 0.3, 0.52)  # an empty and a full row of the confusion table
 _SHADES = 4  # sizes of |S| that a colour tells apart; larger ones share the darkest
 _NAMED = 7  # values that an axis or a table can name
 
@@ -81,7 +81,7 @@ def _confusion(axis: Axes, confusion: np.ndarray) -> None:
     """Counts where there is room for them, over shades of each row's shares."""
     largest = len(confusion) // 2
     totals = np.maximum(confusion.sum(1, keepdims=True), 1)
-    axis.imshow(confusion / totals, cmap=LinearSegmentedColormap.from_list("", ["white", _RIGHT]), vmin=0, vmax=1)
+    axis.imshow(confusion / totals, cmap=LinearSegmentedColormap.from_list("", [_EMPTY, _RIGHT]), vmin=0, vmax=1)
     occurs = (confusion.sum(1)[:, None] + confusion.sum(0)) > 0
     for (row, column), count in np.ndenumerate(confusion if largest <= _NAMED else np.zeros((0, 0))):
         if occurs[row, column]:
@@ -99,7 +99,7 @@ def _confusion(axis: Axes, confusion: np.ndarray) -> None:
     step = -(-largest // _NAMED)
     values = step * np.arange(-(largest // step), largest // step + 1)
     for set_ticks in (axis.set_xticks, axis.set_yticks):
-        set_ticks(values + largest, [signed_coefficient(value) for value in values])
+        set_ticks(values + largest, [signed_coefficient(value) for value in values.tolist()])
     axis.set(
         xlabel="recovered coefficient", ylabel="true coefficient", title="Confusion (edges; shade: share of the row)"
     )
@@ -249,9 +249,14 @@ def functions(curves: pd.DataFrame, reactions: pd.DataFrame, n_wrong: np.ndarray
 def _responses(axis: Axes, curves: pd.DataFrame) -> None:
     for size, (colour, dashes) in {1: (BLUE, "-"), 2: (VERMILION, "--")}.items():
         curve = curves[curves["coefficient"] == size]
-        for kind, look in (("true", {"color": TRUE, "linewidth": 1}), ("learned", {"color": colour, "linewidth": 2})):
+        for kind, shade, width in (("true", TRUE, 1), ("learned", colour, 2)):
             axis.plot(
-                curve["concentration"], finite(curve[kind]), linestyle=dashes, label=f"{kind}, |S| = {size}", **look
+                curve["concentration"],
+                finite(curve[kind]),
+                linestyle=dashes,
+                label=f"{kind}, |S| = {size}",
+                color=shade,
+                linewidth=width,
             )
     axis.set(
         xlabel="concentration of the substrate",
@@ -268,7 +273,7 @@ def _fluxes(axis: Axes, reactions: pd.DataFrame, n_wrong: np.ndarray) -> None:
     lowest = np.floor(np.log10(np.nanmin(residual, initial=1e-4)))
     axis.hist(
         [residual[n_wrong == 0], residual[n_wrong > 0]],
-        np.logspace(lowest, 1, 30),
+        np.logspace(lowest, 1, 30).tolist(),
         stacked=True,
         color=[LEARNED, WRONG],
         label=["column right", "column wrong"],

@@ -1,5 +1,7 @@
 """A study beside another one that explored in another way."""
 
+from typing import Any
+
 import pandas as pd
 
 from stoirec.config.study import load_study
@@ -24,7 +26,8 @@ def other_study(results: Results) -> Results | None:
 
 def against(results: Results, other: Results) -> tuple[pd.DataFrame, list[str]]:
     """Two studies side by side: what each tried and took, what its choice reached, and the paired difference."""
-    rows, tables = [], []
+    rows: list[dict[str, Any]] = []
+    tables = []
     for study in (results, other):
         costs = study.training
         explored = costs.loc[[fit.fit_id for fit in study.fits]]
