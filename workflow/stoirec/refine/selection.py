@@ -77,7 +77,8 @@ def _commit(equations: Equations, state: State, evidence: Evidence) -> State:
     column, log_k = chosen_together(equations, state, evidence)
     kept = _kept(equations, state, evidence.unit, column, inside)
     more_than_noise = state.cost < equations.judgement.described and not is_noise(equations, state)
-    if torch.equal(kept, inside) and not all_clear and more_than_noise:
+    stuck = torch.equal(kept, inside) and (state.slow or state.settled)  # while steps help, they are sooner
+    if stuck and not all_clear and more_than_noise:
         column, log_k, outside = regrouped(equations, state, evidence)
         state, inside = replace(state, outside=outside), ~outside
         kept = _kept(equations, state, evidence.unit, column, inside)
