@@ -367,7 +367,9 @@ def test_what_a_fit_takes_grows_with_what_it_has_to_find(tiny_data):
     )
     assert small.least_seconds < whole.least_seconds < whole.most_seconds and small.bytes < whole.bytes
     unrefined = expected(tiny_data, config.model_copy(update={"refinement_rounds": 0}))
-    assert unrefined.least_seconds == unrefined.most_seconds < whole.least_seconds
+    assert unrefined.least_seconds < unrefined.most_seconds < whole.most_seconds
+    full = expected(tiny_data, config.model_copy(update={"refinement_rounds": 0, "enough_val_loss": 0.0}))
+    assert full.least_seconds == full.most_seconds == unrefined.most_seconds
 
 
 def test_a_check_does_not_write_over_its_data(measured_file):
