@@ -21,12 +21,14 @@ class History:
     Attributes:
         records: by snapshot: step, coefficient (E,) in single precision, each loss component, val_loss.
         diverged: whether one of them was not finite, or larger than any number in a file.
+        least_val_loss: of all snapshots.
         sums, n_summed: losses since the last snapshot, and of how many steps.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.records: list[dict[str, Any]] = []
         self.diverged = False
+        self.least_val_loss = math.inf
         self.sums = torch.zeros(len(losses.COMPONENTS), dtype=torch.float64, device=device)
         self.n_summed = 0
 
@@ -41,6 +43,7 @@ class History:
         record = dict(zip(losses.COMPONENTS, means)) | {VAL_LOSS: val_loss}
         record = {name: math.inf if value > LARGEST else value for name, value in record.items()}
         coefficient = sto_all.detach().to("cpu", torch.float32, copy=True)
+        self.least_val_loss = min(self.least_val_loss, val_loss)
         self.records.append({"step": step, "coefficient": coefficient, **record})
         self.sums.zero_()
         self.n_summed = 0
@@ -61,10 +64,6 @@ class History:
         """Whether there were no steps since the last snapshot."""
         return self.n_summed == 0
 
-    def fell_below(self, val_loss: float) -> bool:
-        """Whether it did at a snapshot."""
-        return any(record[VAL_LOSS] < val_loss for record in self.records)
-
     def state(self) -> dict[str, Any]:
         return {
             "records": self.records,
@@ -76,6 +75,7 @@ class History:
     def restore(self, state: dict[str, Any]) -> None:
         """Raises many kinds of errors if `state` is of another form."""
         self.records, self.diverged, self.n_summed = state["records"], bool(state["diverged"]), int(state["n_summed"])
+        self.least_val_loss = min((record[VAL_LOSS] for record in self.records), default=math.inf)
         self.sums.copy_(state["sums"].view_as(self.sums))
         if any(record.keys() != {"step", "coefficient", *losses.COMPONENTS, VAL_LOSS} for record in self.records):
             raise ValueError("records of other losses")

@@ -196,7 +196,7 @@ class Training:
 
     def steps_left(self) -> int:
         """Of gradient descent; none once it diverged, or told enough."""
-        over = self.history.diverged or self.history.fell_below(self.config.enough_val_loss)
+        over = self.history.diverged or self.history.least_val_loss < self.config.enough_val_loss
         return 0 if over else self.descent.schedule.n_steps - self.descent.step
 
     def refine(self) -> None:
