@@ -14,7 +14,7 @@ from stoirec.data.graph_variables import space_of, space_variables
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.files.contents import FIT
-from stoirec.learn.comparison import WORTHLESS, contradicted, overfitted
+from stoirec.learn.comparison import WORTHLESS, contradicted, overfitted, undescribed
 from stoirec.network.columns import ColumnSpace, TooManyColumns
 from stoirec.network.graph import Graph
 from stoirec.network.notation import column_text
@@ -73,7 +73,7 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None, fall_back: b
 
 def _method(fit: xr.Dataset, fall_back: bool) -> str:
     """That of the answer, where none is asked for."""
-    if fall_back and fit.attrs["status"] == "ok" and min(fit["train_loss"], fit["val_loss"]) >= WORTHLESS:
+    if fall_back and fit.attrs["status"] == "ok" and fit["val_loss"] >= WORTHLESS and undescribed(fit):
         return ROLES
     return REFINED if "refined_coefficient" in fit else "mass_balanced"
 

@@ -16,6 +16,7 @@ _RESTS = 1e-9  # of its largest value: a metabolite that moves less stands still
 _NOISY = 0.02  # of a standard deviation: more, and a part of S stays unsure
 _UNITS = ((90, "s", 1), (5400, "min", 60), (np.inf, "h", 3600))  # up to how many seconds, and how long each is
 MOVING, STILL, UNMEASURED = "moves", "hardly moves", "not measured"
+_DRIFTS = 0.02  # of a total that no reaction changes: more is no error of smoothing
 _MOVES = 3.0  # times its noise that a metabolite's values are spread, at least, if it moves
 
 
@@ -64,9 +65,10 @@ def overview(data: Data) -> dict[str, Any]:
     Keys: training_runs, validation_runs, effective_runs (that say something of their own), values_per_run (least and
     most), missing (share of the values), derivatives ("given" or "estimated"), contradiction (of given ones with the
     concentrations and times, in words, or None), relative_noise (median over metabolites, of their standard deviation),
-    unmeasured (names of metabolites without a value), still (of those that hardly move), same_drivers (names of
-    reactions whose rates depend on the same metabolites: they have one rate but for |S|), balanced (whether anything
-    is conserved).
+    unmeasured (names of metabolites without a value), still (of those that hardly move), drifting (by quantity that no
+    reaction may change, the run in which its total changes most, and by what share, where that is more than noise),
+    same_drivers (names of reactions whose rates depend on the same metabolites: they have one rate but for |S|),
+    balanced (whether anything is conserved).
     """
     graph, training, table = data.graph, data.run_role == TRAINING, by_metabolite(data)
     moving = table["relative_noise"].notna()
@@ -83,6 +85,7 @@ def overview(data: Data) -> dict[str, Any]:
         "relative_noise": float(table["relative_noise"][moving].median()) if moving.any() else 0.0,
         "unmeasured": [graph.metabolite_name(place) for place in data.unmeasured],
         "still": table.index[table["moves"] == STILL].tolist(),
+        "drifting": _drifting(data),
         "same_drivers": _same_drivers(data),
         "balanced": bool((data.space.amounts != 0).any()),
     }
@@ -162,6 +165,29 @@ def advice(told: dict[str, Any], table: pd.DataFrame) -> list[str]:
     return found
 
 
+def _drifting(data: Data) -> dict[str, tuple[str, float]]:
+    """By quantity, run and share: errors in a unit, a formula or a column show, and what flows in or out unseen."""
+    space, found = data.space, {}
+    changes, metabolite = space.known != 0, data.graph.edge_metabolite
+    in_network = np.bincount(metabolite[changes], minlength=data.graph.n_metabolites) > 0
+    noise = np.maximum(data.noise, _rounding(data))
+    for quantity, amounts in enumerate(space.conserved):
+        own = in_network & (amounts != 0)  # NaN among them
+        edges = own[metabolite] & changes
+        if not own.any() or np.isnan(amounts[own]).any() or own[data.unmeasured].any():
+            continue
+        if space.is_open[data.graph.edge_reaction[edges]].any():
+            continue
+        total, size = data.concentration[..., own] @ amounts[own], data.concentration[..., own] @ np.abs(amounts[own])
+        drift = np.ptp(total, axis=1) / np.maximum(size.mean(axis=1), 1e-300)
+        expected = _DRIFTS + 2 * _MOVES * np.linalg.norm(noise[own] * amounts[own]) / np.maximum(size.mean(), 1e-300)
+        run = int(drift.argmax())
+        if drift[run] > expected:
+            name = space.quantities[quantity] if space.quantities else "mass"
+            found[name] = (data.run_name(run), round(float(drift[run]), 3))
+    return found
+
+
 def _same_drivers(data: Data) -> list[list[str]]:
     """Groups of reactions that the same metabolites drive."""
     graph, groups = data.graph, defaultdict(list)
@@ -188,6 +214,12 @@ def sentences(told: dict[str, Any]) -> list[str]:
     ]
     if told["contradiction"]:
         lines.append(f"dcdt contradicts concentration and time: {told['contradiction']}")
+    if told["drifting"]:
+        shown = [f"{name} by {share:.0%} in run {run}" for name, (run, share) in told["drifting"].items()]
+        lines.append(
+            f"totals change that no reaction here may change, {_listed(shown)}: a unit, a formula or a column of the "
+            "table is wrong, or something flows in or out"
+        )
     if told["unmeasured"]:
         lines.append(f"nobody measured {_listed(told['unmeasured'])}: what they drive says how they change")
     if told["still"]:

@@ -66,7 +66,7 @@ def _another(fits: Mapping[Start, xr.Dataset]) -> Start | None:
     """
     best = best_predicting(fits)
     fit, why = fits[best], stuck(fits[best])
-    if best[0] == _SHARED and (_OWN, 1) not in fits and _undescribed(fit) and (why or overfitted(fit)):
+    if best[0] == _SHARED and (_OWN, 1) not in fits and undescribed(fit) and (why or overfitted(fit)):
         text = "%s, enzymes that differ, because shared functions leave %.1e of the training runs"
         _log.info(text, _OWN, float(fit["train_loss"]))
         return _OWN, 1
@@ -98,10 +98,11 @@ def stuck(fit: xr.Dataset) -> str | None:
 
 def overfitted(fit: xr.Dataset) -> bool:
     """Whether functions hold on the training runs alone, which do not pin them down."""
-    return bool(fit["val_loss"] >= WORTHLESS and fit["train_loss"] < _OVERFITTED * fit["val_loss"])
+    trained, held_out = float(fit["train_loss"]), float(fit["val_loss"])
+    return held_out >= WORTHLESS and trained < min(WORTHLESS, _OVERFITTED * held_out)
 
 
-def _undescribed(fit: xr.Dataset) -> bool:
+def undescribed(fit: xr.Dataset) -> bool:
     """Whether functions and coefficients do not even hold on the training runs."""
     return bool(fit["train_loss"] >= _judgement(fit).described)
 

@@ -1,6 +1,7 @@
 """A model beside the time courses of its species: which of them were measured, and what was."""
 
 import csv
+import difflib
 import io
 import logging
 from dataclasses import replace
@@ -18,6 +19,7 @@ from stoirec.network.graph import Graph
 _log = logging.getLogger(__name__)
 _TWICE = 2  # values of a run, at least, of a species that is followed
 _FEW = 0.1  # of the species that are followed: as many are inferred where nobody measured them
+_CLOSE = 0.8  # of two names: a slip of the pen
 _RUNS = 3  # of which the last is for validation
 
 
@@ -40,11 +42,12 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
     driving = {id_ for reaction in model.reactions for id_ in reaction.drives if taken & reaction.coefficients.keys()}
     inferred = [id_ for id_ in never if id_ in driving] if len(never) <= _FEW * len(followed) else []
     if inferred:
-        _log.info("species that were never measured, to be inferred from what they drive: %s", listing(inferred))
+        text = "species that were never measured, to be inferred from what they drive: %s"
+        _log.warning(text, listing([_or_misspelt(id_, model, others) for id_ in inferred]))
     dropped = [id_ for id_ in followed if id_ not in taken and id_ not in inferred]
     text = "species that were %s, as if held from outside: %s; reactions of theirs are open"
     if unseen := [id_ for id_ in dropped if id_ in never]:  # a slip of the pen looks like this
-        _log.warning(text, "never measured", listing(unseen))
+        _log.warning(text, "never measured", listing([_or_misspelt(id_, model, others) for id_ in unseen]))
     if partly := [id_ for id_ in dropped if id_ not in never]:
         _log.info(text, "not measured in every run", listing(partly))
     if others:
@@ -64,6 +67,14 @@ def followed_alone(model: Model, measured: MeasuredRuns) -> Model:
     return replace(
         model, species=tuple(replace(each, followed=each.followed and each.id not in dropped) for each in model.species)
     )
+
+
+def _or_misspelt(id_: str, model: Model, columns: list[str]) -> str:
+    """A species that nobody measured; and what it may be a misspelling of, of the model or of the table."""
+    meant = difflib.get_close_matches(
+        id_, [*(each.id for each in model.species if each.id != id_), *columns], 1, _CLOSE
+    )
+    return f"{id_} (or is it {meant[0]}?)" if meant else id_
 
 
 def _refuse_other_spellings(columns: list[str], unmeasured: list[str]) -> None:

@@ -48,11 +48,13 @@ class Model:
 
     Attributes:
         remarks: a line for each kind of thing that was left out or read otherwise than it stands there.
+        guessed: whether its coefficients are but guesses, as in a table that people write by hand.
     """
 
     species: tuple[Species, ...]
     reactions: tuple[Reaction, ...]
     remarks: tuple[str, ...] = ()
+    guessed: bool = False
 
 
 def listing(ids: list[str], shown: int = 5) -> str:

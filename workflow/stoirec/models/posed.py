@@ -9,7 +9,7 @@ import numpy as np
 from stoirec.errors import Unsuitable
 from stoirec.models.formulas import amounts_of_all
 from stoirec.models.model import REVERSE, Model, Reaction, Species, listing
-from stoirec.network.columns import LARGEST, LUMPED, ColumnSpace
+from stoirec.network.columns import LARGEST, LUMPED, ColumnSpace, TooManyColumns
 from stoirec.network.graph import Graph
 
 ALL = "all"
@@ -64,7 +64,7 @@ def pose(model: Model, known: Iterable[str] = ()) -> Posed:
 
     Where a file marks candidates, these are what is sought, and what it writes is known. Fractional and lumped columns
     (biomass) are known. A reaction is open where it has one side alone, where a species that is held from outside
-    takes part, and where its column does not balance.
+    takes part, and where its column does not balance; if coefficients are guesses, where none that is allowed does.
 
     Raises:
         Unsuitable: no reaction with this id, or nothing left that changes.
@@ -93,10 +93,6 @@ def pose(model: Model, known: Iterable[str] = ()) -> Posed:
     quantities, conserved = amounts_of_all([each.amounts for each in species])
     coefficient, sign = _on_edges(graph, species, directions)
     is_open = np.isin(origins, list(open_ids))
-    unbalanced = _unbalanced(graph, conserved, coefficient) & ~is_open
-    if unbalanced.any():
-        ids = list(dict.fromkeys(np.array(origins)[unbalanced]))
-        remarks.append(f"not balanced by the formulas, taken for open: {listing(ids)}")
     fixed = _known(model, graph, coefficient, np.array(origins), set(known), remarks)
     bound = int(np.nan_to_num(np.abs(coefficient[~fixed])).max(initial=LARGEST))
     space = replace(
@@ -104,12 +100,20 @@ def pose(model: Model, known: Iterable[str] = ()) -> Posed:
         sign=sign,
         known=np.where(fixed, coefficient, np.nan),
         conserved=conserved,
-        is_open=is_open | unbalanced,
+        is_open=is_open,
         quantities=quantities,
         reverse_of=_reverse_of(graph.reaction_names, origins),
         real=np.nan_to_num(coefficient) != 0,  # what a file writes takes part; candidates may not
     )
-    return Posed(space, coefficient, tuple(remarks))
+    unbalanced = _unbalanced(graph, conserved, coefficient) & ~is_open
+    others = np.array([model.guessed and each and _can_balance(space, j) for j, each in enumerate(unbalanced)], bool)
+    for which, text in (
+        (others, "not balanced by the formulas as they are written, but with other coefficients"),
+        (unbalanced & ~others, "not balanced by the formulas, taken for open"),
+    ):
+        if which.any():
+            remarks.append(f"{text}: {listing(list(dict.fromkeys(np.array(origins)[which])))}")
+    return Posed(replace(space, is_open=is_open | (unbalanced & ~others)), coefficient, tuple(remarks))
 
 
 def _of_followed(reaction: Reaction, followed: set[str]) -> Reaction:
@@ -143,8 +147,10 @@ def _remark(remarks: list[str], model: Model, kept: set[str], directions: list[R
     idle = [each.id for each in model.species if each.followed and each.id not in taken]
     if idle:
         remarks.append(f"species without a reaction, left out: {listing(idle)}")
-    bare = [each.id for each in model.species if each.id in taken and each.amounts is None]
-    if bare and len(bare) < len(taken):
+    changed = {id_ for each in directions for id_, value in each.coefficients.items() if value}
+    changed |= {id_ for each in directions for id_ in each.sought or ()}
+    bare = [each.id for each in model.species if each.id in changed and each.amounts is None]
+    if bare and len(bare) < len(changed):
         remarks.append(f"species without a formula, whose reactions are held to nothing: {listing(bare)}")
     elif bare:
         remarks.append("no formulas: nothing is conserved")
@@ -184,6 +190,17 @@ def _unbalanced(graph: Graph, conserved: np.ndarray, coefficient: np.ndarray) ->
     change = conserved[:, graph.edge_metabolite] * coefficient
     size = np.maximum(graph.sum_by_reaction(np.abs(change)), 1)
     return (np.abs(graph.sum_by_reaction(change)) > _BALANCED * size).any(0)  # NaN is not above
+
+
+def _can_balance(space: ColumnSpace, reaction: int) -> bool:
+    """Whether one of the columns that a reaction may have is balanced."""
+    edges = space.graph.edges_of(reaction)
+    own = space.part(np.arange(edges.start, edges.stop))
+    middle = np.nan_to_num(own.known) + np.where(np.isnan(own.known), own.likely_sign, 0.0)
+    try:
+        return bool(np.isfinite(own.best(middle, np.ones(len(middle)), 1)[1][0, reaction]))
+    except TooManyColumns:
+        return False
 
 
 def _known(

@@ -4,6 +4,8 @@ reaction, equation, candidates: `R1, A + 2 B -> C`, `R2, A <-> ? D`, `R3, A -> C
 coefficient is sought, and may be 0. Candidates, a third column, may stand on either side, or on none.
 """
 
+import difflib
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +14,10 @@ from stoirec.config.equations import parse_sides
 from stoirec.data.sheets import read_sheets
 from stoirec.errors import BadInput
 from stoirec.models.formulas import CHARGE, MASS, elements
-from stoirec.models.model import Model, Reaction, Species
+from stoirec.models.model import Model, Reaction, Species, listing
 
+_log = logging.getLogger(__name__)
+_NAME = "name"  # a column that may stand beside others
 _COLUMNS = ("reaction", "equation", "candidates")
 _ALLOWED = "rows such as `R1, A + 2 B -> C`, below `reaction, equation` or without a header"
 
@@ -31,7 +35,7 @@ def read_reactions(path: str | Path, species_table: str | Path | None = None) ->
         raise BadInput(path, "reaction", "nothing", _ALLOWED)
     names = dict.fromkeys(name for each in reactions for name in (*each.coefficients, *(each.sought or ())))
     described = _described(species_table, set(names)) if species_table is not None else {}
-    return Model(tuple(described.get(name, Species(name, name)) for name in names), tuple(reactions))
+    return Model(tuple(described.get(name, Species(name, name)) for name in names), tuple(reactions), guessed=True)
 
 
 def _rows(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -48,11 +52,22 @@ def _rows(path: str | Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dic
         if header is None:
             header = [cell.lower() for cell in cells] if cells[0].lower() == columns[0] else list(columns)
             if cells[0].lower() == columns[0]:
+                _check_header(header, columns, f"{path}: line {line}")
                 continue
         if len(cells) > len(header):
             found = f"{len(cells)} cells"
             raise BadInput(f"{path}: line {line}", columns[0], found, f"at most {len(header)}: {', '.join(header)}")
         yield line, dict(zip(header, cells))
+
+
+def _check_header(header: list[str], columns: tuple[str, ...], where: str) -> None:
+    """Refuse a misspelt column; say which others are not read."""
+    others = [cell for cell in header if cell not in (*columns, _NAME)]
+    for cell in others:
+        if meant := difflib.get_close_matches(cell, [column for column in columns if column not in header], n=1):
+            raise BadInput(where, "header", cell, f"{', '.join(columns)} (did you mean {meant[0]}?)")
+    if others:
+        _log.info("%s: columns that are not read: %s", where, listing(others))
 
 
 def _reaction(row: dict[str, str], where: str) -> Reaction:
@@ -99,7 +114,7 @@ def _described(path: str | Path, used: set[str]) -> dict[str, Species]:
         mass = _number(row.get("mass", ""), where, "mass")
         if not math.isnan(mass):
             amounts = (amounts or {}) | {MASS: mass}
-        found[id_] = Species(id_, row.get("name") or id_, amounts)
+        found[id_] = Species(id_, row.get(_NAME) or id_, amounts)
     if not found:
         raise BadInput(path, "species", "nothing", "rows such as `A, C6H12O6, 0`: species, formula, charge")
     return found

@@ -156,8 +156,11 @@ class ColumnSpace:
 
     @cached_property
     def amounts(self) -> np.ndarray:
-        """(quantities, E) of each conserved quantity in the edge's metabolite; 0 in reactions not held to it."""
-        amounts = self.conserved[:, self.graph.edge_metabolite]
+        """(quantities, E) of each conserved quantity in the edge's metabolite; 0 in reactions not held to it.
+
+        A catalyst, whose coefficient is known to be 0, needs no formula.
+        """
+        amounts = np.where(self.known == 0, 0.0, self.conserved[:, self.graph.edge_metabolite])
         held = ~self.is_open & (self.graph.sum_by_reaction(np.isnan(amounts).astype(float)) == 0)
         return np.where(held[:, self.graph.edge_reaction], amounts, 0.0)
 
