@@ -57,6 +57,26 @@ def test_a_check_says_it(tiny_data):
     assert not any("contradicts" in text for text in sentences(overview(tiny_data)))
 
 
+@pytest.mark.parametrize("mistake", ["none", "unit", "columns", "noise"])
+def test_a_total_that_no_reaction_changes_shows_mistakes_in_a_table(tiny_data, rng, mistake):
+    """All columns sum to zero: so the sum of all concentrations stays, within noise."""
+    c = tiny_data.concentration.copy()
+    moves = c.std(axis=(0, 1)).argsort()
+    if mistake == "unit":
+        c[..., moves[-1]] *= 1000
+    elif mistake == "columns":
+        c[2][:, moves[[0, -1]]] = c[2][:, moves[[-1, 0]]] * [3.0, 0.2]
+    elif mistake == "noise":
+        c = c * (1 + 0.1 * rng.normal(size=c.shape))
+    noise = 0.1 * c.mean(axis=(0, 1)) if mistake == "noise" else tiny_data.noise
+    told = overview(replace(tiny_data, concentration=c, noise=noise))
+    is_mistaken = mistake in ("unit", "columns")
+    assert list(told["drifting"]) == ["mass"] * is_mistaken
+    assert any("totals change that no reaction here may change, mass by" in t for t in sentences(told)) == is_mistaken
+    opened = replace(tiny_data.space, is_open=np.arange(16) == 3)  # something may flow in or out
+    assert not overview(replace(tiny_data, concentration=c, noise=noise, space=opened))["drifting"]
+
+
 def test_runs_may_have_times_of_their_own(tiny_data):
     shifted = tiny_data.time + np.arange(len(tiny_data.run_role))[:, None]
     assert contradiction(replace(tiny_data, time=shifted)) is None

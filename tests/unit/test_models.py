@@ -30,6 +30,7 @@ from stoirec.models.formulas import CHARGE, elements, formula_of
 from stoirec.models.posed import pose
 from stoirec.models.reaction_table import read_reactions
 from stoirec.models.sbml import Recovered, read_sbml, sbml_of
+from stoirec.network.balance import balances
 
 SHIPPED = Path(find_spec("roadrunner").origin).parent / "tests"  # models that libroadrunner's wheel brings
 MODELS = [
@@ -225,6 +226,33 @@ def test_a_table_of_species_without_any_is_named(tmp_path, text):
     formulas.write_text(text)
     with pytest.raises(BadInput, match=f"^{formulas}: species: found nothing; allowed: rows"):
         read_reactions(path, formulas)
+
+
+def test_coefficients_of_a_table_are_guesses_that_formulas_mend(tmp_path):
+    """R1 is A -> 2 B; R2 needs three, beyond the bound, R3 an element from nowhere; E stays, and needs no formula."""
+    (tmp_path / "r.csv").write_text("R1, A + E -> B + E\nR2, D -> B\nR3, A -> P\n")
+    (tmp_path / "s.csv").write_text("species,formula\nA,C6H12O6\nB,C3H6O3\nD,C9H18O9\nP,C6H12N\n")
+    posed = pose(read_reactions(tmp_path / "r.csv", tmp_path / "s.csv"))
+    assert posed.space.is_open.tolist() == [False, True, True]
+    assert [each.says for each in balances(posed.space)] == ["length", "free", "free"]
+    text = "\n".join(posed.remarks)
+    assert (
+        "with other coefficients: R1" in text and "taken for open: R2, R3" in text and "without a formula" not in text
+    )
+    known = pose(read_reactions(tmp_path / "r.csv", tmp_path / "s.csv"), ["R1"])
+    assert known.space.is_open.tolist() == [True, True, True]  # what is known is no guess
+
+
+@pytest.mark.parametrize("header, named", [("species,formla", "formla"), ("species,charg,formula", "charg")])
+def test_a_misspelt_header_is_refused_and_another_column_said(tmp_path, caplog, header, named):
+    (tmp_path / "r.csv").write_text("R1, A -> B\n")
+    (tmp_path / "s.csv").write_text(f"{header}\nA,CH4\nB,CH4\n")
+    with pytest.raises(BadInput, match=f"header: found {named}; allowed: species, formula, .*did you mean"):
+        read_reactions(tmp_path / "r.csv", tmp_path / "s.csv")
+    (tmp_path / "s.csv").write_text("species,formula,source of it\nA,CH4,a book\nB,CH4,\n")
+    with caplog.at_level("INFO"):
+        read_reactions(tmp_path / "r.csv", tmp_path / "s.csv")
+    assert "columns that are not read: source of it" in caplog.text
 
 
 def test_what_nobody_knows_of_a_metabolite_holds_none_of_its_reactions(tmp_path):

@@ -252,6 +252,7 @@ def test_functions_that_describe_nothing_say_no_more_than_the_roles(fit, tiny_da
     decided = np.where(graph.edge_is_substrate, -2, 1).astype(np.int8)
     fit["refined_coefficient"] = ("edge", decided)
     assert min(fit["train_loss"], fit["val_loss"]) > 1
+    fit["train_loss"] = 0.02 * fit["train_loss"]  # less, and not what refinement would take for described
     found = recover(fit, "fit.nc", fall_back=True)
     unit = decode(space, graph.role_sign.astype(float), np.ones(graph.n_edges), "mass_balanced").coefficient
     assert found.attrs["method"] == "roles" and "roles and balance alone" in caplog.text

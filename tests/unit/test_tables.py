@@ -243,6 +243,18 @@ def test_what_a_table_has_and_the_model_has_not_is_said(imported, tmp_path, capl
     assert "1 run of 12 values, none for validation" in said
 
 
+def test_a_slip_of_the_pen_is_asked_after(imported, tmp_path, caplog):
+    """In the model, where nobody measured what it calls so, or in the table."""
+    table(tmp_path, "R1, glucose -> B\nR2, B -> pyruvate\nR3, pyruvat -> glucose\n", "model.csv")
+    table(tmp_path, run_of(12, species=("glucose", "B", "pyruvate")), "a.csv")
+    assert imported("--table", "a.csv") == 0
+    assert "never measured, as if held from outside: pyruvat (or is it pyruvate?)" in caplog.text
+    table(tmp_path, "R1, glucose -> B\nR2, B -> E\nR3, E -> glucose\n", "model.csv")
+    table(tmp_path, run_of(12, species=("glucosse", "B", "E")), "a.csv")
+    assert imported("--table", "a.csv") == 0
+    assert "glucose (or is it glucosse?)" in caplog.text
+
+
 @pytest.mark.parametrize(
     "options, named",
     [

@@ -180,7 +180,7 @@ def _drifting(data: Data) -> dict[str, tuple[str, float]]:
             continue
         total, size = data.concentration[..., own] @ amounts[own], data.concentration[..., own] @ np.abs(amounts[own])
         drift = np.ptp(total, axis=1) / np.maximum(size.mean(axis=1), 1e-300)
-        expected = _DRIFTS + 2 * _MOVES * np.linalg.norm(noise[own] * amounts[own]) / np.maximum(size.mean(), 1e-300)
+        expected = _DRIFTS + 3 * _MOVES * np.linalg.norm(noise[own] * amounts[own]) / np.maximum(size.mean(), 1e-300)
         run = int(drift.argmax())
         if drift[run] > expected:
             name = space.quantities[quantity] if space.quantities else "mass"

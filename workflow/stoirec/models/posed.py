@@ -186,8 +186,8 @@ def _on_edges(graph: Graph, species: list[Species], reactions: list[Reaction]) -
 
 
 def _unbalanced(graph: Graph, conserved: np.ndarray, coefficient: np.ndarray) -> np.ndarray:
-    """(R,) bool, columns that change a quantity which all their species say something of."""
-    change = conserved[:, graph.edge_metabolite] * coefficient
+    """(R,) bool, columns that change a quantity which all species that they change say something of."""
+    change = np.where(coefficient == 0, 0.0, conserved[:, graph.edge_metabolite] * coefficient)
     size = np.maximum(graph.sum_by_reaction(np.abs(change)), 1)
     return (np.abs(graph.sum_by_reaction(change)) > _BALANCED * size).any(0)  # NaN is not above
 
