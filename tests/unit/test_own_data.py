@@ -14,6 +14,7 @@ from stoirec.config.fit import FitConfig
 from stoirec.errors import BadInput
 from stoirec.files.outputs import ANSWER_PAGE
 from stoirec.learn.training import train
+from stoirec.network.balance import LENGTH, balances
 from stoirec.report.map.reactions import recovered_reactions
 from stoirec.report.own_data import figures, numbers, page
 from stoirec.report.own_data.predictions import _error, predictions
@@ -68,14 +69,20 @@ def test_reactions_whose_length_alone_is_open_are_told_from_others(answered):
         recovery["alternative_cost"][:] = np.inf
         recovery["alternative_cost"][:2, :3] = -2 * np.log([[0.5, 0.1, 0.1], [0.5, 0.9, 0.9]])
     reactions = recovered_reactions(data.space, recovery)
-    assert numbers.unsure(recovery, reactions) == (["R0", "R1"], ["R2"])
+    assert numbers.unsure(data.space, recovery, reactions) == (["R0", "R1"], ["R2"])
     said = "\n".join(numbers.untold(data, fit, recovery, reactions))
     assert "Sure but for a common factor of their coefficients: R0, R1." in said
     assert "than the one that refinement decided: R1, R2; see next best." in said
     lines = page.summary(data, recovery)
     assert lines[1].endswith("common factor of their coefficients: R0, R1") and lines[2].endswith("may be right: R2")
-    recovery["confidence"][:] = 0.0  # the functions hold nowhere, nor do these probabilities
-    assert numbers.unsure(recovery, recovered_reactions(data.space, recovery))[0] == []
+    recovery["confidence"][:] = 0.0  # the functions hold nowhere, nor do these probabilities: balance does
+    one_to_one = [
+        name
+        for name, each in zip(map(graph.reaction_name, range(graph.n_reactions)), balances(data.space))
+        if each.says == LENGTH
+    ]
+    assert numbers.unsure(data.space, recovery, recovered_reactions(data.space, recovery))[0] == one_to_one
+    assert 0 < len(one_to_one) < graph.n_reactions
 
 
 def test_the_page_stands_alone_and_escapes_names(answered):

@@ -44,10 +44,11 @@ class Balance:
 
 def balances(space: ColumnSpace) -> list[Balance]:
     """By reaction, what A S = 0 says of its column beside what is known of it."""
-    return [_balance(space, reaction) for reaction in range(space.graph.n_reactions)]
+    return [balance(space, reaction) for reaction in range(space.graph.n_reactions)]
 
 
-def _balance(space: ColumnSpace, reaction: int) -> Balance:
+def balance(space: ColumnSpace, reaction: int) -> Balance:
+    """The same of one reaction."""
     own = space.graph.edges_of(reaction)
     known = space.known[own]
     sought = np.isnan(known)

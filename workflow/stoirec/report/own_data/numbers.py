@@ -12,6 +12,8 @@ from stoirec.answer.prediction import ROLLOUT
 from stoirec.answer.recovery import doubts
 from stoirec.data.dataset import Data
 from stoirec.data.overview import overview, sentences
+from stoirec.network.balance import LENGTH, balance
+from stoirec.network.columns import ColumnSpace
 from stoirec.report.calibration import SURE
 from stoirec.report.map.reactions import NONE_FITS, SURE_OF, UNSURE, RecoveredReaction
 from stoirec.report.own_data.predictions import Prediction
@@ -30,7 +32,7 @@ def answer(
     sought = np.isnan(data.space.known)
     sure = recovery["confidence"].values[sought] >= SURE
     states = Counter(reaction.state for reaction in reactions)
-    by_length, others = unsure(recovery, reactions)
+    by_length, others = unsure(data.space, recovery, reactions)
     but_for_length = f", {len(by_length)} more but for a common factor" if by_length else ""
     lines = [
         f"of the {sought.sum():,} coefficients sought are sure (confidence at least {SURE}): "
@@ -75,7 +77,7 @@ def untold(data: Data, fit: xr.Dataset, recovery: xr.Dataset, reactions: list[Re
     found = [f"To know first: {text}." for text in doubts(data.space, fit, recovery.attrs["method"])]
     if recovery.attrs["method"] not in (REFINED, ROLES) and fit.attrs["status"] == "ok":
         found.append("No refinement was asked for: the columns are rounded, and mean less than the confidence says.")
-    by_length, others = unsure(recovery, reactions)
+    by_length, others = unsure(data.space, recovery, reactions)
     found += _described(fit, others)
     if by_length:
         found.append(f"Sure but for a common factor of their coefficients: {named(by_length)}.")
@@ -99,8 +101,8 @@ def untold(data: Data, fit: xr.Dataset, recovery: xr.Dataset, reactions: list[Re
     return found + [text[0].upper() + text[1:] + "." for text in sentences(overview(data))]
 
 
-def unsure(recovery: xr.Dataset, reactions: list[RecoveredReaction]) -> tuple[list[str], list[str]]:
-    """Names of unsure reactions: those of which the length alone is open, and the others."""
+def unsure(space: ColumnSpace, recovery: xr.Dataset, reactions: list[RecoveredReaction]) -> tuple[list[str], list[str]]:
+    """Names of unsure reactions: those of which the length alone is open, by data or by balance, and the others."""
     by_length, others = [], []
     for reaction in reactions:
         if reaction.state == UNSURE:
@@ -108,7 +110,11 @@ def unsure(recovery: xr.Dataset, reactions: list[RecoveredReaction]) -> tuple[li
             size, sizes = np.abs(answer).sum(), np.abs(columns).sum(axis=1, keepdims=True)
             parallel = np.isclose(columns * size, answer * sizes).all(axis=1)
             described = reaction.confidence > 0  # else the functions hold nowhere, nor do these probabilities
-            (by_length if described and probability[parallel].sum() >= SURE else others).append(reaction.name)
+            told = described and probability[parallel].sum() >= SURE
+            held = balance(space, reaction.columns[0])
+            if held.says == LENGTH:  # no other direction is balanced
+                told |= np.allclose(answer * np.abs(held.column).sum(), held.column * size)
+            (by_length if told else others).append(reaction.name)
     return by_length, others
 
 

@@ -89,7 +89,7 @@ def summary(data: Data, recovery: xr.Dataset) -> list[str]:
     if found["status"] != "ok":
         return ["the fit diverged: nothing was found"]
     reactions = recovered_reactions(data.space, recovery)
-    by_length, others = numbers.unsure(recovery, reactions)
+    by_length, others = numbers.unsure(data.space, recovery, reactions)
     none = [each.name for each in reactions if each.state == NONE_FITS]
     lines = [
         f"{found['sure']:6d} reactions sure, in every coefficient",
