@@ -67,6 +67,7 @@ def recover(
     """
     from stoirec.answer.recovery import read_fit
     from stoirec.data.dataset import read_data
+    from stoirec.data.overview import drift_sentence, drifting
     from stoirec.learn import comparison
     from stoirec.learn import recipe as recipes
 
@@ -78,6 +79,8 @@ def recover(
         beside += fit_files(path, beside=output)
     outputs.check([data], [outputs.Output(output, outputs.RECOVERY), *beside])
     content = read_data(data)
+    if drifts := drifting(content):
+        _log.warning("%s: %s", data, drift_sentence(drifts))
     name, reason = recipes.choose(content) if recipe == "auto" else (recipe, "as asked for")
     _log.info("recipe %s: %s", name, reason)
     with until_all_is_written(*paths.values()):

@@ -85,7 +85,7 @@ def overview(data: Data) -> dict[str, Any]:
         "relative_noise": float(table["relative_noise"][moving].median()) if moving.any() else 0.0,
         "unmeasured": [graph.metabolite_name(place) for place in data.unmeasured],
         "still": table.index[table["moves"] == STILL].tolist(),
-        "drifting": _drifting(data),
+        "drifting": drifting(data),
         "same_drivers": _same_drivers(data),
         "balanced": bool((data.space.amounts != 0).any()),
     }
@@ -165,7 +165,7 @@ def advice(told: dict[str, Any], table: pd.DataFrame) -> list[str]:
     return found
 
 
-def _drifting(data: Data) -> dict[str, tuple[str, float]]:
+def drifting(data: Data) -> dict[str, tuple[str, float]]:
     """By quantity, run and share: errors in a unit, a formula or a column show, and what flows in or out unseen."""
     space, found = data.space, {}
     changes, metabolite = space.known != 0, data.graph.edge_metabolite
@@ -215,11 +215,7 @@ def sentences(told: dict[str, Any]) -> list[str]:
     if told["contradiction"]:
         lines.append(f"dcdt contradicts concentration and time: {told['contradiction']}")
     if told["drifting"]:
-        shown = [f"{name} by {share:.0%} in run {run}" for name, (run, share) in told["drifting"].items()]
-        lines.append(
-            f"totals change that no reaction here may change, {_listed(shown)}: a unit, a formula or a column of the "
-            "table is wrong, or something flows in or out"
-        )
+        lines.append(drift_sentence(told["drifting"]))
     if told["unmeasured"]:
         lines.append(f"nobody measured {_listed(told['unmeasured'])}: what they drive says how they change")
     if told["still"]:
@@ -228,6 +224,15 @@ def sentences(told: dict[str, Any]) -> list[str]:
         groups = [" and ".join(names[:4]) for names in told["same_drivers"]]
         lines.append(f"reactions that the same metabolites drive, hard to tell apart: {_listed(groups)}")
     return lines
+
+
+def drift_sentence(drifts: dict[str, tuple[str, float]]) -> str:
+    """What `drifting` found, and what may have gone wrong."""
+    shown = [f"{name} by {share:.0%} in run {run}" for name, (run, share) in drifts.items()]
+    return (
+        f"totals change that no reaction here may change, {_listed(shown)}: a unit, a formula or a column of the table "
+        "is wrong, or something flows in or out"
+    )
 
 
 def _lasting(seconds: float, digits: int) -> str:
