@@ -361,7 +361,8 @@ def test_the_page_of_a_check_names_everything_and_escapes_it(measured_file, tmp_
 
 
 def test_what_a_fit_takes_grows_with_what_it_has_to_find(tiny_data):
-    config, half = recipe.load("best"), np.flatnonzero(tiny_data.graph.edge_reaction < 8)
+    config = recipe.configured("best", tiny_data, "pde_m1", 1)
+    half = np.flatnonzero(tiny_data.graph.edge_reaction < 8)
     small, whole = (
         expected(data, config) for data in (replace(tiny_data, space=tiny_data.space.part(half)), tiny_data)
     )

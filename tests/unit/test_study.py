@@ -119,7 +119,7 @@ def test_identities_are_readable_file_names():
 
 def test_an_unrefined_fit_is_known_by_the_meaning_of_training_alone(monkeypatch):
     plain = FitConfig(role_prior=True, learning_rate_start=5e-3)
-    assert config_id(plain) == "learning_rate_start~0.005+role_prior~True-16a7956785"  # since training means 12
+    assert config_id(plain) == "learning_rate_start~0.005+role_prior~True-c067793144"  # since training means 13
     refined = plain.model_copy(update={"refinement_rounds": 12})
     before = {config: config_id(config) for config in (plain, refined)}
     monkeypatch.setattr("stoirec.config.fit.REFINEMENT_MEANING", 99)

@@ -68,4 +68,4 @@ def _time_courses(path: Path) -> "TimeCourses":
     with from_file(path):
         data = read_data(path)
         name, why = recipe.choose(data)
-        return TimeCourses.of(data, (name, why), asdict(expected(data, recipe.load(name))))
+        return TimeCourses.of(data, (name, why), asdict(expected(data, recipe.configured(name, data, "pde_m1", 1))))

@@ -16,6 +16,7 @@ _USED_UP = 1e-6  # of the RMS of concentrations: a limited substrate ends below,
 _EXPLICIT = 1e-4
 # of the reactions: fewer with many candidates are large ones, as glutamine synthetase with four on each side
 _CROWDED = 0.1
+_ENOUGH = 0.02  # val_loss from which refinement is sooner than more gradient descent
 # functions that take in what enzymes differ by: with 16 and 4, network 1 of pde_m1_enzymes is 0.987, with these 0.996
 _WIDER = {"hidden_dim": 32, "output_size": 8}
 
@@ -29,7 +30,7 @@ def load(name: str) -> FitConfig:
 def configured(name: str, data: Data, rate_law: RateLawName, seed: int) -> FitConfig:
     """The bundled recipe of that name for all training runs of `data`, with a rate law, from a random start.
 
-    Gradient descent ends early only where runs differ: else what was held out is like what was trained on.
+    Gradient descent by `best` ends early where runs differ: else what was held out is like what was trained on.
     """
     config = load(name).with_rate_law(rate_law)
     if config.graph_model.enzyme_dim:
@@ -37,9 +38,9 @@ def configured(name: str, data: Data, rate_law: RateLawName, seed: int) -> FitCo
         rate = config.learning_rate_start  # numbers of reactions are learned as the functions are
         config = config.model_copy(update={"graph_model": wider, "learning_rate_embedding_start": rate})
     n_runs = data.n_training_runs
-    differ = effective_runs(data.training_frames(n_runs)) >= ENOUGH_RUNS
-    enough = config.enough_val_loss if differ else 0.0
-    return config.model_copy(update={"n_runs": n_runs, "seed": seed, "enough_val_loss": enough})
+    early = name == "best" and effective_runs(data.training_frames(n_runs)) >= ENOUGH_RUNS
+    own = {"n_runs": n_runs, "seed": seed, "enough_val_loss": _ENOUGH if early else 0.0}
+    return config.model_copy(update=own)
 
 
 def choose(data: Data) -> tuple[str, str]:
