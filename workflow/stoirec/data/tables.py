@@ -122,7 +122,8 @@ def _read(found: MeasuredRuns, where: str, name: str, rows: dict[int, list[str]]
     header, units = zip(*[_named(cell, known) for cell in rows.pop(min(rows))])
     for row, line in rows.items():
         if len(line) > len(header):
-            raise BadInput(f"{where}, row {row}", "cells", len(line), f"at most {len(header)}, as in the header")
+            allowed = f"at most {len(header)}, as in the header (decimal commas want semicolons between cells)"
+            raise BadInput(f"{where}, row {row}", "cells", len(line), allowed)
         line += [""] * (len(header) - len(line))
     keys = [_key(text) for text in header]
     twice = [text for text, number in Counter(header).items() if number > 1 and text]
@@ -245,7 +246,10 @@ def _add(run: MeasuredRun, where: str, row: int, time: float, species: str, text
         return
     value = _number(text.lstrip("<").strip())
     if value is None or value < 0:
-        raise BadInput(f"{where}, row {row}", column, text, "a concentration >= 0, such as 0.5, nothing, or <limit")
+        allowed = (
+            "a concentration >= 0, such as 0.5 (0,5 between semicolons); below a limit of detection <limit, or nothing"
+        )
+        raise BadInput(f"{where}, row {row}", column, text, allowed)
     if not species:
         raise BadInput(f"{where}, row {row}", "species", "nothing", "a name")
     if text.startswith("<"):
