@@ -101,7 +101,7 @@ def by_metabolite(data: Data) -> pd.DataFrame:
     graph, training = data.graph, data.run_role == TRAINING
     c = data.concentration[training]
     spread, level = c.std(axis=(0, 1)), np.abs(c).max(axis=(0, 1))
-    noise = np.maximum(data.noise, _rounding(data))
+    noise = _noise(data)
     rests = spread <= _RESTS * level
     moves = np.where(spread <= np.maximum(_MOVES * noise, _RESTS * level), STILL, MOVING).astype(object)
     moves[data.unmeasured] = UNMEASURED
@@ -124,13 +124,14 @@ def by_metabolite(data: Data) -> pd.DataFrame:
     return pd.DataFrame(columns, index=names)
 
 
-def _rounding(data: Data) -> np.ndarray:
-    """(M,) standard deviation of what rounding took from each metabolite's measured values; 0 where there are none."""
+def _noise(data: Data) -> np.ndarray:
+    """(M,) standard deviation of each metabolite's noise, at least of what rounding took from measured values."""
     if not data.courses:
-        return np.zeros(data.graph.n_metabolites)
+        return np.broadcast_to(data.noise, data.graph.n_metabolites)
     values = np.concatenate([course.value for course in data.courses])
     steps = (np.diff(np.unique(column[np.isfinite(column)])) for column in values.T)
-    return np.array([step.min(initial=np.inf) if len(step) else 0.0 for step in steps]) / np.sqrt(12)
+    rounding = np.array([step.min() if len(step) else 0.0 for step in steps]) / np.sqrt(12)
+    return np.maximum(data.noise, rounding)
 
 
 def advice(told: dict[str, Any], table: pd.DataFrame) -> list[str]:
@@ -170,7 +171,7 @@ def drifting(data: Data) -> dict[str, tuple[str, float]]:
     space, found = data.space, {}
     changes, metabolite = space.known != 0, data.graph.edge_metabolite
     in_network = np.bincount(metabolite[changes], minlength=data.graph.n_metabolites) > 0
-    noise = np.maximum(data.noise, _rounding(data))
+    noise = _noise(data)
     for quantity, amounts in enumerate(space.conserved):
         own = in_network & (amounts != 0)  # NaN among them
         edges = own[metabolite] & changes

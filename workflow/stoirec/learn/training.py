@@ -195,7 +195,7 @@ class Training:
         return self.descent.step + self.rounds.steps
 
     def steps_left(self) -> int:
-        """Of gradient descent; none once it diverged, or told enough."""
+        """Of gradient descent; none once it diverged, or val_loss was low enough."""
         over = self.history.diverged or self.history.least_val_loss < self.config.enough_val_loss
         return 0 if over else self.descent.schedule.n_steps - self.descent.step
 

@@ -87,9 +87,9 @@ def recovered_reactions(
 
 
 def _alternatives(
-    space: ColumnSpace, recovery: xr.Dataset, answer: np.ndarray, reaction: int, holds: bool, most: int = 2
+    space: ColumnSpace, recovery: xr.Dataset, answer: np.ndarray, reaction: int, is_described: bool, most: int = 2
 ) -> Iterator[str]:
-    """The likeliest columns that are not the answer's, with their probabilities if the functions `holds` at all."""
+    """The likeliest columns that are not the answer's; with probabilities, where functions hold at all."""
     graph, edges = space.graph, space.graph.edges_of(reaction)
     columns, costs = recovery["alternative"].values, recovery["alternative_cost"].values[:, reaction]
     others = np.flatnonzero((columns[:, edges] != answer[edges]).any(axis=1) & np.isfinite(costs))[:most]
@@ -97,7 +97,7 @@ def _alternatives(
         probability = np.exp(-costs[rank] / 2)
         if place == 0 or probability >= _WORTH_NAMING:
             text = equation(graph, columns[rank], reaction, catalyses=space.catalyses)
-            yield f"{text} ({probability:.2g})" if holds else text
+            yield f"{text} ({probability:.2g})" if is_described else text
 
 
 def listed(reactions: list[RecoveredReaction]) -> pd.DataFrame:
