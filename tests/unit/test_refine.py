@@ -904,6 +904,22 @@ def test_rounds_find_the_columns(setup, rng, limited):
     assert (weighed.chances.sum(0) <= 1 + 1e-12).all() and (weighed.chances.diff(dim=0) <= 0).all()
 
 
+def test_columns_are_weighed_once_whatever_the_descents_tell(setup):
+    refinement, truth = setup
+    weighed = refinement._weigh(refinement.equations, truth)
+    slow = replace(truth, slow=True, settled=1, damping=1e-9)
+    assert refinement._weigh(refinement.equations, slow, refinement.equations.judgement.alike) is weighed
+    tied = replace(truth, tied=torch.ones_like(truth.log_k, dtype=torch.bool))
+    again = refinement._weigh(refinement.equations, tied)
+    assert again is not weighed and not torch.equal(again.chances, weighed.chances)
+    asked = weigh(refinement.equations, tied)
+    assert torch.equal(again.chances, asked.chances) and torch.equal(again.columns, asked.columns)
+    contradicted = replace(tied, cost=1.0, loose_cost=1e-3)
+    assert refinement._weigh(refinement.equations, contradicted) is not again
+    assert refinement._weigh(refinement.equations, tied, 2.0) is not again
+    assert refinement._weigh(refinement.equations, tied, excess=2.0) is not again
+
+
 def test_ties_that_do_not_help_are_released_for_a_round(setup, rng, monkeypatch):
     """Half of the reactions tied to a wrong column of their direction."""
     refinement, truth = setup
@@ -911,7 +927,7 @@ def test_ties_that_do_not_help_are_released_for_a_round(setup, rng, monkeypatch)
     wrong = torch.where(tied[refinement.functions.reaction], 2.0, 1.0) * truth.linear
     monkeypatch.setattr(
         "stoirec.refine.refinement.select",
-        lambda _, state, stage: replace(state, linear=wrong, tied=tied, closed=truth.integers == 0),
+        lambda _, state, *rest: replace(state, linear=wrong, tied=tied, closed=truth.integers == 0),
     )
     start = replace(truth, integers=None, linear=wrong, cost=1e-12)
     held = refinement.round(start, 4, "tie")

@@ -58,10 +58,10 @@ class MassAction(LearnableLaw):
         powers = sizes + self.is_catalyst[edges][:, None]
         return (powers @ self._log_c(parameters, concentration, edges)).exp()
 
-    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         log_c = self._log_c(parameters, concentration, slice(0, len(self.metabolite)))
         rate = self._summed(self._powers(size)[:, None] * log_c).exp()
-        return rate.new_zeros(*rate.shape, 0), rate[self.reaction] * log_c
+        return self._in_order, rate.new_zeros(len(rate), 0, rate.shape[1]), rate[self.reaction] * log_c
 
     def order(self, size: Tensor) -> Tensor:
         return self._summed(self._powers(size)[:, None])[:, 0]
@@ -74,6 +74,11 @@ class MassAction(LearnableLaw):
         """(*edges, frames) log of what the factor of a substrate edge depends on."""
         least = torch.finfo(concentration.dtype).tiny
         return concentration.T[self.metabolite[edges]].clamp(min=least).log()
+
+    @property
+    def _in_order(self) -> Tensor:
+        """(R,) the reactions."""
+        return torch.arange(len(self.ptr) - 1, device=self.ptr.device)
 
     def _summed(self, values: Tensor) -> Tensor:
         """(R, frames) sums over the substrates of each reaction of (S, frames); 0 without any."""
@@ -199,27 +204,28 @@ class ConvenienceKinetics(MassAction):
         powers = (size * log_x).sum(2) + self._catalysis(parameters, every)[reactions, None]
         return (powers - _log_less_one(free, products)).exp()
 
-    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         log_x, size = self._log_c(parameters, concentration, slice(0, len(self.metabolite))), size[:, None]
         free, products = self._summed(_log_geometric(log_x, size + 1)), self._products(log_x)
         log_all = _log_less_one(free, products)
         rate = (self._summed(size * log_x) + self._catalysis(parameters, log_x) - log_all).exp()
         of_free, of_products = (free - log_all).exp()[self.reaction], (products - log_all).exp()[self.product_of]
         by_log_x = size - of_free * _geometric_slope(log_x, size + 1)
-        found = rate.new_zeros(*rate.shape, sum(math.prod(shape) for shape in self.shapes.values()))
+        n_parameters = sum(math.prod(shape) for shape in self.shapes.values())
+        found = rate.new_zeros(len(rate), n_parameters, rate.shape[1])
         if HILL in self.shapes:
             hill, of_catalyst = parameters[HILL][:, None], log_x[self.catalyst]
             bound, place = torch.sigmoid(hill * of_catalyst), torch.arange(len(hill), device=hill.device)
             by_log_x[self.catalyst] -= hill * bound
             of_hill = self.shapes[LOG_HALF_SATURATION][0] + place
-            found[self.reaction[self.catalyst], :, of_hill] = -rate[self.reaction[self.catalyst]] * of_catalyst * bound
-        found[self.reaction, :, self.place] = -_LN10 * rate[self.reaction] * by_log_x
+            found[self.reaction[self.catalyst], of_hill] = -rate[self.reaction[self.catalyst]] * of_catalyst * bound
+        found[self.reaction, self.place] = -_LN10 * rate[self.reaction] * by_log_x
         in_the_way = _LN10 * rate[self.product_of] * of_products * torch.sigmoid(log_x[self.product])
-        found[self.product_of, :, self.place[self.product]] = in_the_way
+        found[self.product_of, self.place[self.product]] = in_the_way
         # d/dn log (x^n - 1) = log x + n log x / (x^n - 1) / n, n = |S| + 1; 1 / n at x = 1
         n = size + 1
         by_size = (1 - of_free) * log_x - of_free * _over_expm1(n * log_x) / n
-        return found, rate[self.reaction] * by_size
+        return self._in_order, found, rate[self.reaction] * by_size
 
     def _log_c(self, parameters: Parameters, concentration: Tensor, edges: slice | Tensor) -> Tensor:
         constant = _LN10 * parameters[LOG_HALF_SATURATION][self.place[edges]][..., None]

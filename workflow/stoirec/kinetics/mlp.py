@@ -1,31 +1,19 @@
 """Linear maps with tanh between: their outputs, and backpropagation written out.
 
-Derivatives summed over all inputs (`pulled_back`), and by reaction and frame (`backward`): a product of matrices or
-two a layer, where automatic differentiation would do many small things besides, or go frame by frame. tanh is taken
-from the logistic function, tanh z = 2 logistic(2 z) - 1, which vector units have several times sooner.
+Derivatives summed over all inputs (`pulled_back`), and by reaction and frame (`backward`, `fill`): a product of
+matrices or two a layer, where automatic differentiation would do many small things besides, or go frame by frame. tanh
+is taken from the logistic function, tanh z = 2 logistic(2 z) - 1, which vector units have several times sooner.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+Product = tuple[Tensor, Tensor]  # (out, n) derivatives by what a map gives, and (in, n) what goes in
 
 _times_slope = torch.ops.aten.sigmoid_backward.grad_input  # g x (1 - x) in one pass, in place of g
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A Linear map, with what went in and came out.
-
-    Attributes:
-        weight: (out, in).
-        input, output: (..., in), (..., out); inputs of all but the first layer are tanh of the output before.
-    """
-
-    weight: Tensor
-    input: Tensor
-    output: Tensor
 
 
 def shapes(n_in: int, n_hidden: int, n_layers: int, n_out: int) -> dict[str, tuple[int, ...]]:
@@ -84,36 +72,41 @@ def pulled_back(parameters: Sequence[Tensor], found: list[Tensor], on_output: Te
     return on_parameters, on_output
 
 
-def forward(parameters: Sequence[Tensor], x: Tensor) -> list[Layer]:
-    """Forward through Linear maps with tanh between, of `parameters` in order (weight, bias, weight, bias, ...).
+def backward(parameters: Sequence[Tensor], found: list[Tensor], on_output: Tensor) -> tuple[list[Product], Tensor]:
+    """The derivatives of `pulled_back` before they are summed over inputs, and (in, n) those by the first input.
 
-    For `backward`, not for automatic differentiation.
-    """
-    layers: list[Layer] = []
-    for weight, bias in zip(parameters[::2], parameters[1::2]):
-        x = torch.sigmoid(2 * layers[-1].output).mul_(2).sub_(1) if layers else x
-        layers.append(Layer(weight, x, nn.functional.linear(x, weight, bias)))
-    return layers
-
-
-def backward(layers: list[Layer], on_output: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Derivatives by each parameter, and by the first input.
+    Derivatives by a map's weights are products of those by its outputs with its inputs; by its biases, the former.
 
     Args:
-        on_output: (reactions, frames, [substrates,] out), by the last layer's output.
-
-    Returns:
-        (reactions, frames, numbers) of each parameter in order, summed over substrates if there are any; and
-        (reactions, frames, [substrates,] in).
+        found: by `values`, which are written over.
+        on_output: (out, n).
     """
-    found: list[Tensor] = []
-    for layer in reversed(layers):
-        if on_output.dim() == 4:
-            on_weight, on_bias = on_output.transpose(-1, -2) @ layer.input, on_output.sum(-2)
-        else:
-            on_weight, on_bias = on_output[..., None] * layer.input[..., None, :], on_output
-        found = [on_weight.flatten(2), on_bias, *found]
-        on_output = on_output @ layer.weight
-        if layer is not layers[0]:
-            on_output = on_output * (1 - layer.input.square())
-    return found, on_output
+    products: list[Product] = []
+    for place in reversed(range(len(parameters) // 2)):
+        x = found[place].mul_(2).sub_(1) if place else found[0]
+        products = [(on_output, x), *products]
+        on_output = parameters[2 * place].mT @ on_output
+        if place:
+            on_output = torch.ops.aten.tanh_backward(on_output, x)
+    return products, on_output
+
+
+def fill(by_parameters: Tensor, products: list[Product], inputs: tuple[int, int, int]) -> int:
+    """Write derivatives by each parameter, one after the other, into (reactions, P, frames); returns how many.
+
+    Args:
+        products: by `backward`, of reactions x substrates x frames inputs, to be summed over substrates.
+    """
+    first, last = 0, 0
+    for on_output, x in (tuple(part.unflatten(1, inputs) for part in product) for product in products):
+        sizes = len(on_output), len(x)
+        first, last = last, last + math.prod(sizes)
+        of_weight = by_parameters[:, first:last].transpose(0, 1).unflatten(0, sizes)
+        for place, factors in enumerate(zip(on_output.unsqueeze(1).unbind(3), x.unbind(2))):
+            if place:
+                of_weight.addcmul_(*factors)
+            else:
+                torch.mul(*factors, out=of_weight)
+        first, last = last, last + sizes[0]
+        torch.sum(on_output, 2, out=by_parameters[:, first:last].transpose(0, 1))
+    return last

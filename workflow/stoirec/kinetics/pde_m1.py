@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stoirec.config.fit import GraphModel
-from stoirec.kinetics.mlp import backward, forward, outputs, pulled_back, shapes, values
+from stoirec.kinetics.mlp import backward, fill, outputs, pulled_back, shapes, values
 from stoirec.kinetics.rate_law import LearnableLaw, OnRates, Parameters
 from stoirec.kinetics.segments import pointed_sum, segment_sum
 from stoirec.network.columns import ColumnSpace
@@ -178,48 +178,59 @@ class PdeM1(LearnableLaw):
         summed = message.unflatten(1, (len(reactions) * len(sizes), n)).sum(2)
         return self.responses(parameters, summed).unflatten(0, (len(reactions), len(sizes)))
 
-    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        number, n_frames = self.ptr.diff(), len(concentration)
+    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n_parameters = sum(math.prod(shape) for shape in self.shapes.values())
-        by_parameters = size.new_empty(len(number), n_frames, n_parameters)
-        by_size = size.new_empty(len(size), n_frames)
-        for n in number.unique().tolist():  # reactions of as many substrates at once
-            reactions = torch.nonzero(number == n)[:, 0]
-            edges = self.substrates_of(reactions, n)
-            by_parameters[reactions], by_size[edges] = self._derivatives(parameters, concentration, size, edges)
-        return by_parameters, by_size
+        by_parameters = size.new_empty(len(self.ptr) - 1, n_parameters, len(concentration))
+        by_size = size.new_empty(len(size), len(concentration))
+        number, order = self.ptr.diff().sort(stable=True)
+        counts = number.unique_consecutive(return_counts=True)[1].tolist()
+        for reactions, block in zip(order.split(counts), by_parameters.split(counts)):
+            edges = self.substrates_of(reactions, int(self.ptr[reactions[0] + 1] - self.ptr[reactions[0]]))
+            by_size[edges] = self._derivatives(parameters, concentration, size[edges], edges, block)
+        return order, by_parameters, by_size
 
     def _derivatives(
-        self, parameters: Parameters, concentration: Tensor, size: Tensor, edges: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Of reactions with the substrate edges (reactions, n): (reactions, frames, P), and (reactions, n, frames)."""
-        sizes, c = size[edges][:, None], concentration.T[self.metabolite[edges]]
-        features = self._features(parameters, c.flatten(0, 1), size[edges].view(-1, 1), edges.flatten())
-        features = features.unflatten(1, edges.shape).permute(1, 3, 2, 0)
-        substrates = forward(self._own("substrate_func", parameters), features)
-        message = substrates[-1].output
-        gated = self._gated(size[edges][..., None], edges).mT if self.allows_zero else torch.ones_like(sizes)
+        self, parameters: Parameters, concentration: Tensor, size: Tensor, edges: Tensor, by_parameters: Tensor
+    ) -> Tensor:
+        """(reactions, n, frames) dF/dsize of reactions with the substrate edges (reactions, n), at sizes of them.
+
+        dF/dparameters is written into (reactions, P, frames).
+        """
+        inputs = (*edges.shape, len(concentration))
+        substrate_func, rate_func = (self._own(function, parameters) for function in self._names)
+        c = concentration.T[self.metabolite[edges.flatten()]]
+        features = self._features(parameters, c, size.view(-1, 1), edges.flatten())
+        substrates = values(substrate_func, features.flatten(1))
+        message = substrates[-1].unflatten(1, inputs)
+        gated = self._gated(size[..., None], edges) if self.allows_zero else torch.ones_like(size[..., None])
         silence = gate(gated)
-        responses = forward(self._own("rate_func", parameters), (silence[..., None] * message).sum(-2))
+        responses = values(rate_func, (silence * message).sum(2).flatten(1))
 
-        on_rate, on_summed = backward(responses, torch.sigmoid(responses[-1].output))
-        on_substrate, on_features = backward(substrates, silence[..., None] * on_summed[..., None, :])
-        on_size = on_features[..., 1]
+        of_responses, on_summed = backward(rate_func, responses, torch.sigmoid(responses[-1]))
+        on_summed = on_summed.view(-1, len(edges), 1, inputs[2])
+        on_message = (silence * on_summed).flatten(1)
+        of_substrates, on_features = backward(substrate_func, substrates, on_message)
+        on_features = on_features.unflatten(1, inputs)
+        on_size = on_features[1]
         if self.allows_zero:
-            on_size = on_size + gate_slope(gated) * (message @ on_summed[..., None])[..., 0]
-        on_embeddings = self._on_embeddings(parameters, on_features[..., 2:], edges)
-        return torch.cat([*on_substrate, *on_rate, *on_embeddings], dim=-1), on_size.transpose(1, 2)
+            on_size = on_size + gate_slope(gated) * (message * on_summed).sum(0)
+        if not edges.shape[1]:
+            by_parameters.zero_()
+        first = fill(by_parameters, of_substrates, inputs)
+        first += fill(by_parameters[:, first:], of_responses, (len(edges), 1, inputs[2]))
+        self._fill_embeddings(parameters, by_parameters[:, first:], on_features[2:], edges)
+        return on_size
 
-    def _on_embeddings(self, parameters: Parameters, on_features: Tensor, edges: Tensor) -> list[Tensor]:
-        """(reactions, frames, numbers) derivatives by each, from those by features (reactions, frames, n, numbers)."""
-        found, own = [], torch.arange(len(edges), device=edges.device)[:, None]
+    def _fill_embeddings(self, parameters: Parameters, found: Tensor, on_features: Tensor, edges: Tensor) -> None:
+        """(reactions, numbers, frames) derivatives by each, from those by features (numbers, reactions, n, frames)."""
+        own, first = torch.arange(len(edges), device=edges.device), 0
         for name, place in self._embeddings.items():
             number, dim = parameters[name].shape
-            of_edges, on_features = on_features.tensor_split([dim], dim=-1)
-            by_owner = on_features.new_zeros(len(edges), number, on_features.shape[1], dim)
-            by_owner.index_put_((own, getattr(self, place)[edges]), of_edges.transpose(1, 2), accumulate=True)
-            found.append(by_owner.transpose(1, 2).flatten(2))
-        return found
+            of_edges, on_features = on_features.tensor_split([dim])
+            by_owner = found[:, first : first + number * dim].zero_().unflatten(1, (number, dim))
+            for owner, of_substrate in zip(getattr(self, place)[edges].T, of_edges.unbind(2)):
+                by_owner[own, owner] += of_substrate.transpose(0, 1)
+            first += number * dim
 
     def with_sizes(self, parameters: Parameters, at_zero: Tensor, slope: Tensor) -> dict[str, Tensor]:
         weight, bias = self._names["substrate_func"][:2]

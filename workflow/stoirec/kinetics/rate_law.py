@@ -115,8 +115,8 @@ class LearnableLaw(RateLaw):
         raise NotImplementedError
 
     @abstractmethod
-    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, frames, P) dF/dparameters, as one vector, and (S, frames) dF/dsize."""
+    def derivatives(self, parameters: Parameters, concentration: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(R,) reactions in some order, (R, P, frames) their dF/dparameters, as one vector; (S, frames) dF/dsize."""
 
     def substrates_of(self, reactions: Tensor, number: int) -> Tensor:
         """(reactions, number) positions of their substrates among the substrate edges."""

@@ -49,6 +49,7 @@ class RefinementRounds:
         self.state: State | None = None
         self.best: State | None = None
         self.evidence: Evidence | None = None
+        self._refinement: Refinement | None = None
 
     def left(self) -> bool:
         """Whether there is refinement still to be done: asked for, and not finished."""
@@ -106,9 +107,15 @@ class RefinementRounds:
         """Go on with these courses of what nobody measured."""
         self.data = inferred.into(self.asked)
         self.observed = Observations.of(self.data, self.config, self.model.sto_all.device)
+        self._refinement = None
 
     def refinement(self) -> Refinement:
         """On some training frames; from then on the model is in double precision."""
+        if self._refinement is None:
+            self._refinement = self._begun()
+        return self._refinement
+
+    def _begun(self) -> Refinement:
         device = self.model.sto_all.device
         model = copy.deepcopy(self.model.double()).cpu()
         fitted, held_out = self._windows(model.limiter is None)  # limited fluxes have kinks

@@ -68,7 +68,7 @@ def free_equations(equations: Equations, state: State, opposite: bool = True) ->
         """(..., n) of derivatives (..., E + R) by B and log_k: those by what moves by itself."""
         return functools.reduce(lambda found, step: found + found @ step, by, slopes)[:, kept]
 
-    normal = equations.normal(state, Slopes.of(by_moves(_through_sizes(functions, state)), held.device))
+    normal = equations.normal(state, Slopes.of(by_moves(_through_sizes(functions, state)), functions))
     own, gradient = normal.matrix[n_weights:, n_weights:], normal.gradient[n_weights:]
     for amounts, sums in zip(equations.amounts(state), equations.column_sums(state)):
         on_sums, weight = by_moves(_on_sums(functions, state, amounts, sums)), MASS / len(sums)

@@ -116,19 +116,18 @@ class Equations:
         matrix, scale = self.matrix(state.linear), self.windows.scale
         rate = self.functions.rates(state, part)
         residual = self.predicted(rate, state.linear, part) - part.target.T
-        on_weights, on_size = self.functions.derivatives(state, part.points)
+        order, on_weights, on_size = self.functions.derivatives(state, part.points)
         if self.limiter is None:
-            entries = torch.stack([self.metabolite, self.reaction])
+            entries = torch.stack([self.metabolite, order.argsort()[self.reaction]])
             values = state.linear / scale[self.metabolite]
             sparse = torch.sparse_coo_tensor(entries, values, matrix.shape, check_invariants=False)
             of_points = (sparse @ on_weights.flatten(1)).unflatten(1, on_weights.shape[1:])
-            through_weights = part.over_points(of_points.transpose(1, 2)).transpose(1, 2)
-            changes = part.over_nodes(rate), residual, through_weights, part.over_points(on_size)
+            changes = part.over_nodes(rate), residual, part.over_points(of_points), part.over_points(on_size)
             return RowWise(self.functions, scale, matrix, *changes, self._followers(state, part))
         at_centre = rate[:, :, rate.shape[2] // 2]
         share, limiting = self.shares(at_centre, state.linear, part.points)
-        limited = (at_centre, share, limiting)
-        return with_limiter(self.functions, matrix, scale, state.linear, *limited, residual, on_weights, on_size)
+        changes = residual, order, on_weights, on_size
+        return with_limiter(self.functions, matrix, scale, state.linear, at_centre, share, limiting, *changes)
 
     def _followers(self, state: State, part: Windows | Integrals) -> Followers | None:
         if self.unmeasured is None or not isinstance(part, Windows):

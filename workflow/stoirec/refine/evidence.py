@@ -6,7 +6,7 @@ reactions have taken over what a missing one should explain. B of a reaction tie
 unknown: the more are tied, the less the others can take over, and the sharper the evidence.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +21,7 @@ from stoirec.refine.others import Others
 from stoirec.refine.outside import log_odds, odds_to_probability, probability_outside
 from stoirec.refine.state import State
 
+Weigh = Callable[..., "Evidence"]  # as `weigh`
 LISTED = 5  # columns of a reaction that are kept, the likeliest
 _NUMBERS = 1 << 23  # at once
 _PER_RATE, _PER_COLUMN = 64, 16  # numbers for a rate of a reaction, and for one of its columns

@@ -79,7 +79,6 @@ class Functions:
         self._mirrored: dict[tuple[int, int], Tensor] = {}
         self._fitted: tuple[State | None, dict[tuple, Tensor]] = None, {}  # rates at the state that was last asked for
         self._rows = [np.flatnonzero(graph.edge_metabolite == i) for i in range(graph.n_metabolites)]
-        self.edges_of_metabolite = [torch.as_tensor(edges, device=device) for edges in self._rows]
 
     def part(self, edges: Tensor, device: torch.device) -> "Functions":
         """Those of the graph with `edges` (positions) alone, on a device."""
@@ -103,7 +102,7 @@ class Functions:
     @cached_property
     def by_row(self) -> Tensor:
         """(E,) edges in the order of their metabolites."""
-        return torch.cat(self.edges_of_metabolite)
+        return torch.as_tensor(np.concatenate(self._rows), device=self.device)
 
     @cached_property
     def in_one_row(self) -> Tensor:
@@ -112,17 +111,18 @@ class Functions:
         return torch.as_tensor(np.stack(pairs), device=self.device)
 
     @cached_property
-    def sizes_of_metabolite(self) -> list[tuple[Tensor, Tensor]]:
-        """By metabolite: substrate edges (n,) of its reactions, by their number among these, and its own edges (n,)."""
+    def sizes_by_row(self) -> Tensor:
+        """(2, n) substrate edges of all reactions of each metabolite in turn, and its own edge in that reaction.
+
+        The former by their number among the substrate edges.
+        """
+        edges = np.concatenate(self._rows)
         first = np.searchsorted(self.graph.edge_reaction[self.graph.substrate_edges], np.arange(len(self.reaction_ptr)))
-        found = []
-        for edges in self._rows:
-            start = first[self.graph.edge_reaction[edges]]
-            number = first[self.graph.edge_reaction[edges] + 1] - start
-            shift = np.repeat(start - number.cumsum() + number, number)
-            own, its = shift + np.arange(len(shift)), np.repeat(edges, number)
-            found.append((torch.as_tensor(own, device=self.device), torch.as_tensor(its, device=self.device)))
-        return found
+        start = first[self.graph.edge_reaction[edges]]
+        number = first[self.graph.edge_reaction[edges] + 1] - start
+        shift = np.repeat(start - number.cumsum() + number, number)
+        pair = np.stack([shift + np.arange(len(shift)), np.repeat(edges, number)])
+        return torch.as_tensor(pair, device=self.device)
 
     @cached_property
     def with_same_columns(self) -> list[Tensor]:
@@ -240,8 +240,11 @@ class Functions:
             )
         return fitted[key]
 
-    def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, frames, P) dF/dweights and (S, frames) dF/dq of the substrate edges, at `concentration` (frames, M)."""
+    def derivatives(self, state: State, concentration: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """At `concentration` (frames, M): (R,) the reactions in some order, (R, P, frames) their dF/dweights.
+
+        And (S, frames) dF/dq of the substrate edges.
+        """
         sizes = self.size(state)[self.substrates]
         return self.law.derivatives(self.law.unpack(state.weights), concentration, sizes)
 

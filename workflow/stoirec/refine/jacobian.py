@@ -6,6 +6,7 @@ depends on all that consume its scarcest substrate, and J is dense.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,25 +16,28 @@ from torch import Tensor
 from stoirec.refine.functions import Functions
 
 _LEAST = 1e-12  # of the square of a slope, and of a residual: unknowns that hardly matter are not divided by
-_BLOCK = 256  # columns of J'J at once: what lies above them is known by symmetry
+_BLOCK = 96  # columns of J'J at once: what lies above them is known by symmetry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slopes:
     """(E + S, n) derivatives of B and of q, of the substrate edges, by n unknowns: few in a row.
 
     Attributes:
+        functions: whose B and q they are.
         unknown: (E + S, most in a row) which; slope: (E + S, most) the derivatives, 0 where there are fewer.
         number: n.
     """
 
+    functions: Functions
     unknown: Tensor
     slope: Tensor
     number: int
 
     @classmethod
-    def of(cls, matrix: csr_array, device: torch.device) -> "Slopes":
+    def of(cls, matrix: csr_array, functions: Functions) -> "Slopes":
         """Those that a sparse matrix has."""
+        device = functions.device
         matrix.eliminate_zeros()
         number = np.diff(matrix.indptr)
         row = np.repeat(np.arange(len(number)), number)
@@ -41,7 +45,8 @@ class Slopes:
         unknown = np.zeros((len(number), number.max(initial=0)), np.int64)
         slope = np.zeros(unknown.shape)
         unknown[row, place], slope[row, place] = matrix.indices, matrix.data
-        return cls(torch.as_tensor(unknown, device=device), torch.as_tensor(slope, device=device), matrix.shape[1])
+        parts = torch.as_tensor(unknown, device=device), torch.as_tensor(slope, device=device)
+        return cls(functions, *parts, matrix.shape[1])
 
     def through(self, values: Tensor) -> Tensor:
         """(..., n) derivatives by the unknowns of what has derivatives (..., E + S) by B and q."""
@@ -50,13 +55,38 @@ class Slopes:
             found.index_add_(-1, unknown, values * slope)
         return found
 
-    def of_rows(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The (m,) unknowns that some rows (r,) depend on, and derivatives (m, ...) of what has `values` (r, ...)."""
-        slope = self.slope[rows]
-        row, place = slope.nonzero(as_tuple=True)
-        unknown, place_of = self.unknown[rows[row], place].unique(return_inverse=True)
-        by_row = slope[row, place].view(-1, *[1] * (values.dim() - 1)) * values[row]
-        return unknown, values.new_zeros(len(unknown), *values.shape[1:]).index_add_(0, place_of, by_row)
+    @cached_property
+    def by_metabolite(self) -> "ByMetabolite":
+        """What the residuals of each metabolite depend on."""
+        number, edges, (sizes, beside) = self.number, self.functions.by_row, self.functions.sizes_by_row
+        rows = torch.cat([edges, len(self.functions.reaction) + sizes])
+        metabolite = self.functions.metabolite[torch.cat([edges, beside])]
+        part, place = self.slope[rows].nonzero(as_tuple=True)
+        keys, entry = (metabolite[part] * number + self.unknown[rows[part], place]).unique(return_inverse=True)
+        shape, at = (len(keys), len(rows)), torch.stack([entry, part])
+        of_parts = torch.sparse_coo_tensor(at, self.slope[rows[part], place], shape, check_invariants=False)
+        counts = torch.bincount(keys // number, minlength=self.functions.graph.n_metabolites).tolist()
+        unknown = keys % number
+        pairs = [torch.cartesian_prod(own, own).T for own in unknown.split(counts)]
+        return ByMetabolite(of_parts, keys // number, unknown, torch.cat(pairs, dim=1), counts)
+
+
+@dataclass(frozen=True)
+class ByMetabolite:
+    """Unknowns that the residuals of metabolites depend on, through parts: B of their edges, q of their reactions.
+
+    Attributes:
+        of_parts: (entries, parts) derivatives, sparse; the parts are `by_row` and `sizes_by_row` of Functions.
+        metabolite: (entries,) in order; unknown: (entries,).
+        pairs: (2, n) unknowns of one metabolite, each with each.
+        counts: entries of each metabolite.
+    """
+
+    of_parts: Tensor
+    metabolite: Tensor
+    unknown: Tensor
+    pairs: Tensor
+    counts: list[int]
 
 
 @dataclass(frozen=True)
@@ -73,12 +103,11 @@ class Normal:
 
 
 def _inner_products(rows: Tensor) -> Tensor:
-    """(N, N) inner products of the columns of (rows, N), each pair once."""
-    n_columns = rows.shape[1]
-    products = rows.new_empty(n_columns, n_columns)
-    for first in range(0, n_columns, _BLOCK):
+    """(N, N) inner products of rows (N, n), each pair once."""
+    products = rows.new_empty(len(rows), len(rows))
+    for first in range(0, len(rows), _BLOCK):
         block = slice(first, first + _BLOCK)
-        products[first:, block] = rows[:, first:].T @ rows[:, block]
+        products[first:, block] = rows[first:] @ rows[block].T
         products[block, first + _BLOCK :] = products[first + _BLOCK :, block].T
     return products
 
@@ -107,7 +136,7 @@ class RowWise:
         matrix: (M, R) B over scale.
         rate: (R, windows) F.
         residual: (M, windows).
-        on_weights: (M, windows, P) of the residuals.
+        on_weights: (M, P, windows) of the residuals.
         on_size: (S, windows) dF/dq.
         followers: unknowns of single windows, if there are any.
     """
@@ -134,7 +163,7 @@ class RowWise:
         by_edge = a[:, metabolite].transpose(1, 2) * per_edge.T[:, None]
         by_size = (a.transpose(1, 2) @ self.matrix)[..., reaction[functions.substrates]] * self.on_size.T[:, None]
         parts = [
-            torch.einsum("wmh,mwp->whp", a, self.on_weights),
+            torch.einsum("wmh,mpw->whp", a, self.on_weights),
             slopes.through(torch.cat([by_edge, by_size], dim=2)),
             a.transpose(1, 2) @ self.residual.T[..., None] + followers.prior * followers.off[..., None],
         ]
@@ -147,28 +176,29 @@ class RowWise:
 
     def _all(self, slopes: Slopes) -> Normal:
         """J'J and J'r."""
-        n_weights = self.on_weights.shape[2]
+        n_weights = self.on_weights.shape[1]
         size = n_weights + slopes.number
         matrix, gradient = self.residual.new_zeros(size, size), self.residual.new_zeros(size)
-        weights, rows = slice(0, n_weights), self.on_weights.flatten(0, 1)
+        weights, rows = slice(0, n_weights), self.on_weights.transpose(0, 1).flatten(1)
         matrix[weights, weights] = _inner_products(rows)
-        gradient[weights] = rows.T @ self.residual.flatten()
-        for metabolite in range(len(self.residual)):
-            unknown, slope = slopes.of_rows(*self._of_row(metabolite))
-            unknown += n_weights
-            matrix[unknown, weights] += slope @ self.on_weights[metabolite]
-            matrix[unknown[:, None], unknown] += slope @ slope.T
-            gradient[unknown] += slope @ self.residual[metabolite]
+        gradient[weights] = rows @ self.residual.flatten()
+        entries = slopes.by_metabolite
+        slope = entries.of_parts @ self._by_parts()
+        by_metabolite, unknown = slope.split(entries.counts), n_weights + entries.unknown
+        beside = [own @ on_weights.T for own, on_weights in zip(by_metabolite, self.on_weights)]
+        matrix[:, weights].index_add_(0, unknown, torch.cat(beside))
         matrix[weights, n_weights:] = matrix[n_weights:, weights].T
+        one, other = n_weights + entries.pairs
+        matrix.view(-1).index_add_(0, one * size + other, torch.cat([(own @ own.T).flatten() for own in by_metabolite]))
+        gradient.index_add_(0, unknown, (slope * self.residual[entries.metabolite]).sum(1))
         return Normal(matrix, gradient)
 
-    def _of_row(self, metabolite: int) -> tuple[Tensor, Tensor]:
-        """Which of B and q a metabolite's residual depends on (r,), as rows of Slopes, and how (r, windows)."""
-        functions = self.functions
-        edges, (sizes, beside) = functions.edges_of_metabolite[metabolite], functions.sizes_of_metabolite[metabolite]
-        by_edge = self.rate[functions.reaction[edges]] / self.scale[metabolite]
-        by_size = self.matrix[metabolite, functions.reaction[beside], None] * self.on_size[sizes]
-        return torch.cat([edges, len(functions.reaction) + sizes]), torch.cat([by_edge, by_size])
+    def _by_parts(self) -> Tensor:
+        """(parts, windows) derivatives of residuals by B of their metabolite's edges and q of its reactions."""
+        functions, edges, (sizes, beside) = self.functions, self.functions.by_row, self.functions.sizes_by_row
+        by_edge = self.rate[functions.reaction[edges]] / self.scale[functions.metabolite[edges], None]
+        by_size = self.matrix[functions.metabolite[beside], functions.reaction[beside], None] * self.on_size[sizes]
+        return torch.cat([by_edge, by_size])
 
 
 @dataclass(frozen=True)
@@ -191,7 +221,7 @@ class Dense:
         on_weights, on_linear = self.on_free.split([n_weights, self.on_free.shape[2] - n_weights], dim=2)
         others = slopes.through(torch.cat([on_linear, self.on_size], dim=2))
         rows = torch.cat([on_weights, others], dim=2).flatten(0, 1)
-        return Normal(_inner_products(rows), rows.T @ self.residual.flatten())
+        return Normal(_inner_products(rows.T), rows.T @ self.residual.flatten())
 
 
 def with_limiter(
@@ -203,6 +233,7 @@ def with_limiter(
     share: Tensor,
     limiting: Tensor,
     residual: Tensor,
+    order: Tensor,
     on_weights: Tensor,
     on_size: Tensor,
 ) -> Dense:
@@ -217,7 +248,7 @@ def with_limiter(
         linear: (E,) B.
         rate: (R, frames) F; share (R, frames), and limiting (R, frames) metabolites, M where none.
         residual: (M, frames).
-        on_weights: (R, frames, P) dF/dweights; on_size: (S, frames) dF/dq.
+        order: (R,) reactions of on_weights (R, P, frames), dF/dweights; on_size: (S, frames) dF/dq.
     """
     n_metabolites, n_frames = residual.shape
     substrates = functions.substrates
@@ -232,7 +263,7 @@ def with_limiter(
     pull = torch.einsum("mr,tr,tri->tmi", matrix, (share * rate).T, limited) / demand.T[:, None]
     on_rate = matrix * share.T[:, None] - pull @ consumption  # (frames, M, R)
 
-    through_weights = torch.bmm(on_rate, on_weights.permute(1, 0, 2)).permute(1, 0, 2)
+    through_weights = torch.bmm(on_rate[:, :, order], on_weights.permute(2, 0, 1)).permute(1, 0, 2)
     on_linear = residual.new_zeros(n_metabolites, n_frames, len(linear))
     edge = torch.arange(len(linear), device=linear.device)
     on_linear[functions.metabolite, :, edge] = (share * rate)[functions.reaction] / scale[functions.metabolite][:, None]

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import deque
 from dataclasses import replace
 
 import torch
@@ -71,6 +72,8 @@ class Refinement:
         self.equations = Equations(self.functions, windows, *asked)
         self.held_out = None if held_out is None else Equations(self.functions, held_out, *asked)
         self.n_runs, self.device = n_runs, device
+        # what was weighed last: a round, the next and the end ask for the same
+        self._weighed: deque[tuple[tuple[Equations, float, float, State], Evidence]] = deque(maxlen=2)
 
     def round(self, state: State, steps: int, stage: Stage) -> State:
         """Weigh all columns, keep what the evidence says at this stage, then descend if that is not all.
@@ -86,11 +89,11 @@ class Refinement:
             found = self._descend(self._released(state), steps)
             return replace(found, stalled=False, spent=found.cost > HARDLY_LESS * state.loose_cost)
         state = primitive(self.equations, as_large_as_integers(self.equations, state))
-        selected = select(self.equations, state, stage)
+        selected = select(self.equations, state, stage, self._weigh)
         done = is_noise(self.equations, state) or self._is_exact(selected)
         better = None if done else self._better(state, selected, steps)
         if better is not None:
-            found = self._descend(select(self.equations, better, "conclude"), steps)
+            found = self._descend(select(self.equations, better, "conclude", self._weigh), steps)
             if found.cost < state.cost:
                 return replace(found, stalled=self._stalled(better, found))
         if self.settled(selected):
@@ -116,7 +119,7 @@ class Refinement:
 
     def _other_lengths(self, state: State, steps: int) -> State | None:
         """`state` with lengths exchanged, if that leaves less than half of its residual."""
-        evidence, column = weigh(self.equations, state), in_integers(self.equations, state).integers
+        evidence, column = self._weigh(self.equations, state), in_integers(self.equations, state).integers
         for trial in exchanged(self.equations, state, column, evidence):
             better = fitted(trial, lambda one: self._descend(one, steps), itertools.repeat(state.cost / 2))
             if better is not None:
@@ -130,7 +133,7 @@ class Refinement:
         """
         n_free = max(1, round((1 - self.equations.judgement.most) * len(state.log_k)))
         free = torch.zeros_like(state.tied)
-        free[weigh(self.equations, state).certainty.argsort(stable=True)[:n_free]] = True
+        free[self._weigh(self.equations, state).certainty.argsort(stable=True)[:n_free]] = True
         free = self.functions.in_either_direction(free)
         closed = state.closed & ~free[self.equations.reaction]
         trial = replace(state, tied=state.tied & ~free, outside=state.is_outside | free, closed=closed, settled=0)
@@ -139,7 +142,7 @@ class Refinement:
 
     def _released(self, state: State) -> State:
         if self.functions.allows_zero:
-            return select(self.equations, state, "close")
+            return select(self.equations, state, "close", self._weigh)
         return replace(state, tied=torch.zeros_like(state.tied), settled=0)
 
     def _stalled(self, before: State, after: State) -> bool:
@@ -177,9 +180,8 @@ class Refinement:
 
         Columns are weighed before there are integers in learned functions, which these disturb.
         """
-        asked, weighed = state, weigh(self.equations, state)
-        state = self._likelier(state, weighed, steps)
-        weighed = weighed if state is asked else weigh(self.equations, state)
+        state = self._likelier(state, self._weigh(self.equations, state), steps)
+        weighed = self._weigh(self.equations, state)
         column = in_integers(self.equations, state).integers
         state = halved_where_faint(self.equations, state, column, weighed)
         column = in_integers(self.equations, state).integers
@@ -211,7 +213,17 @@ class Refinement:
         equations, judgement = self.equations.followed(state), self.equations.judgement
         excess = _excess(equations, state.cost)
         alike = judgement.alike * self._most_excess(state)
-        return weigh(equations, state, alike, max(excess, judgement.own_runs / self.n_runs))
+        return self._weigh(equations, state, alike, max(excess, judgement.own_runs / self.n_runs))
+
+    def _weigh(self, equations: Equations, state: State, alike: float | None = None, excess: float = 1.0) -> Evidence:
+        """`weigh`, once for the same columns."""
+        alike = self.equations.judgement.alike if alike is None else alike
+        for (*asked, at), found in self._weighed:
+            if asked == [equations, alike, excess] and state.has_same_columns(at):
+                return found
+        found = weigh(equations, state, alike, excess)
+        self._weighed.append(((equations, alike, excess, state), found))
+        return found
 
     def _most_excess(self, state: State) -> float:
         """`_excess` of what was fitted or of what was held out, whichever is more."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stoirec.refine.equations import Equations
-from stoirec.refine.evidence import Evidence, weigh
+from stoirec.refine.evidence import Evidence, Weigh, weigh
 from stoirec.refine.gains import by_reaction, levels
 from stoirec.refine.integers import as_fast
 from stoirec.refine.state import State
@@ -20,7 +20,7 @@ FAR_LIKELIER = 10.0  # times as likely as the column that is held
 SETTLED = 2  # rounds that change no column although some are not clear, after which there are no more
 
 
-def select(equations: Equations, state: State, stage: Stage) -> State:
+def select(equations: Equations, state: State, stage: Stage, weigh: Weigh = weigh) -> State:
     """`state` with what the evidence says of its columns, in three stages.
 
     close    Unlikely edges are closed, the others are open. Reactions that the descent released (|S| runs away, or is

@@ -55,6 +55,12 @@ class State:
         moved: dict[str, Any] = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)}
         return replace(self, **moved)
 
+    def has_same_columns(self, other: "State") -> bool:
+        """Whether it is the other one, but for what tells how the descents went."""
+        parts = (vars(state).values() for state in (self, other))
+        same = all(one is two for one, two in zip(*parts) if isinstance(one, Tensor) or isinstance(two, Tensor))
+        return same and self.contradicted == other.contradicted
+
     @property
     def committed(self) -> bool:
         """Whether every reaction is tied to a column, but those that none is right for."""
