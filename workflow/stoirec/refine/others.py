@@ -140,8 +140,16 @@ class Others:
             shared: (reactions, columns, n) bool, edges whose effect the others can do as far as the functions tell: so
                 it is where two reactions that the same metabolites drive have both an edge.
         """
-        without = self._without(reactions[:, None])
-        return self._effects(rate, without.absorbed(rate), without)
+        edges = self.functions.edges_of(reactions)
+        if len(self._normal.of_factors):
+            without = self._without(edges[:, None], reactions[:, None])
+            return self._effects(rate, without.absorbed(rate), without)
+        # nothing moves B of several rows: each is a problem of its own
+        rows = edges.reshape(-1, 1, 1), reactions.repeat_interleave(edges.shape[1])[:, None]
+        without, rate = self._without(*rows), rate.repeat_interleave(edges.shape[1], dim=0)
+        found = self._effects(rate, without.absorbed(rate), without)
+        explained, size, shared = (part.view(*edges.shape, -1).transpose(1, 2) for part in found)
+        return explained, torch.diag_embed(size), shared
 
     def beside_both(self, forward: int, backward: int, rate: Tensor, back_rate: Tensor) -> tuple:
         """The same for two reactions of the same metabolites, at rates (U, windows) and (V, windows), without both.
@@ -150,7 +158,9 @@ class Others:
             explained (U, n), of the other (V, n), size (U, n, n), (V, n, n), and between, (U, V, n, n) P x_d times
             P x_e; and whether others share an edge's effect.
         """
-        without = self._without(torch.tensor([[forward, backward]], device=rate.device))
+        reactions = torch.tensor([[forward, backward]], device=rate.device)
+        edges = self.functions.edges_of(reactions[0])
+        without = self._without(edges[None], reactions)
         rates = rate[None], back_rate[None]
         absorbed = [without.absorbed(own) for own in rates]
         found = [self._effects(own, through, without) for own, through in zip(rates, absorbed)]
@@ -160,9 +170,8 @@ class Others:
         parts = (explained[0], of_back[0], size[0], back_size[0])
         return *parts, between, bool(shared.any() or back_shared.any())
 
-    def _without(self, reactions: Tensor) -> _TakenOut:
-        """Of the rows of reactions (G, taken), with each line of which, that has the same metabolites, taken out."""
-        edges = self.functions.edges_of(reactions.flatten()).unflatten(0, reactions.shape)  # (G, taken, n)
+    def _without(self, edges: Tensor, reactions: Tensor) -> _TakenOut:
+        """With edges (G, taken, n) of reactions (G, taken) taken out of their rows; a line of them has the same."""
         metabolites = self.functions.metabolite[edges[:, 0]]
         scale, left = self.scale[metabolites], self.left[metabolites]
         own_part = scale[..., None] * (self.linear[edges].transpose(1, 2) @ self.rate[reactions])
@@ -252,5 +261,6 @@ class Others:
         explained = scale * (rate @ without.target.transpose(1, 2))
         explained = explained - (absorbed @ without.refitted[:, None, :, None])[..., 0]
         square = rate.square().sum(2, keepdim=True) * scale**2
-        size = torch.diag_embed(square * (1 + _BESIDE)) - absorbed @ without.inverse[:, None] @ absorbed.mT
+        through = (absorbed.flatten(1, 2) @ without.inverse).view_as(absorbed)
+        size = torch.diag_embed(square * (1 + _BESIDE)) - through @ absorbed.mT
         return explained, size, size.diagonal(dim1=2, dim2=3) < self.same_rate**2 * square
