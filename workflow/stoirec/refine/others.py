@@ -171,7 +171,7 @@ class Others:
         return *parts, between, bool(shared.any() or back_shared.any())
 
     def _without(self, edges: Tensor, reactions: Tensor) -> _TakenOut:
-        """With edges (G, taken, n) of reactions (G, taken) taken out of their rows; a line of them has the same."""
+        """What is left in their rows without edges (G, taken, n) of reactions (G, taken), a line of the same rows."""
         metabolites = self.functions.metabolite[edges[:, 0]]
         scale, left = self.scale[metabolites], self.left[metabolites]
         own_part = scale[..., None] * (self.linear[edges].transpose(1, 2) @ self.rate[reactions])
