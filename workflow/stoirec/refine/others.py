@@ -141,7 +141,7 @@ class Others:
                 it is where two reactions that the same metabolites drive have both an edge.
         """
         edges = self.functions.edges_of(reactions)
-        if len(self._normal.of_factors):
+        if len(self._normal.of_factors) or not self.functions.allows_zero:  # few edges are as soon done together
             without = self._without(edges[:, None], reactions[:, None])
             return self._effects(rate, without.absorbed(rate), without)
         # nothing moves B of several rows: each is a problem of its own
@@ -261,6 +261,5 @@ class Others:
         explained = scale * (rate @ without.target.transpose(1, 2))
         explained = explained - (absorbed @ without.refitted[:, None, :, None])[..., 0]
         square = rate.square().sum(2, keepdim=True) * scale**2
-        through = (absorbed.flatten(1, 2) @ without.inverse).view_as(absorbed)
-        size = torch.diag_embed(square * (1 + _BESIDE)) - through @ absorbed.mT
+        size = torch.diag_embed(square * (1 + _BESIDE)) - absorbed @ without.inverse[:, None] @ absorbed.mT
         return explained, size, size.diagonal(dim1=2, dim2=3) < self.same_rate**2 * square
