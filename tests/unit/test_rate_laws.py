@@ -243,6 +243,7 @@ def test_a_part_of_the_graph_has_the_same_rates(name, gate, rng):
     whole = law.rates(parameters, c, size)
     assert torch.allclose(found[1:3], whole[1:3], rtol=1e-12) and not torch.allclose(found[0], whole[0])
     order, on_parameters, _ = part.derivatives(parameters, c, size[mine])
+    assert on_parameters.shape == (4, len(law.pack(parameters)), 7)
     by_vector = torch.autograd.functional.jacobian(
         lambda v: part.rates(part.unpack(v) if len(v) else {}, c, size[mine]), law.pack(parameters)
     )

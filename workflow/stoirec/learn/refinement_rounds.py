@@ -112,10 +112,10 @@ class RefinementRounds:
     def refinement(self) -> Refinement:
         """On some training frames; from then on the model is in double precision."""
         if self._refinement is None:
-            self._refinement = self._begun()
+            self._refinement = self._new_refinement()
         return self._refinement
 
-    def _begun(self) -> Refinement:
+    def _new_refinement(self) -> Refinement:
         device = self.model.sto_all.device
         model = copy.deepcopy(self.model.double()).cpu()
         fitted, held_out = self._windows(model.limiter is None)  # limited fluxes have kinks
