@@ -100,13 +100,13 @@ def test_where_a_reactions_own_parameters_may_do_what_sizes_do_all_lengths_that_
     columns[0], chances[0] = column, torch.tensor([0.9, 0.8, 1.0])
     parts = (nothing, nothing, nothing, columns, chances, nothing, nothing, nothing, nothing)
     evidence = Evidence(*parts, convention=torch.zeros(3, dtype=torch.bool))
-    found = of_any_length(evidence, column, space)
+    every = torch.ones(3, dtype=torch.bool)
+    found = of_any_length(evidence, column, every, space)
     assert found.chances[:2].T.numpy() == pytest.approx(np.array([[0.45, 0.45], [0.4, 0.4], [1.0, 0.0]]))
     assert found.columns[1].tolist() == [-2, 2, -1, 1, 0, 0, 0]
     known = replace(space, known=np.where(np.arange(7) < 2, column.numpy(), np.nan))
-    assert of_any_length(evidence, column, known).chances[0].tolist() == pytest.approx([0.9, 0.4, 1.0])
-    convention = replace(evidence, convention=torch.tensor([True, True, False]))
-    assert torch.equal(of_any_length(convention, column, space).chances, chances)
+    assert of_any_length(evidence, column, every, known).chances[0].tolist() == pytest.approx([0.9, 0.4, 1.0])
+    assert torch.equal(of_any_length(evidence, column, torch.tensor([False, False, True]), space).chances, chances)
 
 
 @pytest.mark.parametrize("unclear, n_trials", [([0, 1], 1), ([2], 0), ([0, 1, 2], 1), ([], 0)])

@@ -1016,6 +1016,19 @@ def test_columns_are_less_certain_the_more_is_left_than_noise_leaves(with_decoys
     assert torch.equal(refinement.evidence(replace(state, cost=1e-3)).chances, exact.chances)
 
 
+def test_at_least_one_column_is_not_allowed_where_more_is_left_than_noise_leaves(with_decoys, rng):
+    """As likely as it is that the functions do not hold; where runs are alike, that says nothing of columns."""
+    refinement, truth = with_decoys
+    state = descend(refinement.equations, disturbed(replace(truth, integers=None), rng, 0.02, 0.1), 1)
+    as_left = refinement.evidence(replace(state, cost=4 * DEFAULT.exact)).outside
+    refinement.n_runs = DEFAULT.own_runs / 4
+    alike = refinement.evidence(replace(state, cost=0.1 * DEFAULT.exact)).outside
+    odds = [chance / (1 - chance) for chance in (as_left, alike, 3 / 4 / len(state.log_k), DEFAULT.none_right)]
+    some = (alike > 1e-12) & (as_left < 0.999)
+    assert some.sum() > 4
+    assert (odds[0] / odds[1])[some].numpy() == pytest.approx(odds[2] / odds[3])
+
+
 def test_columns_are_less_certain_where_all_runs_are_alike(with_decoys, rng):
     """Functions along one trajectory can be those of wrong columns."""
     refinement, truth = with_decoys

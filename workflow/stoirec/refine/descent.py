@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,30 +59,41 @@ def free_equations(equations: Equations, state: State, opposite: bool = True) ->
     move by themselves; nor do those of backward reactions, which move with the forward ones, if `opposite`.
     """
     functions, n_weights, n_edges = equations.functions, len(state.weights), len(state.linear)
-    turned = _turning(functions, state) if opposite else torch.zeros_like(functions.backward, dtype=torch.bool)
-    held = _held(functions, state)
-    held[functions.backward[turned]] = True
-    moves = torch.cat([held.new_ones(n_weights), ~held, held.new_ones(len(state.log_k))])
-    kept, by = moves[n_weights:].cpu().numpy(), _moved_by(functions, state, turned)
-
-    def by_moves(slopes: csr_array) -> csr_array:
-        """(..., n) of derivatives (..., E + R) by B and log_k: those by what moves by itself."""
-        return functools.reduce(lambda found, step: found + found @ step, by, slopes)[:, kept]
-
-    normal = equations.normal(state, Slopes.of(by_moves(_through_sizes(functions, state)), functions))
+    moves, by_moves = unknowns(functions, state, opposite)
+    normal = equations.normal(state, Slopes.of(by_moves(through_sizes(functions, state)), functions))
     own, gradient = normal.matrix[n_weights:, n_weights:], normal.gradient[n_weights:]
     for amounts, sums in zip(equations.amounts(state), equations.column_sums(state)):
         on_sums, weight = by_moves(_on_sums(functions, state, amounts, sums)), MASS / len(sums)
         square = (on_sums.T @ on_sums).tocoo()
-        place, values = (torch.as_tensor(part, device=held.device) for part in (np.stack(square.coords), square.data))
+        parts = np.stack(square.coords), square.data
+        place, values = (torch.as_tensor(part, device=gradient.device) for part in parts)
         own[place[0], place[1]] += weight * values
-        gradient += weight * torch.as_tensor(on_sums.T @ sums.cpu().numpy(), device=held.device)
+        gradient += weight * torch.as_tensor(on_sums.T @ sums.cpu().numpy(), device=gradient.device)
     found = FreeEquations(moves, normal.matrix, normal.gradient)
     leaving = _leaving(functions, state, found.on_all(normal.gradient)[n_weights : n_weights + n_edges])
     return found.only(torch.cat([~leaving.new_zeros(n_weights), ~leaving, ~leaving.new_zeros(len(state.log_k))]))
 
 
-def _through_sizes(functions: Functions, state: State) -> csr_array:
+def unknowns(
+    functions: Functions, state: State, opposite: bool = True
+) -> tuple[Tensor, Callable[[csr_array], csr_array]]:
+    """(P + E + R,) bool, which of (weights, B, log_k) move by themselves, as of `free_equations`.
+
+    And what makes of (..., E + R) derivatives by B and log_k those by what moves by itself.
+    """
+    turned = _turning(functions, state) if opposite else torch.zeros_like(functions.backward, dtype=torch.bool)
+    held = _held(functions, state)
+    held[functions.backward[turned]] = True
+    moves = torch.cat([held.new_ones(len(state.weights)), ~held, held.new_ones(len(state.log_k))])
+    kept, by = moves[len(state.weights) :].cpu().numpy(), _moved_by(functions, state, turned)
+
+    def by_moves(slopes: csr_array) -> csr_array:
+        return functools.reduce(lambda found, step: found + found @ step, by, slopes)[:, kept]
+
+    return moves, by_moves
+
+
+def through_sizes(functions: Functions, state: State) -> csr_array:
     """(E + S, E + R) derivatives of B and of q, what stands for |S| in the functions, by B and log_k."""
     n_edges, substrates = len(state.linear), functions.substrates
     edge = torch.arange(n_edges, device=state.linear.device)

@@ -1,6 +1,7 @@
 """The objective: mean squared residual plus a small weight on relative column sums of what is conserved."""
 
 import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -100,23 +101,31 @@ class Equations:
         residual = float(square / self.n_residuals)
         return residual + MASS * float(self.column_sums(state).square().sum(0).mean()), residual
 
-    def normal(self, state: State, slopes: Slopes) -> Normal:
-        """J'J and J'r at `state`, per residual."""
+    def normal(self, state: State, slopes: Slopes, on_size: Callable[[Tensor, Tensor], Tensor] | None = None) -> Normal:
+        """J'J and J'r at `state`, per residual.
+
+        Args:
+            slopes: of B and q by what moves besides the weights.
+            on_size: of concentrations (points, M) and dF/dq (S, points) there, what is taken for these; default: they.
+        """
         numbers = self.graph.n_reactions * max(1, len(state.weights))
         at_once = min(_CHUNK, max(1, _NUMBERS // numbers))
-        parts = (self._jacobian(state, part).gram(slopes) for part in self.windows.chunks(at_once))
+        parts = (self._jacobian(state, part, on_size).gram(slopes) for part in self.windows.chunks(at_once))
         total = next(parts)
         for part in parts:
             total.matrix.add_(part.matrix)
             total.gradient.add_(part.gradient)
         return Normal(total.matrix.div_(self.n_residuals), total.gradient.div_(self.n_residuals))
 
-    def _jacobian(self, state: State, part: Windows | Integrals) -> RowWise | Dense:
+    def _jacobian(
+        self, state: State, part: Windows | Integrals, taken: Callable[[Tensor, Tensor], Tensor] | None
+    ) -> RowWise | Dense:
         """Residuals of some windows with their Jacobian at the windows' points."""
         matrix, scale = self.matrix(state.linear), self.windows.scale
         rate = self.functions.rates(state, part)
         residual = self.predicted(rate, state.linear, part) - part.target.T
         order, on_weights, on_size = self.functions.derivatives(state, part.points)
+        on_size = on_size if taken is None else taken(part.points, on_size)
         if self.limiter is None:
             entries = torch.stack([self.metabolite, order.argsort()[self.reaction]])
             values = state.linear / scale[self.metabolite]

@@ -70,7 +70,9 @@ class Evidence:
         return self.chances[0] if self.outside is None else self.chances[0] * (1 - self.outside)
 
 
-def weigh(equations: Equations, state: State, alike: float | None = None, excess: float = 1.0) -> Evidence:
+def weigh(
+    equations: Equations, state: State, alike: float | None = None, excess: float = 1.0, contradicted: float = 0.0
+) -> Evidence:
     """The evidence for the columns of all reactions, at a `state` with real |S| in the functions.
 
     First with no reaction tied, which is cautious; then with those tied whose column is clear even so. Wrong columns
@@ -82,6 +84,7 @@ def weigh(equations: Equations, state: State, alike: float | None = None, excess
 
     Args:
         alike: residuals that say as much as one; default: that of the judgement.
+        contradicted: probability that not all columns are allowed ones, as long as `state` does not tell.
     """
     judgement = equations.judgement
     alike = judgement.alike if alike is None else alike
@@ -96,7 +99,9 @@ def weigh(equations: Equations, state: State, alike: float | None = None, excess
     estimate = free_estimate(equations, state) if suspected else None
     listed = torch.where((found.chances > 0)[:, equations.reaction], found.columns, 0.0)
     # whatever `alike`: errors of functions do not speak for columns
-    outside = probability_outside(equations, estimate, listed, judgement.alike, _prior(equations, state))
+    at_least_one = max(contradicted, float(state.contradicted)) / len(state.log_k)
+    prior = max(judgement.none_right, at_least_one)
+    outside = probability_outside(equations, estimate, listed, judgement.alike, prior)
     if not suspected:
         outside = torch.where(outside < 1, torch.minimum(outside, found.misfit), outside)
     if excess > 1:
@@ -105,12 +110,6 @@ def weigh(equations: Equations, state: State, alike: float | None = None, excess
         found = replace(found, chances=torch.minimum(found.chances, both))
     misfit = found.misfit if estimate is not None else torch.zeros_like(found.misfit)
     return replace(found, misfit=misfit, outside=outside)
-
-
-def _prior(equations: Equations, state: State) -> float:
-    """Of a reaction to have none of its columns; at least one reaction has none where the columns are contradicted."""
-    prior = equations.judgement.none_right
-    return max(prior, 1 / len(state.log_k)) if state.contradicted else prior
 
 
 def _chances_about(estimate: list[FreeColumns] | None, found: Evidence, alike: float) -> Tensor:

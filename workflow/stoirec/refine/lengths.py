@@ -77,9 +77,9 @@ def shortest(
     for reactions in [np.concatenate(open_classes)] if every else open_classes:
         double = np.array([_is_double(equations, columns, reaction) for reaction in reactions], bool)
         if double.any():
-            trial = fitted(_halved(equations, state, reactions[double], every), descend, _as_good(state, descend))
+            trial = fitted(_halved(equations, state, reactions[double], every), descend, as_good(state, descend))
             if trial is None and not double.all():
-                trial = _shorter_exchanged(equations, state, columns, reactions, descend)
+                trial = _shorterwith_other_lengths(equations, state, columns, reactions, descend)
             if trial is None:
                 continue
             state = trial
@@ -109,19 +109,19 @@ def halved_where_faint(equations: Equations, state: State, column: Tensor, evide
             faint.append(reaction)
     if not faint:
         return state
-    halved = _exchanged(equations, state, columns, np.array(faint))
+    halved = with_other_lengths(equations, state, columns, np.array(faint))
     return replace(halved, cost=state.cost, settled=state.settled)
 
 
-def _shorter_exchanged(
+def _shorterwith_other_lengths(
     equations: Equations, state: State, columns: np.ndarray, reactions: np.ndarray, descend: Callable[[State], State]
 ) -> State | None:
     """`state` or the one with the open lengths of `reactions` exchanged, the shorter of both; None if one fits worse.
 
     The functions may then do at 1 what they did at 2, and the other way round.
     """
-    trial = _exchanged(equations, state, columns, reactions)
-    found = fitted(trial, descend, _as_good(state, descend))
+    trial = with_other_lengths(equations, state, columns, reactions)
+    found = fitted(trial, descend, as_good(state, descend))
     if found is None:
         return None
     before, after = (float((one.linear.abs() / 10 ** one.log_k[equations.reaction]).sum()) for one in (state, trial))
@@ -145,10 +145,10 @@ def exchanged(equations: Equations, state: State, column: Tensor, evidence: Evid
         doubled = all(_is_double(equations, columns, reaction) for reaction in of_kind)
         if not doubled and unclear[of_kind].mean() < _MOST:
             continue
-        yield _exchanged(equations, state, columns, of_kind)
+        yield with_other_lengths(equations, state, columns, of_kind)
 
 
-def _exchanged(equations: Equations, state: State, columns: np.ndarray, reactions: np.ndarray) -> State:
+def with_other_lengths(equations: Equations, state: State, columns: np.ndarray, reactions: np.ndarray) -> State:
     """`state` with the other length of each of `reactions`, as fast."""
     log_k, edges_of = state.log_k.clone(), equations.graph.edges_of
     for reaction in reactions.tolist():
@@ -166,13 +166,13 @@ def split(evidence: Evidence, column: Tensor, convention: Tensor, space: ColumnS
     return replace(_shared(evidence, column, 2.0 * convention, space), convention=convention)
 
 
-def of_any_length(evidence: Evidence, column: Tensor, space: ColumnSpace) -> Evidence:
+def of_any_length(evidence: Evidence, column: Tensor, which: Tensor, space: ColumnSpace) -> Evidence:
     """`evidence` in which the half of a doubled column (E,), or the double of another, is as likely, if it is allowed.
 
-    Where functions do not hold, and a reaction's own parameters can do what |S| does.
+    Of the reactions `which` (R,) bool: where functions do at 1 what they do at 2.
     """
     factor = torch.zeros(space.graph.n_reactions, dtype=column.dtype)
-    for reaction in torch.nonzero(~evidence.convention)[:, 0].tolist():
+    for reaction in torch.nonzero(which)[:, 0].tolist():
         edges = space.graph.edges_of(reaction)
         own, sought = column[edges].cpu().numpy(), np.isnan(space.known[edges])
         if sought[own != 0].all() and own.any():
@@ -258,7 +258,7 @@ def fitted(trial: State, descend: Callable[[State], State], goals: Iterable[floa
     return None
 
 
-def _as_good(rival: State, descend: Callable[[State], State]) -> Iterator[float]:
+def as_good(rival: State, descend: Callable[[State], State]) -> Iterator[float]:
     """Residuals that are as good as those of `rival`, fitted as often."""
     while True:
         rival = descend(rival)

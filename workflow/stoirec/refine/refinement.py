@@ -16,6 +16,7 @@ from stoirec.network.columns import ColumnSpace
 from stoirec.refine.descent import HARDLY_LESS, SCORE_DAMPING, damp, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence, weigh
+from stoirec.refine.following import open_to_functions
 from stoirec.refine.functions import Functions
 from stoirec.refine.lengths import (
     as_large_as_integers,
@@ -33,6 +34,7 @@ from stoirec.refine.unmeasured import Unmeasured
 
 _CPU = torch.device("cpu")
 _FALLS = 0.9  # of the residual: a round that leaves less may make other columns clear
+_LIKELY = 0.5  # certainty of a column from which it is asked whether another length does as well
 _FITS = 4  # of integers in the functions, at most
 _AS_GOOD = 2.0  # times the residual before, at which they end: with a gate 1 is far from what stood for it
 
@@ -73,7 +75,7 @@ class Refinement:
         self.held_out = None if held_out is None else Equations(self.functions, held_out, *asked)
         self.n_runs, self.device = n_runs, device
         # what was weighed last: a round, the next and the end ask for the same
-        self._weighed: deque[tuple[tuple[Equations, float, float, State], Evidence]] = deque(maxlen=2)
+        self._weighed: deque[tuple[tuple[Equations, float, float, float], State, Evidence]] = deque(maxlen=2)
 
     def round(self, state: State, steps: int, stage: Stage) -> State:
         """Weigh all columns, keep what the evidence says at this stage, then descend if that is not all.
@@ -190,9 +192,15 @@ class Refinement:
         with_integers = final.cost < found.cost and not self.functions.learns_sizes
         at = replace(final, integers=None) if with_integers else replace(found, cost=min(found.cost, final.cost))
         evidence = split(self.evidence(at), column, convention, self.functions.space)
-        if self.functions.learns_sizes and self.functions.law.has_own and self._most_excess(at) > 1:
-            evidence = of_any_length(evidence, column, self.functions.space)
-        return final, evidence
+        is_open = self._is_open(found, column, evidence, self._most_excess(at), steps)
+        return final, of_any_length(evidence, column, is_open, self.functions.space)
+
+    def _is_open(self, state: State, column: Tensor, evidence: Evidence, excess: float, steps: int) -> Tensor:
+        """(R,) bool, where functions, or what a reaction has of its own, do as well with the column's other length."""
+        if self.functions.learns_sizes and self.functions.law.has_own and excess > 1:
+            return ~evidence.convention
+        asked, equations = ~evidence.convention & (evidence.certainty > _LIKELY), self.equations.followed(state)
+        return open_to_functions(equations, state, column, asked, lambda trial: self._descend(trial, steps))
 
     def _likelier(self, state: State, weighed: Evidence, steps: int) -> State:
         """`state` with columns that are far likelier, if they leave no more than outweighs that, fitted as often."""
@@ -208,21 +216,29 @@ class Refinement:
 
         Where more is left than noise leaves, of what was fitted or of what was held out, the functions do not hold:
         their errors are alike over as many more frames, and columns are less certain. Nor do they along one trajectory
-        alone, which wrong columns with functions of their own fit as well.
+        alone, which wrong columns with functions of their own fit as well. What is left where all columns are tied may
+        also be that of a column that is not allowed.
         """
         equations, judgement = self.equations.followed(state), self.equations.judgement
         excess = _excess(equations, state.cost)
         alike = judgement.alike * self._most_excess(state)
-        return self._weigh(equations, state, alike, max(excess, judgement.own_runs / self.n_runs))
+        return self._weigh(equations, state, alike, max(excess, judgement.own_runs / self.n_runs), 1 - 1 / excess)
 
-    def _weigh(self, equations: Equations, state: State, alike: float | None = None, excess: float = 1.0) -> Evidence:
+    def _weigh(
+        self,
+        equations: Equations,
+        state: State,
+        alike: float | None = None,
+        excess: float = 1.0,
+        contradicted: float = 0.0,
+    ) -> Evidence:
         """`weigh`, once for the same columns."""
-        alike = self.equations.judgement.alike if alike is None else alike
-        for (*asked, at), found in self._weighed:
-            if asked == [equations, alike, excess] and state.has_same_columns(at):
+        asked = equations, self.equations.judgement.alike if alike is None else alike, excess, contradicted
+        for before, at, found in self._weighed:
+            if before == asked and state.has_same_columns(at):
                 return found
-        found = weigh(equations, state, alike, excess)
-        self._weighed.append(((equations, alike, excess, state), found))
+        found = weigh(equations, state, *asked[1:])
+        self._weighed.append((asked, state, found))
         return found
 
     def _most_excess(self, state: State) -> float:
