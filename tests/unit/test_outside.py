@@ -12,7 +12,7 @@ from stoirec.network.columns import ColumnSpace
 from stoirec.refine import Refinement, State
 from stoirec.refine.evidence import Evidence, _chances_about, weigh
 from stoirec.refine.free import FreeColumns
-from stoirec.refine.outside import log_odds
+from stoirec.refine.outside import at_prior, log_odds, odds_to_probability
 from stoirec.refine.selection import select
 from stoirec.simulate.network import LARGE, ODD, odd_column, random_stoichiometry
 
@@ -120,3 +120,9 @@ def test_ties_that_make_it_worse_say_nothing_for_other_columns(tiny_simulation):
     as_weighed = "conclude", lambda *_: nowhere
     assert torch.equal(select(refinement.equations, state, *as_weighed).outside, outside)
     assert not select(refinement.equations, replace(state, loose_cost=1e-4), *as_weighed).outside.any()
+
+
+def test_the_same_odds_with_another_probability_before_the_data(rng):
+    log_odds, prior = torch.as_tensor(rng.normal(0, 9, 40)), torch.as_tensor(rng.uniform(0.001, 0.9, 40))
+    found = at_prior(odds_to_probability(log_odds, torch.tensor(0.001).double()), 0.001, prior)
+    assert found.numpy() == pytest.approx(odds_to_probability(log_odds, prior).numpy())

@@ -1017,16 +1017,25 @@ def test_columns_are_less_certain_the_more_is_left_than_noise_leaves(with_decoys
 
 
 def test_at_least_one_column_is_not_allowed_where_more_is_left_than_noise_leaves(with_decoys, rng):
-    """As likely as it is that the functions do not hold; where runs are alike, that says nothing of columns."""
+    """As likely as it is that the functions do not hold; where runs are alike, that says nothing of columns.
+
+    A column that is left real in the end is as likely as not none of those allowed, before the data.
+    """
     refinement, truth = with_decoys
     state = descend(refinement.equations, disturbed(replace(truth, integers=None), rng, 0.02, 0.1), 1)
     as_left = refinement.evidence(replace(state, cost=4 * DEFAULT.exact)).outside
     refinement.n_runs = DEFAULT.own_runs / 4
     alike = refinement.evidence(replace(state, cost=0.1 * DEFAULT.exact)).outside
-    odds = [chance / (1 - chance) for chance in (as_left, alike, 3 / 4 / len(state.log_k), DEFAULT.none_right)]
+    every = torch.ones_like(state.log_k, dtype=torch.bool)
+    real = refinement.evidence(replace(state, cost=0.1 * DEFAULT.exact, outside=every)).outside
+    chances = as_left, alike, 3 / 4 / len(state.log_k), DEFAULT.none_right, real, DEFAULT.taken_for_none
+    odds = [chance / (1 - chance) for chance in chances]
     some = (alike > 1e-12) & (as_left < 0.999)
     assert some.sum() > 4
     assert (odds[0] / odds[1])[some].numpy() == pytest.approx(odds[2] / odds[3])
+    some &= real < 0.999
+    assert some.sum() > 4
+    assert (odds[4] / odds[1])[some].numpy() == pytest.approx(odds[5] / odds[3])
 
 
 def test_columns_are_less_certain_where_all_runs_are_alike(with_decoys, rng):

@@ -17,7 +17,7 @@ The truth has residual zero, so errors shrink together: right columns lower the 
 the end all reactions are tied, to integer columns.
 
 state, unmeasured, blocks -> functions -> frequencies, jacobian -> equations -> descent, integers, others -> gains,
-free -> opposite, outside -> evidence, subsets -> together, lengths -> following, selection -> refinement: each module
+free -> opposite, outside -> evidence, subsets -> together, lengths, selection -> following -> refinement: each module
 imports only what stands before it.
 """
 

@@ -18,7 +18,7 @@ from stoirec.refine.frequencies import SizeCounts
 from stoirec.refine.gains import Gains, by_reaction, gains, levels, log_elsewhere
 from stoirec.refine.opposite import joined
 from stoirec.refine.others import Others
-from stoirec.refine.outside import log_odds, odds_to_probability, probability_outside
+from stoirec.refine.outside import at_prior, log_odds, odds_to_probability, probability_outside
 from stoirec.refine.state import State
 
 Weigh = Callable[..., "Evidence"]  # as `weigh`
@@ -71,7 +71,11 @@ class Evidence:
 
 
 def weigh(
-    equations: Equations, state: State, alike: float | None = None, excess: float = 1.0, contradicted: float = 0.0
+    equations: Equations,
+    state: State,
+    alike: float | None = None,
+    excess: float = 1.0,
+    contradicted: float | None = None,
 ) -> Evidence:
     """The evidence for the columns of all reactions, at a `state` with real |S| in the functions.
 
@@ -84,7 +88,7 @@ def weigh(
 
     Args:
         alike: residuals that say as much as one; default: that of the judgement.
-        contradicted: probability that not all columns are allowed ones, as long as `state` does not tell.
+        contradicted: at the end, how likely not all columns are allowed ones; None before.
     """
     judgement = equations.judgement
     alike = judgement.alike if alike is None else alike
@@ -99,17 +103,29 @@ def weigh(
     estimate = free_estimate(equations, state) if suspected else None
     listed = torch.where((found.chances > 0)[:, equations.reaction], found.columns, 0.0)
     # whatever `alike`: errors of functions do not speak for columns
-    at_least_one = max(contradicted, float(state.contradicted)) / len(state.log_k)
-    prior = max(judgement.none_right, at_least_one)
+    prior = _prior(equations, state, contradicted)
     outside = probability_outside(equations, estimate, listed, judgement.alike, prior)
     if not suspected:
-        outside = torch.where(outside < 1, torch.minimum(outside, found.misfit), outside)
+        misfit = at_prior(found.misfit, judgement.none_right, prior)
+        outside = torch.where(outside < 1, torch.minimum(outside, misfit), outside)
     if excess > 1:
         uncertain = _chances_about(estimate, found, alike)
         both = uncertain + (found.chances - uncertain) / excess
         found = replace(found, chances=torch.minimum(found.chances, both))
     misfit = found.misfit if estimate is not None else torch.zeros_like(found.misfit)
     return replace(found, misfit=misfit, outside=outside)
+
+
+def _prior(equations: Equations, state: State, contradicted: float | None) -> Tensor:
+    """(R,) of a reaction to have none of its columns: at least one has none where the columns are contradicted.
+
+    One that is real in the end was taken for one that has none, and stays so if nothing follows from the data there.
+    """
+    judgement = equations.judgement
+    at_least_one = max(contradicted or 0.0, float(state.contradicted)) / len(state.log_k)
+    prior = torch.full_like(state.log_k, max(judgement.none_right, at_least_one))
+    is_left = state.is_outside & (contradicted is not None)
+    return torch.where(is_left, prior.clamp(min=judgement.taken_for_none), prior)
 
 
 def _chances_about(estimate: list[FreeColumns] | None, found: Evidence, alike: float) -> Tensor:
@@ -280,5 +296,5 @@ def _misfit(equations: Equations, found: Gains, column: Tensor, alike: float) ->
     at = some, best.indices[some]
     limits = equations.functions.space.largest, equations.judgement.function_error
     odds = log_odds(free[at][..., 0], alike * torch.linalg.inv(found.size[at]), column[some], *limits)
-    probability = odds_to_probability(odds, equations.judgement.none_right)
+    probability = odds_to_probability(odds, odds.new_tensor(equations.judgement.none_right))
     return torch.zeros_like(best.values).index_copy(0, some, probability)

@@ -8,6 +8,7 @@ complement. Where that is little, the fit tells.
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,11 +21,12 @@ from stoirec.refine.descent import SCORE_DAMPING, damp, through_sizes, unknowns
 from stoirec.refine.equations import Equations
 from stoirec.refine.gains import at_level, levels
 from stoirec.refine.jacobian import Normal, Slopes
-from stoirec.refine.lengths import as_good, fitted, with_other_lengths
+from stoirec.refine.lengths import AS_GOOD, as_good, fitted, with_other_lengths
+from stoirec.refine.selection import is_noise
 from stoirec.refine.state import State
 
 _FOLLOWS = 0.5  # of what another length leaves beside functions as they are: less, and these follow it
-_WITHIN_REACH = 100.0  # times what is left: more than that, to first order, no fit of the functions mends
+_WITHIN_REACH = 100.0  # times what is too much: more than that, to first order, and no fit of the functions mends it
 
 
 def open_to_functions(
@@ -50,14 +52,24 @@ def open_to_functions(
         for reaction in reactions:
             edges = equations.graph.edges_of(reaction)
             other[edges] = column.new_tensor(equations.functions.space.other_length(reaction, columns[edges]))
-    rest = followed(equations, state, other, group)
-    follow = (rest.at_fitted <= _FOLLOWS * rest.at_fixed) & (rest.at_fitted <= _WITHIN_REACH * rest.left)
-    goals = as_good(state, descend)
+    rest, times = followed(equations, state, other, group), _as_good(equations, state)
+    within_reach = rest.at_fitted <= _WITHIN_REACH * (times - 1) * rest.left
+    follow = within_reach & (rest.at_fitted <= _FOLLOWS * rest.at_fixed)
+    goals = as_good(state, descend, times)
     for number in torch.nonzero(follow)[:, 0].tolist():
         goals, own = itertools.tee(goals)
         if fitted(with_other_lengths(equations, state, columns, np.array(groups[number])), descend, own) is not None:
             found[list(groups[number])] = True
     return found
+
+
+def _as_good(equations: Equations, state: State) -> float:
+    """Times what is left, at most, that is as good: where that is noise, columns are clear from little more on."""
+    if not is_noise(equations, state):
+        return AS_GOOD
+    judgement = equations.judgement
+    odds = math.log(judgement.clear / (1 - judgement.clear))
+    return min(AS_GOOD, math.exp(2 * judgement.alike * odds / equations.n_residuals))
 
 
 def _that_may_change(equations: Equations, columns: np.ndarray, asked: Tensor) -> list[tuple[int, ...]]:

@@ -25,7 +25,7 @@ from stoirec.refine.state import State
 
 _MOST = 0.5  # of the reactions
 _ATTEMPTS = 6  # descents of a shorter network, at most
-_AS_GOOD = 2.0  # times the residual of the longer ones, or less: then shorter columns fit as well
+AS_GOOD = 2.0  # times the residual of the longer ones, or less: then shorter columns fit as well
 _HOPELESS = 0.5  # of the residual of the descent before: if more is left they do not
 
 
@@ -258,8 +258,8 @@ def fitted(trial: State, descend: Callable[[State], State], goals: Iterable[floa
     return None
 
 
-def as_good(rival: State, descend: Callable[[State], State]) -> Iterator[float]:
-    """Residuals that are as good as those of `rival`, fitted as often."""
+def as_good(rival: State, descend: Callable[[State], State], times: float = AS_GOOD) -> Iterator[float]:
+    """Residuals that are as good as those of `rival`, fitted as often: at most so many `times` as large."""
     while True:
         rival = descend(rival)
-        yield _AS_GOOD * rival.cost
+        yield times * rival.cost

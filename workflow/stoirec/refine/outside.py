@@ -22,7 +22,7 @@ _LARGE = 500.0  # log odds whose exponential still is a number
 
 
 def probability_outside(
-    equations: Equations, estimate: list[FreeColumns] | None, columns: Tensor, alike: float, prior: float
+    equations: Equations, estimate: list[FreeColumns] | None, columns: Tensor, alike: float, prior: Tensor
 ) -> Tensor:
     """(R,) probability that no column is a reaction's; 1 where there is none. Nothing follows from poor functions.
 
@@ -31,25 +31,32 @@ def probability_outside(
         estimate: of all B; None where the functions are poor.
         columns: (candidates, E) the likeliest columns; 0 where there are no more.
         alike: residuals that say as much as one.
-        prior: probability before any data.
+        prior: (R,) probability before any data.
     """
     limits = equations.functions.space.largest, equations.judgement.function_error
     functions, reactions = equations.functions, range(equations.graph.n_reactions)
     conserved = [functions.sides(reaction).conserved for reaction in reactions]
-    found = columns.new_tensor([1.0 if each.numel() and not each.any() else prior for each in conserved])
+    has_none = [bool(each.numel()) and not bool(each.any()) for each in conserved]
+    found = prior.masked_fill(torch.tensor(has_none, dtype=torch.bool, device=prior.device), 1.0)
     for own in estimate or ():
         candidates = columns[:, own.edges]
         possible = candidates.any(2)
         odds = log_odds(own.linear, alike * own.covariance, candidates, *limits)
         least = torch.where(possible, odds, torch.inf).min(0).values
-        probability = odds_to_probability(least, prior)
+        probability = odds_to_probability(least, prior[own.reactions])
         found[own.reactions] = torch.where(possible.any(0), probability, found[own.reactions])
     return found
 
 
-def odds_to_probability(log_odds: Tensor, prior: float) -> Tensor:
+def odds_to_probability(log_odds: Tensor, prior: Tensor) -> Tensor:
     """Probability that no column is right from the log odds that the data give it."""
     return 1 / (1 + (-log_odds).clamp(max=_LARGE).exp() * (1 - prior) / prior)
+
+
+def at_prior(probability: Tensor, before: float, prior: Tensor) -> Tensor:
+    """What was found with the probability `before` any data, had that been `prior`."""
+    has_none, has_one = probability * prior * (1 - before), (1 - probability) * (1 - prior) * before
+    return has_none / (has_none + has_one)
 
 
 def log_odds(free: Tensor, covariance: Tensor, column: Tensor, largest: float, error: float) -> Tensor:

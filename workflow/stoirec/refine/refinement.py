@@ -75,7 +75,7 @@ class Refinement:
         self.held_out = None if held_out is None else Equations(self.functions, held_out, *asked)
         self.n_runs, self.device = n_runs, device
         # what was weighed last: a round, the next and the end ask for the same
-        self._weighed: deque[tuple[tuple[Equations, float, float, float], State, Evidence]] = deque(maxlen=2)
+        self._weighed: deque[tuple[tuple[Equations, float, float, float | None], State, Evidence]] = deque(maxlen=2)
 
     def round(self, state: State, steps: int, stage: Stage) -> State:
         """Weigh all columns, keep what the evidence says at this stage, then descend if that is not all.
@@ -230,7 +230,7 @@ class Refinement:
         state: State,
         alike: float | None = None,
         excess: float = 1.0,
-        contradicted: float = 0.0,
+        contradicted: float | None = None,
     ) -> Evidence:
         """`weigh`, once for the same columns."""
         asked = equations, self.equations.judgement.alike if alike is None else alike, excess, contradicted
