@@ -260,6 +260,37 @@ class ColumnSpace:
                 return other
         return None
 
+    def placed(self, column: np.ndarray, holder: int, reaction: int) -> np.ndarray | None:
+        """(n,) the column (m,) of one reaction on the edges of another one, if that may have it; None if it may not.
+
+        What drives the rate of the one, a catalyst as well, has to drive that of the other.
+        """
+        graph, of, on = self.graph, self.graph.edges_of(holder), self.graph.edges_of(reaction)
+        role = 2 * graph.edge_metabolite + graph.edge_is_substrate
+        matters = (column != 0) | self.catalyses[of]
+        place = np.searchsorted(role[on], role[of][matters]).clip(max=on.stop - on.start - 1)
+        same = np.array_equal(role[on][place], role[of][matters])
+        if not same or not np.array_equal(role[of][self.catalyses[of]], role[on][self.catalyses[on]]):
+            return None
+        found = np.zeros(on.stop - on.start)
+        found[place] = column[matters]
+        agrees = np.where(
+            found == 0, self.may_be_zero[on], found * np.where(self.sign[on] == 0, found, self.sign[on]) > 0
+        )
+        allowed = np.where(
+            np.isnan(self.known[on]), agrees & (np.abs(found) <= self.bound[on]), found == self.known[on]
+        )
+        sums, most = np.round(self.amounts[:, on] @ found, _DIGITS), self.most_per_side[reaction]
+        many = most is not None and max((found < 0).sum(), (found > 0).sum()) > most
+        return found if allowed.all() and not sums.any() and not many else None
+
+    def question(self, reaction: int) -> tuple:
+        """All that was said of a reaction's column; of one with a reverse, itself."""
+        graph, edges = self.graph, self.graph.edges_of(reaction)
+        parts = (graph.edge_metabolite, graph.edge_is_substrate, self.sign, self.bound, self.known)
+        paired = self.reverse_of is not None and (self.reverse_of[reaction] >= 0 or reaction in self.reverse_of)
+        return (*(part[edges].tobytes() for part in parts), bool(self.is_open[reaction]), reaction if paired else -1)
+
     # --- the best columns -------------------------------------------------------------------------------------------
 
     def best(self, coefficient: np.ndarray, weight: np.ndarray, n_best: int) -> tuple[np.ndarray, np.ndarray]:

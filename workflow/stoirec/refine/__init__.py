@@ -17,8 +17,8 @@ The truth has residual zero, so errors shrink together: right columns lower the 
 the end all reactions are tied, to integer columns.
 
 state, unmeasured, blocks -> functions -> frequencies, jacobian -> equations -> descent, integers, others -> gains,
-free -> opposite, outside -> evidence, subsets -> together, lengths, selection -> following -> refinement: each module
-imports only what stands before it.
+free -> opposite, outside -> evidence, subsets -> together, lengths, selection -> following, exchange -> refinement:
+each module imports only what stands before it.
 """
 
 from stoirec.refine.evidence import Evidence

@@ -187,16 +187,25 @@ def _shared(evidence: Evidence, column: Tensor, factor: Tensor, space: ColumnSpa
     columns, chances = evidence.columns.clone(), evidence.chances.clone()
     for reaction in torch.nonzero(factor)[:, 0].tolist():
         edges = space.graph.edges_of(reaction)
-        own = column[edges]
-        other = factor[reaction] * own
-        is_either = (columns[:, edges] == own).all(1) | (columns[:, edges] == other).all(1)
-        share = chances[is_either, reaction].sum() / 2
-        others = torch.nonzero(~is_either)[:, 0][: len(columns) - 2]
-        n = 2 + len(others)
-        columns[:n, edges] = torch.cat([own[None], other[None], columns[others][:, edges]])
-        chances[:n, reaction] = torch.cat([share.expand(2), chances[others, reaction]])
-        columns[n:, edges], chances[n:, reaction] = 0.0, 0.0
+        either = torch.stack([column[edges], factor[reaction] * column[edges]])
+        shared(columns, chances, reaction, edges, either, chances.new_tensor([0.5, 0.5]))
     return replace(evidence, columns=columns, chances=chances)
+
+
+def shared(columns: Tensor, chances: Tensor, reaction: int, edges: slice, each: Tensor, shares: Tensor) -> None:
+    """Give columns (n, edges) of a reaction their `shares` (n,) of what they have together, before all others.
+
+    Args:
+        columns, chances: of the evidence, where it is entered.
+    """
+    is_one = (columns[:, None, edges] == each).all(2).any(1)
+    together = chances[is_one, reaction].sum()
+    each, shares = each[: len(columns)], shares[: len(columns)]
+    others = torch.nonzero(~is_one)[:, 0][: len(columns) - len(each)]
+    n = len(each) + len(others)
+    columns[:n, edges] = torch.cat([each, columns[others][:, edges]])
+    chances[:n, reaction] = torch.cat([shares * together, chances[others, reaction]])
+    columns[n:, edges], chances[n:, reaction] = 0.0, 0.0
 
 
 def _may_be_shorter(equations: Equations, state: State, columns: np.ndarray) -> tuple[list[np.ndarray], bool]:

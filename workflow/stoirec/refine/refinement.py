@@ -16,6 +16,7 @@ from stoirec.network.columns import ColumnSpace
 from stoirec.refine.descent import HARDLY_LESS, SCORE_DAMPING, damp, descend, free_equations
 from stoirec.refine.equations import Equations
 from stoirec.refine.evidence import Evidence, weigh
+from stoirec.refine.exchange import shared_by_holders
 from stoirec.refine.following import open_to_functions
 from stoirec.refine.functions import Functions
 from stoirec.refine.lengths import (
@@ -193,7 +194,8 @@ class Refinement:
         at = replace(final, integers=None) if with_integers else replace(found, cost=min(found.cost, final.cost))
         evidence = split(self.evidence(at), column, convention, self.functions.space)
         is_open = self._is_open(found, column, evidence, self._most_excess(at), steps)
-        return final, of_any_length(evidence, column, is_open, self.functions.space)
+        evidence = of_any_length(evidence, column, is_open, self.functions.space)
+        return final, shared_by_holders(evidence, column, found.is_outside, self.functions.space)
 
     def _is_open(self, state: State, column: Tensor, evidence: Evidence, excess: float, steps: int) -> Tensor:
         """(R,) bool, where functions, or what a reaction has of its own, do as well with the column's other length."""

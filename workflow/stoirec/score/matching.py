@@ -18,7 +18,7 @@ def matched_reactions(space: ColumnSpace, recovered: np.ndarray, true: np.ndarra
     """
     found, groups = np.arange(space.graph.n_reactions), {}
     for reaction in found.tolist():
-        groups.setdefault(_question(space, reaction), []).append(reaction)
+        groups.setdefault(space.question(reaction), []).append(reaction)
     for group in groups.values():
         if len(group) > 1:
             edges = [space.graph.edges_of(reaction) for reaction in group]
@@ -31,11 +31,3 @@ def edges_of_matched(space: ColumnSpace, matched: np.ndarray) -> np.ndarray:
     """(E,) positions of the recovered edges in the order of the true ones."""
     ptr = space.graph.reaction_ptr
     return np.concatenate([np.arange(ptr[j], ptr[j + 1]) for j in matched]) if len(matched) else np.zeros(0, int)
-
-
-def _question(space: ColumnSpace, reaction: int) -> tuple:
-    """All that was said of a reaction's column; of one with a reverse, itself."""
-    graph, edges = space.graph, space.graph.edges_of(reaction)
-    parts = (graph.edge_metabolite, graph.edge_is_substrate, space.sign, space.bound, space.known)
-    paired = space.reverse_of is not None and (space.reverse_of[reaction] >= 0 or reaction in space.reverse_of)
-    return (*(part[edges].tobytes() for part in parts), bool(space.is_open[reaction]), reaction if paired else -1)
