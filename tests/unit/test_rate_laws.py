@@ -556,15 +556,6 @@ def test_recover_takes_the_best_of_several_starts(enzymes, tmp_path, caplog, mon
     )  # batches differ; the end may be the same
 
 
-def test_the_law_with_fewer_parameters_is_taken_where_both_predict_as_well():
-    def fit(loss, n):
-        return xr.Dataset({"val_loss": ((), loss), "learned_a": ("i", np.zeros(n))})
-
-    assert best_predicting({"large": fit(1.0, 9), "small": fit(1.05, 2), "bad": fit(3.0, 0)}) == "small"
-    assert best_predicting({"large": fit(1e-9, 9), "small": fit(1e-7, 2)}) == "small"  # both are exact
-    assert best_predicting({"large": fit(1.0, 9), "diverged": fit(math.nan, 2)}) == "large"
-
-
 def a_fit(seed=1, status="ok", **values):
     """A refined fit that ended well, but for what is said; its `val_loss` falls with the seed."""
     values = {"integer_residual": 1e-8, "free_residual": 1e-6, "sure": 1.0, "none": 0.5} | values
@@ -575,6 +566,30 @@ def a_fit(seed=1, status="ok", **values):
     }
     found = {name: ((), value) for name, value in values.items()} | probability
     return xr.Dataset(found, attrs={"status": status, "config": FitConfig().model_dump_json()})
+
+
+def test_the_law_with_fewer_parameters_is_taken_where_both_predict_as_well():
+    def fit(loss, n, left=1e-3):
+        return a_fit(val_loss=loss, train_loss=left).assign(learned_a=("i", np.zeros(n)))
+
+    assert best_predicting({"large": fit(1.0, 9), "small": fit(1.05, 2), "bad": fit(3.0, 0)}) == "small"
+    assert best_predicting({"large": fit(1e-9, 9), "small": fit(1e-7, 2)}) == "small"  # both are exact
+    assert best_predicting({"large": fit(1.0, 9), "diverged": fit(math.nan, 2, math.nan)}) == "large"
+    assert best_predicting({"diverged": fit(math.nan, 2, math.nan)}) == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_one"),
+    [
+        ((4.9, 0.011), (0.6, 0.057), True),  # by enzymes that differ, which few runs pin down, and by shared functions
+        ((7.0, 1e-8), (0.8, 0.05), True),  # of one run
+        ((7.0, 1e-8), (0.8, 0.005), False),
+        ((0.8, 0.3), (0.7, 0.5), False),  # neither holds
+    ],
+)
+def test_a_law_that_the_training_runs_contradict_is_not_taken(one, other, is_one):
+    fits = [a_fit(val_loss=val_loss, train_loss=train_loss) for val_loss, train_loss in (one, other)]
+    assert best_predicting(dict(zip((True, False), fits))) == is_one
 
 
 @pytest.mark.parametrize(
@@ -612,24 +627,36 @@ def test_starts_go_on_with_the_best_law_until_a_fit_is_not_stuck():
     assert sorted(made(2)) == sorted([*both, ("pde_m1", 2), ("convenience", 2)])
 
 
+OTHERS = [(law, 1) for law in ("mass_action", "convenience", "pde_m1_enzymes")]
+
+
 @pytest.mark.parametrize(
-    ("train_loss", "val_loss", "then"),
+    ("train_loss", "val_loss", "holds", "then"),
     [
-        (0.005, 0.1, [("pde_m1", 2), ("pde_m1", 3)]),
-        (0.02, 0.1, [("pde_m1_enzymes", seed) for seed in (1, 2, 3)]),
-        (0.02, 1.5, [("pde_m1_enzymes", seed) for seed in (1, 2, 3)]),
-        (0.005, 1.5, []),  # they hold on the training runs alone
-        (math.nan, 0.1, [("pde_m1", 2), ("pde_m1", 3)]),  # it diverged
+        (0.005, 0.1, None, [("pde_m1", 2), ("pde_m1", 3)]),
+        (0.02, 0.1, "mass_action", OTHERS[:1]),
+        (0.02, 1.5, "convenience", OTHERS[:2]),
+        (0.02, 0.1, "pde_m1_enzymes", OTHERS),
+        (0.02, 0.1, None, [*OTHERS, ("pde_m1", 2), ("pde_m1", 3)]),
+        (0.005, 1.5, None, []),  # they hold on the training runs alone
+        (math.nan, 0.1, None, [("pde_m1", 2), ("pde_m1", 3)]),  # it diverged
     ],
 )
-def test_enzymes_may_differ_where_shared_functions_fail_on_the_runs_they_were_fitted_to(train_loss, val_loss, then):
+def test_other_laws_are_tried_where_shared_functions_fail_on_the_runs_they_were_fitted_to(
+    train_loss, val_loss, holds, then
+):
     fits = {}
     for law, seed in starts(["pde_m1"], None, fits):
-        own = {"train_loss": train_loss, "val_loss": val_loss} if law == "pde_m1" else {"val_loss": 1e-3}
+        own = {"train_loss": train_loss, "val_loss": val_loss} if law == "pde_m1" else {"val_loss": 2.0}
+        own |= {"sure": 1.0, "val_loss": 1e-3, "train_loss": 1e-3} if law == holds else {"sure": 0.5}
         status = "diverged" if law == "pde_m1" and math.isnan(train_loss) else "ok"
-        fits[law, seed] = a_fit(seed, status, sure=0.5, integer_residual=2e-6, **own)
+        fits[law, seed] = a_fit(seed, status, integer_residual=2e-6, **own)
     assert set(fits) <= set(possible(["pde_m1"], None))
     assert list(fits) == [("pde_m1", 1), *then]
+    asked_for = {}
+    for start in starts(["convenience"], None, asked_for):
+        asked_for[start] = a_fit(start[1], sure=0.5, integer_residual=2e-6)
+    assert {law for law, _ in asked_for} == {"convenience"}
 
 
 def test_only_reactions_of_one_question_are_matched():

@@ -40,8 +40,12 @@ def test_the_best_recipe_is_for_smooth_trajectories_of_real_edges(tiny_data):
 
 
 def test_gradient_descent_ends_early_only_where_runs_differ(tiny_data):
-    """Runs that start alike look like the one that was held out, whatever was learned of them."""
+    """Runs that start alike look like the one that was held out, whatever was learned of them.
+
+    Nor where reactions have constants of their own.
+    """
     assert configured("best", tiny_data, "pde_m1", 1).enough_val_loss > 0
+    assert configured("best", tiny_data, "convenience", 1).enough_val_loss == 0
     assert configured("reversible", tiny_data, "pde_m1", 1).enough_val_loss == 0
     alike = tiny_data.concentration[:1] * np.linspace(1, 1.01, len(tiny_data.run_role))[:, None, None]
     assert configured("best", replace(tiny_data, concentration=alike), "pde_m1", 1).enough_val_loss == 0

@@ -20,7 +20,7 @@ from stoirec.refine.blocks import Inverse
 from stoirec.refine.descent import FreeEquations, _step, damped, descend, free_equations
 from stoirec.refine.equations import MASS, Equations
 from stoirec.refine.evidence import weigh, weigh_beside
-from stoirec.refine.frequencies import SizeCounts
+from stoirec.refine.frequencies import SizeCounts, sizes_of
 from stoirec.refine.functions import Functions
 from stoirec.refine.gains import gains, levels
 from stoirec.refine.integers import as_fast, candidates, decode
@@ -483,6 +483,11 @@ def test_as_many_of_each_size_are_expected_before_the_data_as_after(setup, rng):
     assert before + float(2 * weight[2] / weight[1:].sum()) == pytest.approx(after + 1, rel=0.02)
     assert float(frequency[0]) == 0 and float(weight[1:].mean()) == pytest.approx(1)
     assert counts.likeliest(torch.zeros(len(counts.reaction)).double()).numpy() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_real_column_may_be_larger_than_any_integer():
+    sizes = sizes_of(torch.tensor([0.0, -1.0, 2.4, 7.0, -1e30, math.inf]).double(), 3)
+    assert sizes.tolist() == [0, 1, 2, 2, 2, 2]
 
 
 def test_frequencies_are_found_where_lengths_are_bound_by_four():

@@ -37,8 +37,8 @@ def recover(
         recipe: a bundled recipe; auto: the one that the data call for.
         rate_law: how rates depend on concentrations; auto: the law that predicts the validation runs best.
         starts: fits from as many random starts, of which the best predicting one is taken; None: one, and while the
-            best is contradicted by free columns or sure of nothing up to two more, or pde_m1_enzymes where functions
-            that all reactions share fail.
+            best is contradicted by free columns or sure of nothing up to two more, or other rate laws where functions
+            that all reactions share do not even hold on the training runs.
         device: auto (a free GPU, else the CPU), cpu, cuda or cuda:N.
         threads: of the CPU; a result repeats bit for bit for the same number.
 

@@ -28,8 +28,8 @@ _Starts = Annotated[
         min=1,
         max=1000,
         help="Fits from random starts, of which the best predicting is taken; without it one, and while that is "
-        "contradicted by free columns or sure of nothing up to two more; pde_m1_enzymes as well if shared functions "
-        "fail.",
+        "contradicted by free columns or sure of nothing up to two more; the other rate laws as well if functions that "
+        "all reactions share do not even hold on the training runs.",
     ),
 ]
 
@@ -91,8 +91,9 @@ def recover(
                 write_fits(content, [config], device, threads, [paths[start]], checkpoint_seconds)
             fits[start] = read_fit(paths[start])
         best = _best(fits)
-        if len(laws) == 1 and (why := comparison.stuck(fits[best])):
-            _log.info("%s: --rate-law auto compares other rate laws with %s", why, rate_law)
+        untried = set(get_args(RateLawName)) - {law for law, _ in fits}
+        if untried and (why := comparison.stuck(fits[best])):
+            _log.info("%s: --rate-law auto compares other rate laws with %s", why, best[0])
         found = _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
     _print_answer(content, found, {"matrix": str(output), "page": str(page), "fit": str(paths[best])}, json_)
 

@@ -20,7 +20,8 @@ WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the 
 _OVERFITTED = 0.1  # train_loss over val_loss, at most, of functions that the training runs do not pin down
 MOST_STARTS = 3  # where nobody says how many
 _SHARED: RateLawName = "pde_m1"  # the same functions for all reactions
-_OWN: RateLawName = "pde_m1_enzymes"  # and with numbers of each
+# what is tried where these fail, sooner ones first: textbook laws, then shared functions with numbers of each reaction
+_OTHERS: tuple[RateLawName, ...] = ("mass_action", "convenience", "pde_m1_enzymes")
 
 Key = TypeVar("Key")
 Start = tuple[RateLawName, int]  # rate law, seed
@@ -32,7 +33,14 @@ def n_parameters(fit: xr.Dataset) -> int:
 
 
 def best_predicting(fits: Mapping[Key, xr.Dataset]) -> Key:
-    """The fit that predicts the validation runs best; of those about as good the one with the fewest parameters."""
+    """The fit that predicts the validation runs best; of those about as good the one with the fewest parameters.
+
+    Of those that hold on the training runs, if any does, or leave not far more of them than another: a law that they
+    contradict may be less wrong on a new run than the right one that few runs pin down, but its columns are wrong.
+    """
+    left = {name: float(fit["train_loss"]) for name, fit in fits.items()}
+    least = min((each for each in left.values() if math.isfinite(each)), default=0.0)
+    fits = {name: fit for name, fit in fits.items() if not undescribed(fit) or not left[name] > FAR_MORE * least}
     loss = {name: float(fit["val_loss"]) for name, fit in fits.items()}
     loss = {name: max(value, _EXACT) if math.isfinite(value) else math.inf for name, value in loss.items()}
     least = min(loss.values())
@@ -48,28 +56,34 @@ def starts(laws: Sequence[RateLawName], number: int | None, fits: Mapping[Start,
         number: of random starts of each; None: one, and `_another` while there is one.
     """
     yield from ((law, seed) for law in laws for seed in range(1, (number or 1) + 1))
-    while number is None and (start := _another(fits)) is not None:
+    while number is None and (start := _another(fits, _others(laws))) is not None:
         yield start
+
+
+def _others(laws: Sequence[RateLawName]) -> list[RateLawName]:
+    """Laws that may be tried besides, where nobody asked for one in particular."""
+    return list(_OTHERS) if list(laws) == [_SHARED] else []
 
 
 def possible(laws: Sequence[RateLawName], number: int | None) -> list[Start]:
     """All that `starts` may ask for."""
-    further = [_OWN] if number is None and _SHARED in laws and _OWN not in laws else []
+    further = _others(laws) if number is None else []
     return [(law, seed) for law in [*laws, *further] for seed in range(1, (number or MOST_STARTS) + 1)]
 
 
-def _another(fits: Mapping[Start, xr.Dataset]) -> Start | None:
+def _another(fits: Mapping[Start, xr.Dataset], others: Sequence[RateLawName]) -> Start | None:
     """What is worth a try while the best fit is `stuck`, or `overfitted`.
 
-    Enzymes that differ, if functions that all reactions share do not even hold on the training runs; else, if it is
-    stuck, another random start of the best law, up to MOST_STARTS.
+    Another law, if functions that all reactions share do not even hold on the training runs, nor those tried since;
+    else, if it is stuck, another random start of the best law, up to MOST_STARTS.
     """
     best = best_predicting(fits)
     fit, why = fits[best], stuck(fits[best])
-    if best[0] == _SHARED and (_OWN, 1) not in fits and undescribed(fit) and (why or overfitted(fit)):
-        text = "%s, enzymes that differ, because shared functions leave %.1e of the training runs"
-        _log.info(text, _OWN, float(fit["train_loss"]))
-        return _OWN, 1
+    untried = [law for law in others if (law, 1) not in fits]
+    if untried and undescribed(fit) and (why or overfitted(fit)):
+        text = "rate law %s, because %s leaves %.1e of the training runs"
+        _log.info(text, untried[0], best[0], float(fit["train_loss"]))
+        return untried[0], 1
     seed = 1 + max(seed for law, seed in fits if law == best[0])
     if why is None or seed > MOST_STARTS:
         return None

@@ -30,7 +30,8 @@ def load(name: str) -> FitConfig:
 def configured(name: str, data: Data, rate_law: RateLawName, seed: int) -> FitConfig:
     """The bundled recipe of that name for all training runs of `data`, with a rate law, from a random start.
 
-    Gradient descent by `best` ends early where runs differ: else what was held out is like what was trained on.
+    Gradient descent by `best` ends early for functions that all reactions share, where runs differ: else what was held
+    out is like what was trained on. Constants of each reaction are to be found before columns are judged by them.
     """
     config = load(name).with_rate_law(rate_law)
     if config.graph_model.enzyme_dim:
@@ -38,7 +39,7 @@ def configured(name: str, data: Data, rate_law: RateLawName, seed: int) -> FitCo
         rate = config.learning_rate_start  # numbers of reactions are learned as the functions are
         config = config.model_copy(update={"graph_model": wider, "learning_rate_embedding_start": rate})
     n_runs = data.n_training_runs
-    early = name == "best" and effective_runs(data.training_frames(n_runs)) >= ENOUGH_RUNS
+    early = name == "best" and rate_law == "pde_m1" and effective_runs(data.training_frames(n_runs)) >= ENOUGH_RUNS
     own = {"n_runs": n_runs, "seed": seed, "enough_val_loss": _ENOUGH if early else 0.0}
     return config.model_copy(update=own)
 

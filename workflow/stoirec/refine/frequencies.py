@@ -103,7 +103,7 @@ class SizeCounts:
 
 def sizes_of(column: Tensor, n_sizes: int) -> Tensor:
     """The |S| of coefficients as numbers below `n_sizes`; known ones may be fractional, and real ones larger."""
-    return column.abs().round().long().clamp(max=n_sizes - 1)
+    return column.abs().round().clamp(max=n_sizes - 1).long()  # before, what is beyond any integer would be negative
 
 
 def _counted(sides: ReactionColumns, n_sizes: int) -> Tensor:
