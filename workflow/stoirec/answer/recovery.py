@@ -14,7 +14,7 @@ from stoirec.data.graph_variables import space_of, space_variables
 from stoirec.errors import BadInput
 from stoirec.files import netcdf
 from stoirec.files.contents import FIT
-from stoirec.learn.comparison import WORTHLESS, contradicted, overfitted, undescribed
+from stoirec.learn.comparison import contradicted, holds_nowhere, overfitted, worthless
 from stoirec.network.columns import ColumnSpace, TooManyColumns
 from stoirec.network.graph import Graph
 from stoirec.network.notation import column_text
@@ -46,11 +46,12 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None, fall_back: b
 
     The answer is by `decoder` (default: that of the fit's configuration); by `auto` it is what refinement decided,
     where the fit was refined, else mass balanced. A diverged fit gives zeros with confidence 0. The confidence is 0 as
-    well where val_loss says that the functions hold on no other trajectory: evidence from such functions is certain of
-    much that is wrong. It is 0, too, where the loss drew coefficients to integers and no refinement weighed columns
-    since: wrong ones are then as near to integers as right ones.
+    well where val_loss says that the functions hold on no other trajectory, or train_loss that they do not on those of
+    training: evidence from such functions is certain of much that is wrong. It is 0, too, where the loss drew
+    coefficients to integers and no refinement weighed columns since: wrong ones are then as near to integers as right
+    ones.
 
-    With `fall_back`, where functions describe not even the training runs, the answer is what roles and balance say
+    With `fall_back`, where functions do not even come near the training runs, the answer is what roles and balance say
     alone: for who has one fit, not for a comparison of fits.
 
     Raises:
@@ -73,7 +74,7 @@ def recover(fit: xr.Dataset, path: str, decoder: str | None = None, fall_back: b
 
 def _method(fit: xr.Dataset, fall_back: bool) -> str:
     """That of the answer, where none is asked for."""
-    if fall_back and fit.attrs["status"] == "ok" and fit["val_loss"] >= WORTHLESS and undescribed(fit):
+    if fall_back and fit.attrs["status"] == "ok" and holds_nowhere(fit):
         return ROLES
     return REFINED if "refined_coefficient" in fit else "mass_balanced"
 
@@ -92,7 +93,7 @@ def doubts(space: ColumnSpace, fit: xr.Dataset, method: str) -> list[str]:
             "the loss drew coefficients to integers, right or wrong, and no refinement weighed columns since: nothing "
         )
         found.append(text + "is sure")
-    elif fit["val_loss"] >= WORTHLESS:
+    elif worthless(fit):
         advice = (
             "the functions hold on the training runs alone; more runs, or runs that start elsewhere, would help"
             if overfitted(fit)
@@ -100,7 +101,7 @@ def doubts(space: ColumnSpace, fit: xr.Dataset, method: str) -> list[str]:
         )
         if method == ROLES:
             advice += "; the answer is what roles and balance alone say; --rate-law has other laws"
-        text = "val_loss {:.1e}, worse than the mean of dc/dt, train_loss {:.1e}: nothing is sure; {}"
+        text = "val_loss {:.1e}, train_loss {:.1e}, where the mean of dc/dt has 1: nothing is sure; {}"
         found.append(text.format(float(fit["val_loss"]), float(fit["train_loss"]), advice))
     return found + (_outside(space, fit) if "no_column_probability" in fit else [])
 
@@ -146,7 +147,7 @@ def _answer(space: ColumnSpace, fit: xr.Dataset, method: str) -> _Answer:
     else:
         columns, probability = likely_columns(space, coefficient / answer.scale[reaction], weight, _ALTERNATIVES)
     confidence = np.where(columns == answer.coefficient, probability[:, reaction], 0.0).sum(axis=0)
-    if fit["val_loss"] >= WORTHLESS or _drawn_to_integers(fit):
+    if worthless(fit) or _drawn_to_integers(fit):
         confidence = np.zeros_like(confidence)
     confidence = np.where(np.isnan(space.known), confidence, 1.0)
     return _Answer(method, by_method, columns, probability, confidence)

@@ -91,9 +91,6 @@ def recover(
                 write_fits(content, [config], device, threads, [paths[start]], checkpoint_seconds)
             fits[start] = read_fit(paths[start])
         best = _best(fits)
-        untried = set(get_args(RateLawName)) - {law for law, _ in fits}
-        if untried and (why := comparison.stuck(fits[best])):
-            _log.info("%s: --rate-law auto compares other rate laws with %s", why, best[0])
         found = _write_answer(output, page, data, content, fits[best], paths[best], f"{name}: {reason}")
     _print_answer(content, found, {"matrix": str(output), "page": str(page), "fit": str(paths[best])}, json_)
 
@@ -122,13 +119,16 @@ def _fit_paths(output: Path, laws: list[RateLawName], starts: list["Start"]) -> 
 
 
 def _best(fits: dict["Start", "xr.Dataset"]) -> "Start":
-    """Rate law and seed of the fit to believe; says why, if there are several."""
-    from stoirec.learn.comparison import best_predicting
+    """Rate law and seed of the fit to believe; says why, if there are several, and what was not tried if it is poor."""
+    from stoirec.learn.comparison import best_predicting, stuck
 
     best = best_predicting(fits)
     if len(fits) > 1:
         losses = ", ".join(f"{law} {seed}: {float(each['val_loss']):.2g}" for (law, seed), each in fits.items())
         _log.info("%s, start %d, is taken: it predicts the validation runs best (val_loss: %s)", *best, losses)
+    untried = set(get_args(RateLawName)) - {law for law, _ in fits}
+    if untried and (why := stuck(fits[best])):
+        _log.info("%s: --rate-law auto compares other rate laws with %s", why, best[0])
     return best
 
 

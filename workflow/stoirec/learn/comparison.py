@@ -16,7 +16,8 @@ from stoirec.refine import FAR_MORE
 _log = logging.getLogger(__name__)
 _AS_GOOD = 1.1  # times the least val_loss: then the law with fewer parameters
 _EXACT = 1e-6  # a val_loss at which functions are exact as far as data tell
-WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the mean of dc/dt is
+WORTHLESS = 1.0  # val_loss of a fit that is worse on a new trajectory than the mean of dc/dt is; train_loss the same
+_FAR = 0.1  # train_loss from which columns say less than roles; at 0.01 0.93 of them were right, by roles 0.67
 _OVERFITTED = 0.1  # train_loss over val_loss, at most, of functions that the training runs do not pin down
 MOST_STARTS = 3  # where nobody says how many
 _SHARED: RateLawName = "pde_m1"  # the same functions for all reactions
@@ -114,6 +115,16 @@ def overfitted(fit: xr.Dataset) -> bool:
     """Whether functions hold on the training runs alone, which do not pin them down."""
     trained, held_out = float(fit["train_loss"]), float(fit["val_loss"])
     return held_out >= WORTHLESS and trained < min(WORTHLESS, _OVERFITTED * held_out)
+
+
+def worthless(fit: xr.Dataset) -> bool:
+    """Whether functions are worse than the mean of dc/dt, on the held-out runs or on those they were fitted to."""
+    return bool(fit["val_loss"] >= WORTHLESS or fit["train_loss"] >= WORTHLESS)
+
+
+def holds_nowhere(fit: xr.Dataset) -> bool:
+    """Whether they are, and far from what they were fitted to: then roles and balance say more of columns."""
+    return worthless(fit) and bool(fit["train_loss"] >= _FAR)
 
 
 def undescribed(fit: xr.Dataset) -> bool:
