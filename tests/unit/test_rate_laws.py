@@ -638,7 +638,8 @@ OTHERS = [(law, 1) for law in ("mass_action", "convenience", "pde_m1_enzymes")]
         (0.02, 1.5, "convenience", OTHERS[:2]),
         (0.02, 0.1, "pde_m1_enzymes", OTHERS),
         (0.02, 0.1, None, [*OTHERS, ("pde_m1", 2), ("pde_m1", 3)]),
-        (0.005, 1.5, None, []),  # they hold on the training runs alone
+        (0.005, 1.5, None, OTHERS[:2]),  # they hold on the training runs alone
+        (0.005, 1.5, "convenience", OTHERS[:2]),
         (math.nan, 0.1, None, [("pde_m1", 2), ("pde_m1", 3)]),  # it diverged
     ],
 )

@@ -38,7 +38,7 @@ def recover(
         rate_law: how rates depend on concentrations; auto: the law that predicts the validation runs best.
         starts: fits from as many random starts, of which the best predicting one is taken; None: one, and while the
             best is contradicted by free columns or sure of nothing up to two more, or other rate laws where functions
-            that all reactions share do not even hold on the training runs.
+            that all reactions share hold on no run, or on the training runs alone.
         device: auto (a free GPU, else the CPU), cpu, cuda or cuda:N.
         threads: of the CPU; a result repeats bit for bit for the same number.
 

@@ -28,8 +28,8 @@ _Starts = Annotated[
         min=1,
         max=1000,
         help="Fits from random starts, of which the best predicting is taken; without it one, and while that is "
-        "contradicted by free columns or sure of nothing up to two more; the other rate laws as well if functions that "
-        "all reactions share do not even hold on the training runs.",
+        "contradicted by free columns or sure of nothing up to two more; other rate laws as well if functions that all "
+        "reactions share hold on no run, or on the training runs alone.",
     ),
 ]
 

@@ -13,7 +13,7 @@ from stoirec.config.regime import Integration, Kinetics, RateLawName, Regime
 # What the same keys mean today. Names of fits follow from the first two: raise the one whose results change.
 TRAINING_MEANING = 13  # a changed default, another descent or another checkpoint: all fits are trained anew
 REFINEMENT_MEANING = 16  # a refinement that ends elsewhere: fits with refinement_rounds are trained anew
-ROUNDING_MEANING = 4  # another decoder or confidence: all fits are rounded anew, none is trained
+ROUNDING_MEANING = 5  # another decoder or confidence: all fits are rounded anew, none is trained
 
 Decoder = Literal["auto", "nearest", "scaled", "mass_balanced", "scaled_mass_balanced"]
 # the files in learn/recipes/, and the choice among them

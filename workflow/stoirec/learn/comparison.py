@@ -21,8 +21,9 @@ _FAR = 0.1  # train_loss from which columns say less than roles; at 0.01 0.93 of
 _OVERFITTED = 0.1  # train_loss over val_loss, at most, of functions that the training runs do not pin down
 MOST_STARTS = 3  # where nobody says how many
 _SHARED: RateLawName = "pde_m1"  # the same functions for all reactions
-# what is tried where these fail, sooner ones first: textbook laws, then shared functions with numbers of each reaction
-_OTHERS: tuple[RateLawName, ...] = ("mass_action", "convenience", "pde_m1_enzymes")
+# what is tried where these fail, sooner ones first
+_TEXTBOOK: tuple[RateLawName, ...] = ("mass_action", "convenience")
+_OTHERS: tuple[RateLawName, ...] = (*_TEXTBOOK, "pde_m1_enzymes")  # shared functions with numbers of each reaction
 
 Key = TypeVar("Key")
 Start = tuple[RateLawName, int]  # rate law, seed
@@ -75,15 +76,19 @@ def possible(laws: Sequence[RateLawName], number: int | None) -> list[Start]:
 def _another(fits: Mapping[Start, xr.Dataset], others: Sequence[RateLawName]) -> Start | None:
     """What is worth a try while the best fit is `stuck`, or `overfitted`.
 
-    Another law, if functions that all reactions share do not even hold on the training runs, nor those tried since;
-    else, if it is stuck, another random start of the best law, up to MOST_STARTS.
+    Another law, if functions that all reactions share do not even hold on the training runs, nor those tried since, or
+    on these alone: then one with fewer parameters. Else, if it is stuck, another random start of the best law, up to
+    MOST_STARTS.
     """
     best = best_predicting(fits)
     fit, why = fits[best], stuck(fits[best])
-    untried = [law for law in others if (law, 1) not in fits]
-    if untried and undescribed(fit) and (why or overfitted(fit)):
-        text = "rate law %s, because %s leaves %.1e of the training runs"
-        _log.info(text, untried[0], best[0], float(fit["train_loss"]))
+    may = others if undescribed(fit) and (why or overfitted(fit)) else _TEXTBOOK if overfitted(fit) else ()
+    untried = [law for law in may if law in others and (law, 1) not in fits]
+    if untried:
+        losses = float(fit["train_loss"]), float(fit["val_loss"])
+        _log.info(
+            "rate law %s, because %s leaves %.1e of the training runs, %.1e of others", untried[0], best[0], *losses
+        )
         return untried[0], 1
     seed = 1 + max(seed for law, seed in fits if law == best[0])
     if why is None or seed > MOST_STARTS:
