@@ -79,7 +79,7 @@ def shortest(
         if double.any():
             trial = fitted(_halved(equations, state, reactions[double], every), descend, as_good(state, descend))
             if trial is None and not double.all():
-                trial = _shorterwith_other_lengths(equations, state, columns, reactions, descend)
+                trial = _shorter_exchanged(equations, state, columns, reactions, descend)
             if trial is None:
                 continue
             state = trial
@@ -113,7 +113,7 @@ def halved_where_faint(equations: Equations, state: State, column: Tensor, evide
     return replace(halved, cost=state.cost, settled=state.settled)
 
 
-def _shorterwith_other_lengths(
+def _shorter_exchanged(
     equations: Equations, state: State, columns: np.ndarray, reactions: np.ndarray, descend: Callable[[State], State]
 ) -> State | None:
     """`state` or the one with the open lengths of `reactions` exchanged, the shorter of both; None if one fits worse.
