@@ -91,7 +91,7 @@ def test_exchanged_columns_fit_the_same(rng):
 
 
 def test_every_order_that_is_allowed_is_as_likely(rng):
-    """R0 may have every column, R1 all but that of R2, R2 its own and that of R0: two of three go round."""
+    """No two change columns; then R0 and R2; then all three, of whose orders four are allowed."""
     candidates = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1], [1, 0, 1, 0, 0]]).T
     columns = np.array([[-1, -2, 1, 2, 0], [-2, -1, 1, 1, 1], [-2, 0, 2, 0, 0]]).T
     space = space_of(candidates)

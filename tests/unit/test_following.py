@@ -13,7 +13,7 @@ from stoirec.network.graph import from_pairs
 from stoirec.refine import State
 from stoirec.refine.descent import SCORE_DAMPING, descend
 from stoirec.refine.equations import Equations
-from stoirec.refine.following import followed, open_to_functions
+from stoirec.refine.following import left_by_other_lengths, open_to_functions
 from stoirec.refine.functions import Functions
 from stoirec.simulate.network import both_ways
 
@@ -90,7 +90,7 @@ def test_what_is_left_beside_the_functions_is_that_of_the_whole_jacobian(rng, re
     functions, column = equations.functions, column_of(equations, state)
     group = torch.tensor([0, 1, 2, 3, -1, -1, 4, 4] if reversible else [0, 1, 2, 3, -1, -1, 4])
     double = torch.where(column.abs() == 2, column / 2, 2 * column)
-    found = followed(equations, state, double, group)
+    found = left_by_other_lengths(equations, state, double, group)
     size = functions.size(state)[functions.substrates]
     of = functions.reaction[functions.substrates]
     level = [float(functions.relaxed_size(replace(state, linear=n * state.linear.sign() * 0.1))[0][0]) for n in (1, 2)]

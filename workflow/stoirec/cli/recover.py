@@ -120,12 +120,15 @@ def _fit_paths(output: Path, laws: list[RateLawName], starts: list["Start"]) -> 
 
 def _best(fits: dict["Start", "xr.Dataset"]) -> "Start":
     """Rate law and seed of the fit to believe; says why, if there are several, and what was not tried if it is poor."""
-    from stoirec.learn.comparison import best_predicting, stuck
+    from stoirec.learn.comparison import best_predicting, stuck, uncontradicted
 
     best = best_predicting(fits)
     if len(fits) > 1:
         losses = ", ".join(f"{law} {seed}: {float(each['val_loss']):.2g}" for (law, seed), each in fits.items())
         _log.info("%s, start %d, is taken: it predicts the validation runs best (val_loss: %s)", *best, losses)
+        if contradicted := fits.keys() - uncontradicted(fits).keys():
+            names = ", ".join(sorted(f"{law} {seed}" for law, seed in contradicted))
+            _log.info("not compared, because the training runs contradict them: %s", names)
     untried = set(get_args(RateLawName)) - {law for law, _ in fits}
     if untried and (why := stuck(fits[best])):
         _log.info("%s: --rate-law auto compares other rate laws with %s", why, best[0])

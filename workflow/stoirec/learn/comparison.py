@@ -34,15 +34,23 @@ def n_parameters(fit: xr.Dataset) -> int:
     return sum(fit[name].size for name in fit.variables if str(name).startswith(LEARNED))
 
 
-def best_predicting(fits: Mapping[Key, xr.Dataset]) -> Key:
-    """The fit that predicts the validation runs best; of those about as good the one with the fewest parameters.
+def uncontradicted(fits: Mapping[Key, xr.Dataset]) -> dict[Key, xr.Dataset]:
+    """Fits that hold on the training runs, if any does, or leave not far more of them than another.
 
-    Of those that hold on the training runs, if any does, or leave not far more of them than another: a law that they
-    contradict may be less wrong on a new run than the right one that few runs pin down, but its columns are wrong.
+    A law that they contradict may be less wrong on a new run than the right one that few runs pin down, but its columns
+    are wrong.
     """
     left = {name: float(fit["train_loss"]) for name, fit in fits.items()}
     least = min((each for each in left.values() if math.isfinite(each)), default=0.0)
-    fits = {name: fit for name, fit in fits.items() if not undescribed(fit) or not left[name] > FAR_MORE * least}
+    return {name: fit for name, fit in fits.items() if not undescribed(fit) or not left[name] > FAR_MORE * least}
+
+
+def best_predicting(fits: Mapping[Key, xr.Dataset]) -> Key:
+    """Of the `uncontradicted` fits that which predicts the validation runs best.
+
+    Of those about as good the one with the fewest parameters.
+    """
+    fits = uncontradicted(fits)
     loss = {name: float(fit["val_loss"]) for name, fit in fits.items()}
     loss = {name: max(value, _EXACT) if math.isfinite(value) else math.inf for name, value in loss.items()}
     least = min(loss.values())

@@ -52,7 +52,7 @@ def open_to_functions(
         for reaction in reactions:
             edges = equations.graph.edges_of(reaction)
             other[edges] = column.new_tensor(equations.functions.space.other_length(reaction, columns[edges]))
-    rest, times = followed(equations, state, other, group), _as_good(equations, state)
+    rest, times = left_by_other_lengths(equations, state, other, group), _as_good(equations, state)
     within_reach = rest.at_fitted <= _WITHIN_REACH * (times - 1) * rest.left
     follow = within_reach & (rest.at_fitted <= _FOLLOWS * rest.at_fixed)
     goals = as_good(state, descend, times)
@@ -88,7 +88,7 @@ def _that_may_change(equations: Equations, columns: np.ndarray, asked: Tensor) -
 
 
 @dataclass(frozen=True)
-class Followed:
+class Left:
     """What other lengths add to the sum of squared residuals, to first order, for each of some groups of reactions.
 
     Attributes:
@@ -101,7 +101,7 @@ class Followed:
     left: float
 
 
-def followed(equations: Equations, state: State, other: Tensor, group: Tensor) -> Followed:
+def left_by_other_lengths(equations: Equations, state: State, other: Tensor, group: Tensor) -> Left:
     """Of groups of tied reactions that change their lengths together.
 
     Args:
@@ -121,7 +121,7 @@ def followed(equations: Equations, state: State, other: Tensor, group: Tensor) -
 
     n = equations.n_residuals
     every, others = slice(None), slice(n_weights, None)
-    return Followed(n * is_left(others), n * is_left(every), n * equations.cost(state)[1])
+    return Left(n * is_left(others), n * is_left(every), n * equations.cost(state)[1])
 
 
 def _with_secants(equations: Equations, state: State, other: Tensor, group: Tensor) -> Normal:
